@@ -1,0 +1,16 @@
+//! The ground floor: values that every room may name and that know nothing of MCP, git or containers.
+
+mod diagnostic;
+mod digest;
+mod name;
+mod pipes;
+mod redacted;
+mod suggest;
+pub mod time;
+
+pub use diagnostic::{Diagnostic, Position, count};
+pub use digest::{Digest, NotADigest};
+pub use name::{Name, NotAName};
+pub use pipes::Pipes;
+pub use redacted::Redacted;
+pub use suggest::nearest;

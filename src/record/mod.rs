@@ -1,0 +1,15 @@
+//! What the system writes down: values that cross rooms and processes but that nobody declares.
+
+mod conflict;
+mod event;
+mod instance;
+mod mutation;
+mod upstream;
+
+pub use conflict::Conflict;
+pub use event::{AuditEvent, Decision, Event, Level};
+pub use instance::{Ending, InstanceName, InstanceStatus, Life, Live, LiveState, State};
+pub use mutation::{
+    Actor, Change, Edit, EditChange, Import, ImportChange, LedgerRow, Mutation, PendingExport, Row, Settle, StoreView,
+};
+pub use upstream::{Fleet, FleetMember, Handshake, Routes, Upstream, Upstreams};

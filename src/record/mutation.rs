@@ -1,0 +1,179 @@
+//! Changes as they are written down: rows, mutations, and the exports and agreements that follow them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::kit::Digest;
+use crate::kit::time::Timestamp;
+use crate::resource::{Document, Id};
+
+use super::conflict::Conflict;
+use super::event::Event;
+
+/// Who did it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Actor {
+    /// The name that is shown: `admin`, an e-mail address, or `mcpd`.
+    pub name: String,
+    /// Where it came in: `api`, `push`, `folder`, `mcpd`.
+    pub door: String,
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+/// The store's row of a resource. A deletion leaves a tombstone (`document: None`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Row {
+    /// The declaration in force.
+    pub document: Option<Arc<Document>>,
+    /// The revision that wrote it.
+    pub revision: u64,
+}
+
+/// What both sides last agreed on, for one resource.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LedgerRow {
+    /// The digest of the canonical document.
+    pub digest: Digest,
+    /// The commit (or folder digest) in which it was read or written.
+    pub commit: String,
+    /// The revision of the store's row.
+    pub revision: u64,
+    /// The file that holds it, from the repository's root.
+    pub path: String,
+}
+
+/// One resource's change within a mutation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// Which resource.
+    pub id: Id,
+    /// What it was.
+    pub before: Option<Arc<Document>>,
+    /// What it is now; nothing where it was deleted.
+    pub after: Option<Arc<Document>>,
+}
+
+/// What one request asked for: one transaction, one revision, and (from any door but the repository) one commit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mutation {
+    /// The store's revision that it made.
+    pub revision: u64,
+    /// When.
+    pub at: Timestamp,
+    /// Who.
+    pub actor: Actor,
+    /// One line: `update server/time: replicas 1 → 2`.
+    pub message: String,
+    /// The changes, in apply order.
+    pub changes: Vec<Change>,
+    /// The commit that carries it: the imported one, or the exported one once it has landed.
+    pub commit: Option<String>,
+}
+
+/// A row of the outbox: a mutation that is not in the repository yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PendingExport {
+    /// The mutation's revision.
+    pub revision: u64,
+    /// When it was made.
+    pub at: Timestamp,
+    /// The author.
+    pub actor: Actor,
+    /// The commit message's first line.
+    pub message: String,
+    /// What is still to be written.
+    pub changes: Vec<Change>,
+    /// The mark of an export under way, recorded before the ref moves (before the files are written): a commit id, or in
+    /// a folder one `path=digest` a line. Recovery asks whether it landed.
+    pub attempt: Option<String>,
+}
+
+/// The store at one instant (one read transaction).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StoreView {
+    /// The newest revision; it rises by one with every mutation.
+    pub revision: u64,
+    /// Every resource's row, tombstones included until the deletion is agreed.
+    pub rows: BTreeMap<Id, Row>,
+    /// What was last agreed on.
+    pub ledger: BTreeMap<Id, LedgerRow>,
+    /// Mutations that are not in the repository yet, oldest first.
+    pub outbox: Vec<PendingExport>,
+}
+
+/// A change that people asked for through a door other than the repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Edit {
+    /// When.
+    pub at: Timestamp,
+    /// Who.
+    pub actor: Actor,
+    /// One line, as in the commit.
+    pub message: String,
+    /// What is to change, in apply order.
+    pub changes: Vec<EditChange>,
+}
+
+/// One resource of an [`Edit`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EditChange {
+    /// Which resource.
+    pub id: Id,
+    /// The revision of the row that the caller saw (nothing: no row). Another one refuses the whole edit.
+    pub seen: Option<u64>,
+    /// What it shall be; nothing deletes it.
+    pub after: Option<Arc<Document>>,
+}
+
+/// What agreeing brings from the repository into the store: one transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Import {
+    /// When.
+    pub at: Timestamp,
+    /// Whose push or edit it was.
+    pub actor: Actor,
+    /// One line, for the list of revisions.
+    pub message: String,
+    /// The commit that was read.
+    pub commit: String,
+    /// Rows to change; where there are none, no revision is made.
+    pub changes: Vec<ImportChange>,
+    /// Ledger rows to write (or to remove) without changing a row.
+    pub settle: Vec<Settle>,
+    /// What lost against the store.
+    pub conflicts: Vec<Conflict>,
+    /// What to tell people.
+    pub events: Vec<Event>,
+}
+
+/// One resource of an [`Import`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImportChange {
+    /// Which resource.
+    pub id: Id,
+    /// The revision of the row that the plan saw (nothing: no row). Another one refuses the whole import.
+    pub seen: Option<u64>,
+    /// What it shall be; nothing deletes it, and its ledger row and tombstone go.
+    pub after: Option<Arc<Document>>,
+    /// The file that holds it; unused for a deletion.
+    pub path: String,
+}
+
+/// The ledger moves and the row stays.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settle {
+    /// Which resource.
+    pub id: Id,
+    /// The revision of the row that the plan saw (nothing: no row). Another one refuses the whole import.
+    pub seen: Option<u64>,
+    /// The new ledger row; nothing removes it (and the tombstone, where the row is one).
+    pub ledger: Option<LedgerRow>,
+}

@@ -1,0 +1,159 @@
+//! The one table of kinds: it drives parsing, printing, routes, the CLI, completion, access rules and tests.
+
+use std::sync::LazyLock;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::document::Problem;
+use super::project::Project;
+use super::server::Server;
+use super::shape::Shape;
+
+/// What a kind's own file provides.
+///
+/// The struct's fields are the kind's fields: their doc comments become the help of flags and of the JSON Schema, their
+/// order the order in which YAML is written. A field that equals its default is not written.
+pub trait Declared: Serialize + DeserializeOwned + schemars::JsonSchema {
+    /// Singular name, as in `kind: server`.
+    const NAME: &'static str;
+    /// Plural, as in routes, folders and the grouped form.
+    const PLURAL: &'static str;
+    /// Short names that the CLI takes too.
+    const ALIASES: &'static [&'static str];
+    /// Whether names may be scoped to a project or an agent.
+    const SCOPED: bool = false;
+
+    /// Rules that span fields. What the shape can say (types, ranges, words) is not repeated here.
+    fn check(&self) -> Vec<Problem>;
+
+    /// The resources that this one needs.
+    fn references(&self) -> Vec<Reference>;
+}
+
+/// A resource that another one names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reference {
+    /// The dotted path of the value that names it, as `servers[0]`.
+    pub path: String,
+    /// The kind that is named.
+    pub kind: &'static str,
+    /// The name, as written.
+    pub name: String,
+}
+
+/// A row of the table of kinds.
+pub struct Kind {
+    /// Singular name.
+    pub name: &'static str,
+    /// Plural.
+    pub plural: &'static str,
+    /// Short names.
+    pub aliases: &'static [&'static str],
+    /// Whether names may be scoped.
+    pub scoped: bool,
+    /// The fields and their types.
+    pub shape: &'static LazyLock<Shape>,
+    pub(super) typed: Typed,
+}
+
+/// The typed side of a kind, behind plain functions so that the table can hold it.
+pub(super) struct Typed {
+    /// Decodes, checks, and encodes canonically (defaults left out): the value, or what is wrong.
+    pub canonical: fn(&Value) -> Result<Value, Vec<Problem>>,
+    /// The references of a canonical value.
+    pub references: fn(&Value) -> Vec<Reference>,
+    /// The YAML text of a canonical value in the order of the fields.
+    pub yaml: fn(&Value) -> Result<String, String>,
+    /// The JSON Schema.
+    pub schema: fn() -> Value,
+}
+
+impl std::fmt::Debug for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+fn decode<K: Declared>(value: &Value) -> Result<K, Vec<Problem>> {
+    K::deserialize(value).map_err(|error| vec![Problem::at("", error.to_string())])
+}
+
+fn canonical<K: Declared>(value: &Value) -> Result<Value, Vec<Problem>> {
+    let typed = decode::<K>(value)?;
+    let problems = typed.check();
+    if problems.is_empty() {
+        serde_json::to_value(&typed).map_err(|error| vec![Problem::at("", error.to_string())])
+    } else {
+        Err(problems)
+    }
+}
+
+fn references<K: Declared>(value: &Value) -> Vec<Reference> {
+    decode::<K>(value).map_or_else(|_| vec![], |typed| typed.references())
+}
+
+fn yaml<K: Declared>(value: &Value) -> Result<String, String> {
+    let typed = decode::<K>(value).map_err(|p| p.iter().map(|p| p.message.clone()).collect::<Vec<_>>().join("; "))?;
+    serde_yaml::to_string(&typed).map_err(|error| error.to_string())
+}
+
+fn schema<K: Declared>() -> Value {
+    schemars::schema_for!(K).to_value()
+}
+
+const fn typed<K: Declared>() -> Typed {
+    Typed {
+        canonical: canonical::<K>,
+        references: references::<K>,
+        yaml: yaml::<K>,
+        schema: schema::<K>,
+    }
+}
+
+macro_rules! row {
+    ($kind:ty) => {{
+        static SHAPE: LazyLock<Shape> = LazyLock::new(|| Shape::of_schema(&schema::<$kind>()));
+        Kind {
+            name: <$kind>::NAME,
+            plural: <$kind>::PLURAL,
+            aliases: <$kind>::ALIASES,
+            scoped: <$kind>::SCOPED,
+            shape: &SHAPE,
+            typed: typed::<$kind>(),
+        }
+    }};
+}
+
+/// Every declared kind, in apply order; deletes go backwards.
+pub static KINDS: &[Kind] = &[row!(Server), row!(Project)];
+
+impl Kind {
+    /// Whether `word` is the name, the plural or an alias.
+    #[must_use]
+    pub fn answers_to(&self, word: &str) -> bool {
+        self.name == word || self.plural == word || self.aliases.contains(&word)
+    }
+
+    /// The place in the apply order; every `Kind` is a row of the table.
+    pub(super) fn place(&self) -> u8 {
+        KINDS
+            .iter()
+            .zip(0..)
+            .find(|(row, _)| row.name == self.name)
+            .map_or(0, |(_, place)| place)
+    }
+
+    /// The JSON Schema of the kind's own fields (without `kind`, `name` and `apiVersion`).
+    #[must_use]
+    pub fn schema(&self) -> Value {
+        (self.typed.schema)()
+    }
+}
+
+/// The row that answers to a name, a plural or an alias.
+#[must_use]
+pub fn kind_named(word: &str) -> Option<&'static Kind> {
+    KINDS.iter().find(|row| row.answers_to(word))
+}

@@ -1,0 +1,20 @@
+//! What people declare: kinds, identity, validation, trees of files, YAML both ways. Pure values.
+//!
+//! A further kind is one file here and one row in [`KINDS`].
+
+mod document;
+mod id;
+mod kind;
+mod project;
+mod server;
+mod shape;
+mod tree;
+pub mod yaml;
+
+pub use document::{Document, FieldChange, Problem, changes};
+pub use id::{Id, NotAnId, Scope};
+pub use kind::{Declared, KINDS, Kind, Reference, kind_named};
+pub use project::Project;
+pub use server::{EnvironmentVariable, PackageRuntime, Server, Source, Update};
+pub use shape::Shape;
+pub use tree::{FileText, Placed, Tree, Unreadable, broken_references};

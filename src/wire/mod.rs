@@ -1,0 +1,11 @@
+//! What crosses a process boundary: the bodies of the HTTP API, as `api` writes and `cli` reads them.
+//!
+//! Unknown fields are passed over when reading, so that an older `mcpctl` can talk to a newer `mcpd`.
+
+mod error;
+mod plan;
+mod status;
+
+pub use error::ErrorBody;
+pub use plan::{ContainerStep, Op, PlanBody, Step};
+pub use status::{HeldResource, Item, Listing, RuntimeStatus, ServerStatus, SourceState, SourceStatus, StatusBody};

@@ -6,4 +6,6 @@ pub mod resource;
 
 pub mod record;
 
+pub mod reconcile;
+
 pub mod wire;

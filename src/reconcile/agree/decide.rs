@@ -1,0 +1,186 @@
+//! The table: three views of one resource, one decision.
+
+use crate::kit::Digest;
+
+/// What both sides last agreed on (a ledger row).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Base {
+    /// The digest of the document.
+    pub digest: Digest,
+    /// The revision of the store's row.
+    pub revision: u64,
+}
+
+/// What the repository says at its head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RepositorySide {
+    /// It declares nothing of that identity.
+    Absent,
+    /// It declares this.
+    Present(Digest),
+    /// It can't be told, and is never taken for an absence ("!" in the table).
+    Held,
+}
+
+/// What the store says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreSide {
+    /// There was never a row, or its deletion has been agreed on.
+    Never,
+    /// A tombstone: deleted by that revision.
+    Deleted {
+        /// The deleting revision.
+        revision: u64,
+    },
+    /// A row.
+    Present {
+        /// The revision that wrote it.
+        revision: u64,
+        /// The digest of its document.
+        digest: Digest,
+    },
+}
+
+/// What is to be done about one resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// Both sides are as they were agreed on, or there is nothing on either.
+    Nothing,
+    /// The store takes the repository's document.
+    Import,
+    /// The store deletes.
+    ImportDeletion,
+    /// A commit writes the store's document.
+    Export,
+    /// A commit deletes.
+    ExportDeletion,
+    /// Both say the same: the ledger moves, nothing else.
+    Settle,
+    /// Neither has it any more: the ledger row (or tombstone) goes.
+    Forget,
+    /// Both changed: the store's side is kept and exported, the repository's is recorded.
+    Conflict,
+    /// The repository's side can't be told: nothing moves.
+    Held,
+}
+
+/// The decision for one resource.
+///
+/// The repository has moved when its digest differs from the base's; the store has moved when its revision does. Values
+/// alone would not do: a value that comes back is a change too, and a ledger that is written after a crash would undo it.
+#[must_use]
+pub fn decide(base: Option<Base>, repository: RepositorySide, store: StoreSide) -> Decision {
+    use {RepositorySide as R, StoreSide as S};
+    if base.is_some() && repository == R::Absent && store == S::Never {
+        return Decision::Forget;
+    }
+    // A ledger row without any row of the store means that the row was lost: nothing was agreed on with this store.
+    let base = base.filter(|_| store != S::Never);
+    let store_moved = |base: Base| match store {
+        S::Never => false,
+        S::Deleted { revision } | S::Present { revision, .. } => revision != base.revision,
+    };
+    match (base, repository, store) {
+        (_, R::Held, _) => Decision::Held,
+        (None, R::Absent, S::Never) => Decision::Nothing,
+        (None, R::Absent, S::Deleted { .. }) => Decision::Forget,
+        (None, R::Absent, S::Present { .. }) => Decision::Export,
+        (None, R::Present(_), S::Never | S::Deleted { .. }) => Decision::Import,
+        (_, R::Present(theirs), S::Present { digest: ours, .. }) if theirs == ours => match base {
+            Some(base) if base.digest == theirs && !store_moved(base) => Decision::Nothing,
+            _ => Decision::Settle,
+        },
+        (None, R::Present(_), S::Present { .. }) => Decision::Conflict,
+        (Some(_), R::Absent, S::Deleted { .. } | S::Never) => Decision::Forget,
+        (Some(base), R::Absent, S::Present { .. }) => {
+            if store_moved(base) {
+                Decision::Conflict
+            } else {
+                Decision::ImportDeletion
+            }
+        }
+        (Some(base), R::Present(theirs), S::Deleted { .. } | S::Never) => {
+            if theirs == base.digest {
+                Decision::ExportDeletion
+            } else {
+                Decision::Conflict
+            }
+        }
+        (Some(base), R::Present(theirs), S::Present { .. }) => match (theirs != base.digest, store_moved(base)) {
+            (true, false) => Decision::Import,
+            (false, true) => Decision::Export,
+            (true, true) => Decision::Conflict,
+            // Same base, same revision, other value: somebody wrote past the ledger. The store is believed.
+            (false, false) => Decision::Export,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The rows of the table in docs/ARCHITECTURE.md, in its order. The merge row gives the store's whole.
+    #[test]
+    fn the_table() {
+        let digest = |letter: &str| Digest::of(letter);
+        let base = |letter: &str| {
+            (letter != "–").then(|| Base {
+                digest: digest(letter),
+                revision: 1,
+            })
+        };
+        let repository = |letter: &str| match letter {
+            "–" => RepositorySide::Absent,
+            "!" => RepositorySide::Held,
+            _ => RepositorySide::Present(digest(letter)),
+        };
+        // The store's row: at the base's revision where it did not move, else at the next.
+        let store = |letter: &str, base: &str| match (letter, base) {
+            ("–", "–") => StoreSide::Never,
+            ("–", _) => StoreSide::Deleted { revision: 2 },
+            (same, of) => StoreSide::Present {
+                digest: digest(same),
+                revision: if same == of { 1 } else { 2 },
+            },
+        };
+        for (b, r, s, want) in [
+            ("a", "a", "a", Decision::Nothing),
+            ("a", "b", "a", Decision::Import),
+            ("a", "a", "b", Decision::Export),
+            ("a", "b", "b", Decision::Settle),
+            ("a", "b", "c", Decision::Conflict),
+            ("a", "–", "a", Decision::ImportDeletion),
+            ("a", "a", "–", Decision::ExportDeletion),
+            ("a", "–", "c", Decision::Conflict),
+            ("a", "b", "–", Decision::Conflict),
+            ("a", "–", "–", Decision::Forget),
+            ("–", "b", "–", Decision::Import),
+            ("–", "–", "c", Decision::Export),
+            ("–", "b", "b", Decision::Settle),
+            ("–", "b", "c", Decision::Conflict),
+            ("–", "–", "–", Decision::Nothing),
+            ("a", "!", "a", Decision::Held),
+            ("a", "!", "b", Decision::Held),
+            ("a", "!", "–", Decision::Held),
+            ("–", "!", "c", Decision::Held),
+            ("–", "!", "–", Decision::Held),
+        ] {
+            assert_eq!(decide(base(b), repository(r), store(s, b)), want, "{b} | {r} | {s}");
+        }
+    }
+
+    /// Pitfall: values alone. A value that was changed and changed back is settled, and a lost row is no deletion.
+    #[test]
+    fn revisions_and_not_values_say_whether_the_store_moved() {
+        let a = Digest::of("a");
+        let base = Some(Base { digest: a, revision: 1 });
+        let back = StoreSide::Present { digest: a, revision: 3 };
+        assert_eq!(decide(base, RepositorySide::Present(a), back), Decision::Settle);
+        assert_eq!(decide(base, RepositorySide::Absent, back), Decision::Conflict);
+        assert_eq!(
+            decide(base, RepositorySide::Present(a), StoreSide::Never),
+            Decision::Import
+        );
+    }
+}

@@ -1,0 +1,68 @@
+//! "!" of the table: a file that cannot be read is never an absence.
+
+use crate::resource::{Id, Tree};
+
+/// What can't be read in a tree, asked resource by resource.
+#[derive(Debug)]
+pub(super) struct Holds<'a> {
+    tree: &'a Tree,
+}
+
+impl<'a> Holds<'a> {
+    pub(super) const fn of(tree: &'a Tree) -> Self {
+        Self { tree }
+    }
+
+    /// Why the repository's side of a resource can't be told, where it can't.
+    ///
+    /// A resource is held when the tree says so itself; and, where the tree has no valid document of it, when something
+    /// unreadable stands in the file where it was last seen, or bears its name (it may have moved there), or could not
+    /// even be searched for names.
+    pub(super) fn why(&self, id: &Id, last_path: Option<&str>) -> Option<String> {
+        let unreadable = &self.tree.unreadable;
+        if let Some(named) = unreadable.iter().find(|it| it.id.as_ref() == Some(id)) {
+            return Some(format!("{} can't be used", named.path));
+        }
+        if self.tree.held.contains(id) {
+            return Some("its declaration can't be used".to_owned());
+        }
+        if self.tree.documents.contains_key(id) || last_path.is_none() {
+            return None;
+        }
+        unreadable
+            .iter()
+            .filter(|it| it.whole_file || it.id.is_none())
+            .find(|it| {
+                Some(it.path.as_str()) == last_path
+                    || it.bytes.as_ref().is_none_or(|bytes| names(bytes, id.name.as_str()))
+            })
+            .map(|it| format!("{} can't be read", it.path))
+    }
+
+    /// Whether a file can't be read as a whole, so that nothing may be written into it.
+    pub(super) fn file(&self, path: &str) -> bool {
+        self.tree.unreadable.iter().any(|it| it.path == path && it.whole_file)
+    }
+}
+
+/// Whether a text bears a name as a word of its own.
+fn names(text: &[u8], name: &str) -> bool {
+    let part = |b: Option<&u8>| b.is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'-');
+    memchr::memmem::find_iter(text, name.as_bytes()).any(|at| {
+        let before = at.checked_sub(1).and_then(|n| text.get(n));
+        !part(before) && !part(text.get(at + name.len()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::names;
+
+    #[test]
+    fn a_name_is_a_word() {
+        assert!(names(b"kind: server\nname: time\nx: [", "time"));
+        assert!(names(b"time", "time"));
+        assert!(!names(b"name: time-2\n", "time"));
+        assert!(!names(b"runtime: node\n", "time"));
+    }
+}

@@ -1,0 +1,294 @@
+//! Performing the plan of `agree`: recover, import, drop, export; each step compare-and-set, each crash recoverable.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::kit::Digest;
+use crate::reconcile::agree::{self, Export, Plan, Recovery};
+use crate::record::{Actor, Conflict, Event, Import, Level, PendingExport, StoreView};
+use crate::repo::{Landing, RepoError, Snapshot, Source};
+use crate::resource::{Document, Id, Tree};
+use crate::store::StoreError;
+
+use super::report::{Happening, now};
+use super::{EngineError, Inner, lock};
+
+/// What a pass over the plan came to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Pass {
+    /// Something moved: look again.
+    Again,
+    /// Nothing is left that could be done now.
+    Rest,
+}
+
+/// What one agree pass saw and planned.
+pub(super) struct Agreed {
+    pub(super) snapshot: Snapshot,
+    pub(super) plan: Plan,
+    /// Exports that a single resource keeps from landing, by resource.
+    pub(super) stuck: BTreeMap<Id, String>,
+    pub(super) pass: Pass,
+}
+
+/// The name of the source that the ledger was written with.
+const SOURCE: &str = "source";
+
+/// A ledger that was kept with another source (or with a repository that has gone) says nothing about this one: then
+/// what differs is a conflict, never a deletion.
+pub(super) async fn open_epoch(inner: &Inner) -> Result<(), EngineError> {
+    let store = &inner.parts.store;
+    let (name, gone) = match &inner.parts.source {
+        Source::Hosted(hosted) => {
+            let head = hosted.snapshot().await?.head;
+            ("hosted".to_owned(), head.is_none() && !store.view().ledger.is_empty())
+        }
+        Source::Folder(_) => (format!("folder:{}", inner.parts.location), false),
+    };
+    let known = store.meta(SOURCE);
+    if known.as_deref() != Some(name.as_str()) || gone {
+        if known.is_some() {
+            let actor = Actor { name: "mcpd".to_owned(), door: "mcpd".to_owned() };
+            store.new_epoch(actor, now()).await?;
+        }
+        store.set_meta(SOURCE, &name).await?;
+    }
+    Ok(())
+}
+
+impl Inner {
+    /// The plan for a tree, against the store as it is.
+    pub(super) fn plan_agree(
+        &self,
+        tree: &Tree,
+        head: &str,
+        view: &StoreView,
+        landed: &BTreeMap<u64, bool>,
+        allow_mass_delete: bool,
+    ) -> Plan {
+        agree::plan(&agree::Seen { tree, head, store: view, landed, allow_mass_delete, now: now() })
+    }
+
+    /// Looks at both sides once, plans, and performs the plan as far as it goes.
+    pub(super) async fn agree_once(&self) -> Result<Agreed, EngineError> {
+        let snapshot = self.parts.source.snapshot().await?;
+        let view = self.parts.store.view();
+        let mut landed = BTreeMap::new();
+        for row in &view.outbox {
+            if let Some(attempt) = &row.attempt {
+                landed.insert(row.revision, self.parts.source.landed(attempt).await?);
+            }
+        }
+        let head = snapshot.head.clone().unwrap_or_default();
+        let allowed = lock(&self.allowed).as_deref() == Some(head.as_str());
+        let plan = self.plan_agree(&snapshot.tree, &head, &view, &landed, allowed);
+        let mut stuck = BTreeMap::new();
+        let pass = if plan.is_empty() || plan.guard.is_some() {
+            Pass::Rest
+        } else {
+            self.announce(&plan, &snapshot, &view).await;
+            match self.perform_agree(&plan, &snapshot, &view, &mut stuck).await {
+                Ok(pass) => pass,
+                // Somebody changed a row meanwhile: what was seen is old.
+                Err(EngineError::Store(StoreError::Stale { .. })) => Pass::Again,
+                Err(error) => return Err(error),
+            }
+        };
+        if pass == Pass::Rest && plan.guard.is_none() && !snapshot.tree.documents.is_empty() && !self.claimed() {
+            self.parts.store.set_meta("agreed", "1").await?;
+        }
+        Ok(Agreed { snapshot, plan, stuck, pass })
+    }
+
+    /// Tells those who watch what is about to be imported.
+    async fn announce(&self, plan: &Plan, snapshot: &Snapshot, view: &StoreView) {
+        if self.happenings.receiver_count() == 0 || plan.changes.is_empty() && plan.conflicts.is_empty() {
+            return;
+        }
+        let running = self.preview(plan.outcome(view).values()).await;
+        let body = super::view::body(plan, &running, snapshot.tree.diagnostics.clone(), view.revision);
+        let head = snapshot.head.clone().unwrap_or_default();
+        let _ = self.happenings.send(Happening::Planned { head, plan: Arc::new(body) });
+    }
+
+    async fn perform_agree(
+        &self,
+        plan: &Plan,
+        snapshot: &Snapshot,
+        view: &StoreView,
+        stuck: &mut BTreeMap<Id, String>,
+    ) -> Result<Pass, EngineError> {
+        if !plan.recover.is_empty() {
+            for recovery in &plan.recover {
+                self.recover(recovery, view, snapshot).await?;
+            }
+            return Ok(Pass::Again);
+        }
+        self.import(plan, snapshot, view).await?;
+        for drop in &plan.drops {
+            self.parts.store.drop_exports(drop.revision, drop.ids.clone()).await?;
+        }
+        let imported = !plan.changes.is_empty() || !plan.settle.is_empty() || !plan.drops.is_empty();
+        let exported = self.export(&plan.exports, view, stuck).await?;
+        Ok(if imported || exported { Pass::Again } else { Pass::Rest })
+    }
+
+    async fn import(&self, plan: &Plan, snapshot: &Snapshot, view: &StoreView) -> Result<(), EngineError> {
+        if plan.changes.is_empty() && plan.settle.is_empty() && plan.conflicts.is_empty() {
+            return Ok(());
+        }
+        let head = snapshot.head.clone().unwrap_or_default();
+        let door = match self.parts.source {
+            Source::Hosted(_) => "push",
+            Source::Folder(_) => "folder",
+        };
+        let unknown = || Actor { name: door.to_owned(), door: door.to_owned() };
+        let actor = lock(&self.pushers).get(&head).cloned().unwrap_or_else(unknown);
+        let subject = snapshot.message_author.as_ref().map(|(_, subject)| subject.clone());
+        let conflicts = self.with_bases(&plan.conflicts, view).await;
+        let events = conflicts.iter().map(|conflict| Event {
+            sequence: 0,
+            at: conflict.at,
+            level: Level::Warning,
+            about: conflict.id.to_string(),
+            reason: "Conflict".to_owned(),
+            message: format!("both sides changed it: the store's side was kept (mcpctl conflicts accept {} --from repo)", conflict.id),
+        });
+        let import = Import {
+            at: now(),
+            actor,
+            message: subject.unwrap_or_else(|| "changed files".to_owned()),
+            commit: head.clone(),
+            changes: plan.changes.clone(),
+            settle: plan.settle.clone(),
+            events: events.collect(),
+            conflicts,
+        };
+        if let Some(mutation) = self.parts.store.import(import).await? {
+            let _ = self.happenings.send(Happening::Applied { revision: mutation.revision });
+        }
+        lock(&self.pushers).remove(&head);
+        Ok(())
+    }
+
+    /// Conflicts with what both sides last agreed on, where the history still knows it.
+    async fn with_bases(&self, conflicts: &[Conflict], view: &StoreView) -> Vec<Conflict> {
+        let mut out = vec![];
+        for conflict in conflicts {
+            let mut conflict = conflict.clone();
+            if let (Source::Hosted(hosted), Some(row)) = (&self.parts.source, view.ledger.get(&conflict.id))
+                && let Ok(then) = hosted.snapshot_of(&row.commit, None).await
+                && let Some(placed) = then.tree.documents.get(&conflict.id)
+                && placed.digest == row.digest
+            {
+                conflict.base = Some(Arc::clone(&placed.document));
+            }
+            out.push(conflict);
+        }
+        out
+    }
+
+    /// Settles an export whose landing was not written down before a crash, or forgets an attempt that did not land.
+    async fn recover(&self, recovery: &Recovery, view: &StoreView, now: &Snapshot) -> Result<(), EngineError> {
+        let Some(row) = view.outbox.iter().find(|row| row.revision == recovery.revision) else { return Ok(()) };
+        let store = &self.parts.store;
+        if recovery.landed {
+            let attempt = row.attempt.clone().unwrap_or_default();
+            let (tree, commit) = match &self.parts.source {
+                Source::Hosted(hosted) => (hosted.snapshot_of(&attempt, None).await?.tree, attempt),
+                Source::Folder(_) => (Arc::clone(&now.tree), now.head.clone().unwrap_or_default()),
+            };
+            store.settle_export(row.revision, written(row, &tree), &commit).await?;
+        }
+        match store.record_attempt(row.revision, None).await {
+            // The export was settled whole and has left the outbox.
+            Ok(()) | Err(StoreError::NoExport { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Writes mutations into the repository, one commit each, in their order. Whether anything moved.
+    async fn export(
+        &self,
+        exports: &[Export],
+        view: &StoreView,
+        stuck: &mut BTreeMap<Id, String>,
+    ) -> Result<bool, EngineError> {
+        if exports.is_empty() || !self.lease.try_take("export") {
+            return Ok(false);
+        }
+        let done = self.export_leased(exports, view, stuck).await;
+        self.lease.release("export");
+        done
+    }
+
+    async fn export_leased(
+        &self,
+        exports: &[Export],
+        view: &StoreView,
+        stuck: &mut BTreeMap<Id, String>,
+    ) -> Result<bool, EngineError> {
+        let (source, store) = (&self.parts.source, &self.parts.store);
+        let mut moved = false;
+        for export in exports {
+            let Some(row) = view.outbox.iter().find(|row| row.revision == export.revision) else { continue };
+            let snapshot = source.snapshot().await?;
+            // What waits keeps later mutations of the same resource waiting too: commits tell the order of changes.
+            let ids: Vec<Id> = export.ids.iter().filter(|id| !stuck.contains_key(*id)).cloned().collect();
+            let prepared = match source.prepare(&snapshot, row, &ids).await {
+                Ok(prepared) => prepared,
+                Err(error) => match error.resource() {
+                    Some(id) => {
+                        stuck.insert(id.clone(), error.to_string());
+                        continue;
+                    }
+                    None => return Err(error.into()),
+                },
+            };
+            if prepared.changes {
+                store.record_attempt(row.revision, Some(prepared.attempt.clone())).await?;
+                match source.land(&prepared).await? {
+                    Landing::Landed => {}
+                    Landing::Moved => {
+                        store.record_attempt(row.revision, None).await?;
+                        return Ok(true);
+                    }
+                }
+                let _ = self
+                    .happenings
+                    .send(Happening::Exported { message: row.message.clone(), commit: prepared.commit.clone() });
+            }
+            store.settle_export(row.revision, prepared.written.clone(), &prepared.commit).await?;
+            moved = true;
+        }
+        Ok(moved)
+    }
+}
+
+/// Which changes of an export stand in a tree, and where.
+fn written(row: &PendingExport, tree: &Tree) -> Vec<(Id, Option<(Digest, String)>)> {
+    let stands = |id: &Id, after: Option<&Arc<Document>>| match (after, tree.documents.get(id)) {
+        (Some(after), Some(placed)) if placed.digest == after.digest() => {
+            Some((id.clone(), Some((placed.digest, placed.path.clone()))))
+        }
+        (None, None) => Some((id.clone(), None)),
+        _ => None,
+    };
+    row.changes.iter().filter_map(|change| stands(&change.id, change.after.as_ref())).collect()
+}
+
+/// Why the repository can't be used, in one line with its causes.
+pub(super) fn describe(error: &EngineError) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
+}
+
+/// Errors that concern the repository and not the store: the round goes on without it.
+pub(super) fn is_repository(error: &EngineError) -> bool {
+    matches!(error, EngineError::Repository(RepoError::NoFolder { .. }) | EngineError::Repository(_))
+}

@@ -1,0 +1,243 @@
+//! Changes through other doors than the repository: checked, planned, one transaction, one commit soon after.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::kit::{Diagnostic, nearest};
+use crate::reconcile::{agree, converge};
+use crate::record::{Actor, Edit, EditChange, Mutation, StoreView};
+use crate::resource::{Document, FieldChange, Id, broken_references};
+use crate::store::StoreError;
+use crate::wire::{PlanBody, Step};
+
+use super::report::now;
+use super::view::{body, containers, step};
+use super::{Engine, EngineError};
+
+/// How often an edit is checked anew because others changed the same rows.
+const TRIES: usize = 8;
+/// How many resources a commit's subject names.
+const NAMED: usize = 3;
+
+/// What a caller wants of one resource.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// Which resource.
+    pub id: Id,
+    /// What it shall be; nothing deletes it.
+    pub after: Option<Arc<Document>>,
+    /// What has to be the case first.
+    pub only: Only,
+    /// Where it was declared, for diagnostics.
+    pub source: Option<Diagnostic>,
+}
+
+/// What has to be the case before a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Only {
+    /// Nothing: create or change.
+    Always,
+    /// It must not exist yet.
+    IfNew,
+    /// It must exist.
+    IfThere,
+    /// It must exist at this revision.
+    IfAt(u64),
+}
+
+/// What one request asks for.
+#[derive(Debug, Clone)]
+pub struct EditRequest {
+    /// Who asks.
+    pub actor: Actor,
+    /// What for.
+    pub wanted: Vec<Wanted>,
+    /// Whether it is only planned.
+    pub dry_run: bool,
+}
+
+/// What became of a request.
+#[derive(Debug, Clone)]
+pub struct Edited {
+    /// What changes, or has changed.
+    pub plan: PlanBody,
+    /// The mutation, where something changed.
+    pub mutation: Option<Mutation>,
+}
+
+impl Engine {
+    /// Checks and makes a change. It is durable when this returns; its commit follows.
+    pub async fn edit(&self, request: EditRequest) -> Result<Edited, EngineError> {
+        let _one_at_a_time = self.0.editing.lock().await;
+        for _ in 0..TRIES {
+            let view = self.store().view();
+            let (steps, unchanged) = check(&request.wanted, &view)?;
+            let after = outcome(&request.wanted, &view);
+            let running = self.0.preview(after.values()).await;
+            let mut plan = PlanBody {
+                revision: view.revision,
+                containers: containers(&running),
+                steps,
+                unchanged,
+                ..PlanBody::default()
+            };
+            if request.dry_run || plan.steps.is_empty() {
+                return Ok(Edited { plan, mutation: None });
+            }
+            let changes = request.wanted.iter().map(|wanted| EditChange {
+                id: wanted.id.clone(),
+                seen: view.rows.get(&wanted.id).map(|row| row.revision),
+                after: wanted.after.clone(),
+            });
+            let edit = Edit {
+                at: now(),
+                actor: request.actor.clone(),
+                message: subject(&plan.steps),
+                changes: changes.collect(),
+            };
+            match self.store().edit(edit).await {
+                Ok(mutation) => {
+                    plan.revision = mutation.as_ref().map_or(plan.revision, |mutation| mutation.revision);
+                    return Ok(Edited { plan, mutation });
+                }
+                Err(StoreError::Stale { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(EngineError::Busy)
+    }
+
+    /// Waits until a mutation is in the repository, at most `longest`. Whether it is.
+    pub async fn committed(&self, revision: u64, longest: Duration) -> bool {
+        let mut changed = self.store().changed();
+        let pending = || self.store().view().outbox.iter().any(|row| row.revision == revision);
+        let wait = async {
+            while pending() {
+                if changed.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        let _ = tokio::time::timeout(longest, wait).await;
+        !pending()
+    }
+
+    /// What the repository, the store and what runs would do to each other now.
+    pub async fn diff(&self) -> Result<PlanBody, EngineError> {
+        let snapshot = self.0.parts.source.snapshot().await?;
+        let view = self.store().view();
+        let mut landed = BTreeMap::new();
+        for row in view.outbox.iter().filter(|row| row.attempt.is_some()) {
+            // An attempt under way at this moment is shown as what is still to be written.
+            landed.remove(&row.revision);
+        }
+        let head = snapshot.head.clone().unwrap_or_default();
+        let plan = self.0.plan_agree(&snapshot.tree, &head, &view, &landed, true);
+        let running = self.0.preview(plan.outcome(&view).values()).await;
+        Ok(body(&plan, &running, snapshot.tree.diagnostics.clone(), view.revision))
+    }
+
+    /// Ends a conflict: with the repository's side by one more change, or with what the store has.
+    pub async fn accept(&self, id: &Id, repository: bool, actor: Actor) -> Result<Edited, EngineError> {
+        let conflict = self.store().conflict(id).await?.ok_or_else(|| EngineError::NotFound(id.clone()))?;
+        let nothing = Edited {
+            plan: body(&agree::Plan::default(), &converge::Plan::default(), vec![], self.store().view().revision),
+            mutation: None,
+        };
+        let edited = if repository {
+            let wanted = Wanted { id: id.clone(), after: conflict.repository, only: Only::Always, source: None };
+            self.edit(EditRequest { actor, wanted: vec![wanted], dry_run: false }).await?
+        } else {
+            nothing
+        };
+        self.store().clear_conflict(id).await?;
+        self.0.wake.notify_one();
+        Ok(edited)
+    }
+}
+
+/// What would be declared afterwards.
+fn outcome(wanted: &[Wanted], view: &StoreView) -> BTreeMap<Id, Arc<Document>> {
+    let rows = view.rows.iter().filter_map(|(id, row)| Some((id.clone(), Arc::clone(row.document.as_ref()?))));
+    let mut after: BTreeMap<Id, Arc<Document>> = rows.collect();
+    for one in wanted {
+        match &one.after {
+            Some(document) => drop(after.insert(one.id.clone(), Arc::clone(document))),
+            None => drop(after.remove(&one.id)),
+        }
+    }
+    after
+}
+
+/// The steps of a request and how many of its resources stay as they are, or why it can't be done.
+fn check(wanted: &[Wanted], view: &StoreView) -> Result<(Vec<Step>, usize), EngineError> {
+    let mut steps = vec![];
+    let mut unchanged = 0;
+    for one in wanted {
+        let row = view.rows.get(&one.id).filter(|row| row.document.is_some());
+        match (one.only, row) {
+            (Only::IfNew, Some(_)) => return Err(EngineError::Exists(one.id.clone())),
+            (Only::IfThere | Only::IfAt(_), None) => return Err(EngineError::NotFound(one.id.clone())),
+            (Only::IfAt(revision), Some(row)) if row.revision != revision => {
+                return Err(EngineError::Stale { id: one.id.clone(), now: row.revision });
+            }
+            _ => {}
+        }
+        let source = one.source.as_ref().map_or_else(|| "request".to_owned(), Diagnostic::place);
+        match step(&one.id, row.and_then(|row| row.document.as_ref()), one.after.as_ref(), &source) {
+            Some(step) => steps.push(step),
+            None => unchanged += 1,
+        }
+    }
+    let after = outcome(wanted, view);
+    let mut needed: BTreeMap<Id, BTreeSet<Id>> = BTreeMap::new();
+    let mut missing = vec![];
+    for (id, reference) in broken_references(after.values().map(AsRef::as_ref), |id| after.contains_key(id)) {
+        let target = format!("{}/{}", reference.kind, reference.name);
+        let deleted = wanted.iter().find(|one| one.after.is_none() && one.id.to_string() == target);
+        if let Some(deleted) = deleted {
+            needed.entry(deleted.id.clone()).or_default().insert(id);
+            continue;
+        }
+        let Some(one) = wanted.iter().find(|one| one.id == id) else { continue };
+        let text = format!("{}: {} \"{}\" is not declared", reference.path, reference.kind, reference.name);
+        let known: Vec<&str> =
+            after.keys().filter(|id| id.kind().name == reference.kind).map(|id| id.name.as_str()).collect();
+        let mut diagnostic = one.source.clone().unwrap_or_else(|| Diagnostic::of_file(id.to_string(), ""));
+        diagnostic.message = text;
+        if let Some(near) = nearest(&reference.name, known) {
+            diagnostic = diagnostic.hint(format!("did you mean \"{near}\"?"));
+        }
+        missing.push(diagnostic);
+    }
+    if let Some((id, by)) = needed.into_iter().next() {
+        return Err(EngineError::Needed { id, needed_by: by.into_iter().collect() });
+    }
+    if missing.is_empty() { Ok((steps, unchanged)) } else { Err(EngineError::Invalid(missing)) }
+}
+
+/// `update server/time: replicas 1 → 2`, `create server/time`, `apply 4 resources: server/a, server/b, server/c and 1 more`.
+fn subject(steps: &[Step]) -> String {
+    use crate::wire::Op;
+    match steps {
+        [one] => match one.op {
+            Op::Create => format!("create {}", one.resource),
+            Op::Delete => format!("delete {}", one.resource),
+            Op::Change => format!("update {}: {}", one.resource, fields(&one.fields)),
+        },
+        many => {
+            let named: Vec<&str> = many.iter().take(NAMED).map(|step| step.resource.as_str()).collect();
+            let rest = many.len().saturating_sub(NAMED);
+            let and = if rest > 0 { format!(" and {rest} more") } else { String::new() };
+            format!("apply {} resources: {}{and}", many.len(), named.join(", "))
+        }
+    }
+}
+
+fn fields(changes: &[FieldChange]) -> String {
+    let shown: Vec<String> = changes.iter().take(NAMED).map(crate::wire::words::field).collect();
+    let rest = changes.len().saturating_sub(NAMED);
+    let and = if rest > 0 { format!(" and {rest} more") } else { String::new() };
+    format!("{}{and}", shown.join(", "))
+}

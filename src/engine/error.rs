@@ -1,0 +1,60 @@
+//! What can go wrong in the engine, as its callers need to tell it apart.
+
+use crate::kit::Diagnostic;
+use crate::repo::RepoError;
+use crate::resource::Id;
+use crate::store::StoreError;
+
+/// Why the engine did not do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// What was sent is not valid.
+    #[error("{}", summary(.0))]
+    Invalid(Vec<Diagnostic>),
+    /// A resource of that identity is there already.
+    #[error("{0} exists already")]
+    Exists(Id),
+    /// There is no such resource.
+    #[error("{0} is not declared")]
+    NotFound(Id),
+    /// Others need what was to be deleted.
+    #[error("{id} can't be deleted: {} need{} it", list(needed_by), if needed_by.len() == 1 { "s" } else { "" })]
+    Needed {
+        /// What was to be deleted.
+        id: Id,
+        /// What needs it.
+        needed_by: Vec<Id>,
+    },
+    /// The caller's revision of a resource is not the present one.
+    #[error("{id} has changed meanwhile: it is at revision {now}")]
+    Stale {
+        /// Which resource.
+        id: Id,
+        /// Its present revision.
+        now: u64,
+    },
+    /// Others kept changing the same resources.
+    #[error("the resources kept changing meanwhile; nothing was changed")]
+    Busy,
+    /// mcpd is stopping.
+    #[error("mcpd is stopping")]
+    Stopping,
+    /// The store failed.
+    #[error("the store failed")]
+    Store(#[from] StoreError),
+    /// The repository failed.
+    #[error("the repository can't be used")]
+    Repository(#[from] RepoError),
+}
+
+fn list(ids: &[Id]) -> String {
+    ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn summary(diagnostics: &[Diagnostic]) -> String {
+    match diagnostics {
+        [] => "not valid".to_owned(),
+        [one] => format!("{}: {}", one.place(), one.message),
+        [first, rest @ ..] => format!("{}: {} (and {} more)", first.place(), first.message, rest.len()),
+    }
+}

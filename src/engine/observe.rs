@@ -1,0 +1,95 @@
+//! What is seen at one instant, and what typed servers and routes follow from the rows.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::kit::Name;
+use crate::record::{InstanceStatus, Life, Live, Routes, State, StoreView, Upstreams};
+use crate::reconcile::converge::{self, Desired, Memory, Outcome, desired};
+use crate::resource::{Document, Id, Project, Server};
+
+use super::{Inner, lock};
+
+/// What a runtime said: what lives, or why it did not answer.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Seen {
+    pub(super) live: Vec<Live>,
+    pub(super) away: Option<String>,
+}
+
+impl Inner {
+    pub(super) async fn observe_runtime(&self) -> Seen {
+        match self.parts.runtime.observe().await {
+            Ok(live) => Seen { live, away: None },
+            Err(error) => Seen { live: vec![], away: Some(error.to_string()) },
+        }
+    }
+
+    pub(super) fn claimed(&self) -> bool {
+        self.parts.store.meta("agreed").is_some()
+    }
+
+    /// The plan of what runs for a set of declarations, now. Pure but for reading the gateway's state.
+    pub(super) fn plan_running(
+        &self,
+        desired: &[Desired],
+        seen: &Seen,
+        memory: &Memory,
+        outcomes: &[Outcome],
+        claimed: bool,
+    ) -> converge::Plan {
+        let upstreams: Arc<Upstreams> = Arc::clone(&self.parts.upstreams.borrow());
+        let in_flight: BTreeMap<Life, usize> =
+            seen.live.iter().map(|live| (live.life.clone(), (self.parts.in_flight)(&live.life))).collect();
+        converge::plan(&converge::Seen {
+            desired,
+            live: &seen.live,
+            upstreams: &upstreams,
+            in_flight: &in_flight,
+            claimed,
+            engine_away: seen.away.as_deref(),
+            memory,
+            outcomes,
+            now: crate::kit::time::now(),
+        })
+    }
+
+    /// What would happen to what runs if `documents` were declared.
+    pub(super) async fn preview<'a>(&self, documents: impl IntoIterator<Item = &'a Arc<Document>>) -> converge::Plan {
+        let seen = self.observe_runtime().await;
+        let memory = lock(&self.memory).clone();
+        self.plan_running(&wanted(documents), &seen, &memory, &[], self.claimed())
+    }
+}
+
+/// The instances that a set of declarations asks for.
+pub(super) fn wanted<'a>(documents: impl IntoIterator<Item = &'a Arc<Document>>) -> Vec<Desired> {
+    let servers = documents.into_iter().filter_map(|document| {
+        let server: Server = document.typed().ok()?;
+        Some((document.id.name.clone(), Arc::new(server)))
+    });
+    desired(servers, false)
+}
+
+/// Every declaration in force.
+pub(super) fn declared(view: &StoreView) -> impl Iterator<Item = &Arc<Document>> {
+    view.rows.values().filter_map(|row| row.document.as_ref())
+}
+
+/// What the gateway shows.
+pub(super) fn routes(view: &StoreView, statuses: &[InstanceStatus]) -> Routes {
+    let of_kind = |kind: &str| -> BTreeMap<Name, Arc<Document>> {
+        let is = |id: &Id| id.kind().name == kind;
+        let documents = declared(view).filter(|document| is(&document.id));
+        documents.map(|document| (document.id.name.clone(), Arc::clone(document))).collect()
+    };
+    let mut unavailable = BTreeMap::new();
+    for status in statuses.iter().filter(|status| status.state == State::Error) {
+        unavailable.entry(status.instance.server.clone()).or_insert_with(|| status.reason.clone());
+    }
+    Routes {
+        projects: of_kind(<Project as crate::resource::Declared>::NAME),
+        servers: of_kind(<Server as crate::resource::Declared>::NAME),
+        unavailable,
+    }
+}

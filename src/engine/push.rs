@@ -1,0 +1,342 @@
+//! Pushes: judged before the ref moves, told of afterwards. What is said here is the grammar of docs/ARCHITECTURE.md.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+
+use crate::kit::{Diagnostic, Name, count};
+use crate::reconcile::agree;
+use crate::record::{InstanceStatus, State};
+use crate::repo::{BRANCH, Hosted, Lines, Push, PushJudge, RefUpdate, Relation, Source};
+use crate::resource::Id;
+use crate::wire::words;
+
+use super::agree::describe;
+use super::observe::{declared, wanted};
+use super::view::body;
+use super::{Engine, EngineError, lock};
+
+/// How many errors a refusal shows; the rest is counted.
+const SHOWN: usize = 20;
+/// How long a push waits for its servers if it does not say otherwise, in seconds.
+const WAIT: u64 = 10;
+/// The longest that a push may ask to wait, in seconds.
+const LONGEST_WAIT: u64 = 3600;
+/// The longest that the takeover of an accepted head is waited for.
+const TAKEOVER: Duration = Duration::from_secs(30);
+
+/// What `git push -o` may say.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Options {
+    allow_mass_delete: bool,
+    wait: Option<u64>,
+}
+
+impl Options {
+    fn read(words: &[String]) -> Result<Self, String> {
+        let mut options = Self { wait: Some(WAIT), ..Self::default() };
+        for word in words {
+            match word.split_once('=') {
+                None if word == "allow-mass-delete" => options.allow_mass_delete = true,
+                None if word == "no-wait" => options.wait = None,
+                Some(("wait", seconds)) => {
+                    let parsed: Option<u64> = seconds.parse().ok().filter(|n| *n <= LONGEST_WAIT);
+                    let seconds = parsed.ok_or(format!("-o {word}: give whole seconds, at most {LONGEST_WAIT}"))?;
+                    options.wait = Some(seconds);
+                }
+                _ => return Err(format!("-o {word} is not known: there are allow-mass-delete, no-wait and wait=SECONDS")),
+            }
+        }
+        Ok(options)
+    }
+}
+
+impl PushJudge for Engine {
+    fn judge(&self, push: Push, out: Lines) -> BoxFuture<'_, bool> {
+        Box::pin(async move {
+            match self.consider(&push, &out).await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    out.send(format!("error: {}", describe(&error)));
+                    out.send("refused: nothing was changed");
+                    false
+                }
+            }
+        })
+    }
+
+    fn watch(&self, push: Push, out: Lines) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            self.0.lease.release(&push.id);
+            self.0.wake.notify_one();
+            let Some(head) = moved(&push).and_then(|update| update.new.clone()) else { return };
+            self.follow(&push, &head, &out).await;
+        })
+    }
+
+    fn ended(&self, push_id: &str) {
+        self.0.lease.release(push_id);
+        lock(&self.0.affected).remove(push_id);
+        self.0.wake.notify_one();
+    }
+}
+
+/// The update of the branch that is applied, if the push has one.
+fn moved(push: &Push) -> Option<&RefUpdate> {
+    push.updates.iter().find(|update| update.name == BRANCH)
+}
+
+impl Engine {
+    async fn consider(&self, push: &Push, out: &Lines) -> Result<bool, EngineError> {
+        let Source::Hosted(hosted) = &self.0.parts.source else { return Ok(false) };
+        let options = match Options::read(&push.options) {
+            Ok(options) => options,
+            Err(text) => {
+                out.send(format!("error: {text}"));
+                out.send("refused: nothing was changed");
+                return Ok(false);
+            }
+        };
+        if moved(push).is_some() {
+            // From here until the ref has moved nothing else writes: what is planned is what will be.
+            self.0.lease.take(&push.id).await;
+        }
+        for update in &push.updates {
+            if !self.consider_update(hosted, push, update, &options, out).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    async fn consider_update(
+        &self,
+        hosted: &Hosted,
+        push: &Push,
+        update: &RefUpdate,
+        options: &Options,
+        out: &Lines,
+    ) -> Result<bool, EngineError> {
+        let applied = update.name == BRANCH;
+        let Some(new) = &update.new else {
+            if applied {
+                out.send("error: the branch main can't be deleted");
+                out.send("refused: nothing was changed");
+            }
+            return Ok(!applied);
+        };
+        if !update.name.starts_with("refs/heads/") {
+            return Ok(true);
+        }
+        let quarantine = push.quarantine.as_ref();
+        if let (true, Some(old)) = (applied, &update.old) {
+            match hosted.relation(old, new, quarantine).await? {
+                Relation::Forward => {}
+                Relation::Diverged { base, lost, by_mcpctl } => {
+                    out.send(format!("error: {} would be lost", count(lost, "commit")));
+                    let by = if by_mcpctl > 0 { format!("{} by mcpctl", count(by_mcpctl, "commit")) } else { count(lost, "commit") };
+                    out.send(format!("hint: {by} since {}: git pull --rebase", short(&base)));
+                    out.send("refused: nothing was changed");
+                    return Ok(false);
+                }
+                Relation::Unrelated => {
+                    out.send("error: this history has no commit in common with the one that is here");
+                    out.send("hint: clone the repository and commit on top of it");
+                    out.send("refused: nothing was changed");
+                    return Ok(false);
+                }
+            }
+        }
+        let pushed = hosted.snapshot_of(new, quarantine).await?;
+        if !pushed.tree.diagnostics.is_empty() {
+            refuse(&pushed.tree.diagnostics, out);
+            return Ok(false);
+        }
+        let view = self.store().view();
+        let mut landed = BTreeMap::new();
+        for row in &view.outbox {
+            if let Some(attempt) = &row.attempt {
+                landed.insert(row.revision, self.0.parts.source.landed(attempt).await?);
+            }
+        }
+        // An export that landed unnoticed is settled by the next round, before this head is looked at; it changes no row.
+        landed.clear();
+        let plan = self.0.plan_agree(&pushed.tree, new, &view, &landed, options.allow_mass_delete);
+        if applied && !plan.held.is_empty() {
+            for (id, why) in plan.held.iter().take(SHOWN) {
+                out.send(format!("error: {id} can't be taken over: {why}"));
+            }
+            out.send(format!("refused: {}; nothing was changed", count(plan.held.len(), "error")));
+            return Ok(false);
+        }
+        if let Some(guard) = plan.guard.filter(|_| applied) {
+            out.send(format!("error: {guard}"));
+            out.send("hint: if this is meant: git push -o allow-mass-delete");
+            out.send("refused: nothing was changed");
+            return Ok(false);
+        }
+        self.show_plan(push, &plan, new, out).await;
+        if applied {
+            lock(&self.0.pushers).insert(new.clone(), push.actor.clone());
+            if plan.changes.iter().any(|change| change.after.is_none()) && options.allow_mass_delete {
+                *lock(&self.0.allowed) = Some(new.clone());
+            }
+        } else {
+            let branch = update.name.trim_start_matches("refs/heads/");
+            out.send(format!("branch {}: planned only, nothing is applied", words::plain(branch)));
+        }
+        Ok(true)
+    }
+
+    /// The plan's own lines: only what the push brings, not what the repository is still to receive.
+    async fn show_plan(&self, push: &Push, plan: &agree::Plan, head: &str, out: &Lines) {
+        let view = self.store().view();
+        let after = plan.outcome(&view);
+        let running = self.0.preview(after.values()).await;
+        let mut incoming = plan.clone();
+        incoming.shown.retain(|shown| shown.source.is_some());
+        let body = body(&incoming, &running, vec![], view.revision);
+        out.send(format!("plan {}: {}", short(head), words::counts(&body)));
+        for step in &body.steps {
+            out.send(format!("  {step}"));
+        }
+        for conflict in &body.conflicts {
+            out.send(format!("  {}", words::conflict(conflict)));
+        }
+        out.send(format!("containers: {running}"));
+        let before: BTreeSet<_> = wanted(declared(&view)).into_iter().map(|d| d.instance).collect();
+        let named = running.changes.iter().map(|change| change.instance.server.clone());
+        let named = named.chain(plan.changes.iter().filter(|c| c.after.is_some()).filter_map(|c| server(&c.id)));
+        let extra = wanted(after.values()).into_iter().filter(|d| !before.contains(&d.instance));
+        let servers = named.chain(extra.map(|d| d.instance.server)).collect();
+        lock(&self.0.affected).insert(push.id.clone(), servers);
+    }
+
+    /// Tells what becomes of an accepted head: the revision, then the servers.
+    async fn follow(&self, push: &Push, head: &str, out: &Lines) {
+        let mut report = self.report();
+        let taken = tokio::time::timeout(TAKEOVER, async {
+            loop {
+                match self.sync(false).await {
+                    Ok(seen) if seen.status.source.head.as_deref() == Some(head) => return Some(seen),
+                    // A later push or export may have passed this one: then it has been taken over too.
+                    Ok(seen) if self.passed(head).await => return Some(seen),
+                    Ok(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+                    Err(_) => return None,
+                }
+            }
+        });
+        let Ok(Some(taken)) = taken.await else {
+            out.send("accepted; it is being taken over (mcpctl status tells how far it is)");
+            return;
+        };
+        out.send(format!("applied: revision {}", taken.status.revision));
+        let servers = lock(&self.0.affected).get(&push.id).cloned().unwrap_or_default();
+        let after: BTreeSet<Name> =
+            declared(&self.store().view()).filter_map(|document| server(&document.id)).collect();
+        let servers: BTreeSet<Name> = servers.intersection(&after).cloned().collect();
+        if servers.is_empty() {
+            return;
+        }
+        let options = Options::read(&push.options).unwrap_or_default();
+        if let Some(seconds) = options.wait {
+            let settled = |statuses: &[InstanceStatus]| {
+                let rests = |status: &&InstanceStatus| matches!(status.state, State::Running | State::Error);
+                servers.iter().all(|name| {
+                    let of: Vec<&InstanceStatus> = statuses.iter().filter(|s| s.instance.server == *name).collect();
+                    of.iter().all(rests)
+                })
+            };
+            let wait = report.wait_for(|report| settled(&report.status.instances));
+            // Not settled in time is no failure: what is the case then is said.
+            let _ = tokio::time::timeout(Duration::from_secs(seconds), wait).await;
+        }
+        let report = Arc::clone(&self.report().borrow());
+        let (line, reasons) = states(&servers, &report.status.instances);
+        out.send(line);
+        for reason in reasons {
+            out.send(reason);
+        }
+    }
+
+    /// Whether a head is an ancestor of the one that was read last.
+    async fn passed(&self, head: &str) -> bool {
+        let now = self.report().borrow().status.source.head.clone();
+        let Source::Hosted(hosted) = &self.0.parts.source else { return false };
+        match now {
+            Some(now) => matches!(hosted.relation(head, &now, None).await, Ok(Relation::Forward)),
+            None => false,
+        }
+    }
+}
+
+fn server(id: &Id) -> Option<Name> {
+    (id.kind().name == <crate::resource::Server as crate::resource::Declared>::NAME).then(|| id.name.clone())
+}
+
+fn short(commit: &str) -> &str {
+    commit.get(..7).unwrap_or(commit)
+}
+
+/// The errors of a refused push, 20 at most, and what that means.
+fn refuse(diagnostics: &[Diagnostic], out: &Lines) {
+    for diagnostic in diagnostics.iter().take(SHOWN) {
+        out.send(diagnostic.to_string());
+    }
+    if diagnostics.len() > SHOWN {
+        out.send(format!("and {} more", diagnostics.len() - SHOWN));
+    }
+    let files: BTreeSet<&str> = diagnostics.iter().map(|diagnostic| diagnostic.file.as_str()).collect();
+    let (errors, files) = (count(diagnostics.len(), "error"), count(files.len(), "file"));
+    out.send(format!("refused: {errors} in {files}; nothing was changed"));
+}
+
+/// `RUNNING server/time 1/1 · STARTING server/git 1/2`, and why what has failed has.
+fn states(servers: &BTreeSet<Name>, statuses: &[InstanceStatus]) -> (String, Vec<String>) {
+    let mut parts = vec![];
+    let mut reasons = vec![];
+    for name in servers {
+        let of: Vec<&InstanceStatus> =
+            statuses.iter().filter(|s| s.instance.server == *name && s.state != State::Stopping).collect();
+        let running = of.iter().filter(|status| status.state == State::Running).count();
+        let worst = of.iter().map(|status| status.state).max();
+        let word = worst.map_or_else(|| "STOPPED".to_owned(), |state| state.to_string());
+        parts.push(format!("{word} server/{name} {running}/{}", of.len()));
+        let failed = of.iter().filter(|status| status.state == State::Error);
+        reasons.extend(failed.map(|status| format!("  {}: {}", status.instance, words::plain(&status.reason))));
+    }
+    (parts.join(" · "), reasons)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn push_options_are_words() {
+        let read = |words: &[&str]| Options::read(&words.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert_eq!(read(&[]), Ok(Options { allow_mass_delete: false, wait: Some(10) }));
+        assert_eq!(read(&["no-wait"]), Ok(Options { allow_mass_delete: false, wait: None }));
+        assert_eq!(read(&["allow-mass-delete", "wait=3"]), Ok(Options { allow_mass_delete: true, wait: Some(3) }));
+        for bad in ["wait=x", "wait=999999", "wait", "force", ""] {
+            assert!(read(&[bad]).is_err(), "{bad}");
+        }
+    }
+
+    /// Pitfall: a refusal that floods. Twenty errors are shown, the rest is counted.
+    #[test]
+    fn a_refusal_is_bounded() {
+        let (out, mut lines) = Lines::channel();
+        let many: Vec<Diagnostic> = (0..23).map(|n| Diagnostic::of_file(format!("f{}", n % 2), "bad")).collect();
+        refuse(&many, &out);
+        let mut text = vec![];
+        while let Ok(line) = lines.try_recv() {
+            text.push(line);
+        }
+        assert_eq!(text.len(), 22);
+        assert_eq!(text[20], "and 3 more");
+        assert_eq!(text[21], "refused: 23 errors in 2 files; nothing was changed");
+    }
+}

@@ -1,0 +1,112 @@
+//! How things stand after a round, and what happened on the way.
+
+use std::sync::Arc;
+
+use crate::kit::time::Timestamp;
+use crate::record::{InstanceStatus, State};
+use crate::resource::Tree;
+use crate::wire::{HeldResource, PlanBody, RuntimeStatus, SourceState, SourceStatus, StatusBody};
+
+use super::Parts;
+
+/// How things stand.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// The answer of `GET /api/v1/status`.
+    pub status: StatusBody,
+    /// What the repository declared when it was read last.
+    pub tree: Arc<Tree>,
+    /// The newest request for a round that this report answers.
+    pub served: u64,
+    /// Whether the repository has been read once.
+    pub read: bool,
+}
+
+/// Something that those who watch are told at once.
+#[derive(Debug, Clone)]
+pub enum Happening {
+    /// The repository moved, and this is what follows from it.
+    Planned {
+        /// The head that was read.
+        head: String,
+        /// What follows.
+        plan: Arc<PlanBody>,
+    },
+    /// What the repository declares was taken over.
+    Applied {
+        /// The store's revision.
+        revision: u64,
+    },
+    /// A mutation was written into the repository.
+    Exported {
+        /// The mutation.
+        message: String,
+        /// The commit, or in a folder a digest.
+        commit: String,
+    },
+    /// An instance changed its state.
+    Instance(InstanceStatus),
+    /// Something went wrong that a person should know of; told once until it changes.
+    Trouble(String),
+}
+
+impl Report {
+    pub(super) fn first(parts: &Parts) -> Self {
+        let kind = match &parts.source {
+            crate::repo::Source::Hosted(_) => "hosted",
+            crate::repo::Source::Folder(_) => "folder",
+        };
+        let status = StatusBody {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            cluster: parts.cluster.clone(),
+            runtime: RuntimeStatus { name: parts.runtime_name.to_owned(), available: true, reason: String::new() },
+            source: SourceStatus {
+                kind: kind.to_owned(),
+                location: parts.location.clone(),
+                head: None,
+                state: SourceState::Pending,
+                last_sync_at: None,
+                last_error: None,
+                pending_count: 0,
+            },
+            revision: parts.store.view().revision,
+            resources: 0,
+            conflicts: 0,
+            held: vec![],
+            diagnostics: vec![],
+            instances: vec![],
+            converged: false,
+        };
+        Self { status, tree: Arc::default(), served: 0, read: false }
+    }
+
+    /// Whether nothing changes any more without time or people: both sides agree, and each instance runs or has failed.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        let resting = |status: &InstanceStatus| matches!(status.state, State::Running | State::Error);
+        self.read
+            && self.status.source.pending_count == 0
+            && self.status.instances.iter().all(resting)
+    }
+
+    /// Works out `converged` from everything else.
+    pub(super) fn conclude(&mut self) {
+        let status = &mut self.status;
+        let agreed = matches!(status.source.state, SourceState::Synced | SourceState::Empty);
+        status.converged = agreed
+            && status.source.pending_count == 0
+            && status.held.is_empty()
+            && status.conflicts == 0
+            && status.instances.iter().all(|instance| instance.state == State::Running);
+    }
+}
+
+/// What is held, for the status.
+pub(super) fn held(held: &std::collections::BTreeMap<crate::resource::Id, String>) -> Vec<HeldResource> {
+    held.iter().map(|(id, why)| HeldResource { resource: id.to_string(), reason: why.clone() }).collect()
+}
+
+/// Now, for fields of the report.
+pub(super) fn now() -> Timestamp {
+    crate::kit::time::now()
+}

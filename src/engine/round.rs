@@ -1,0 +1,298 @@
+//! The loop: wait for a hint or the clock, look, agree, converge, report.
+//!
+//! A hint only says when to look; what is done follows from what is seen.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::kit::time::Timestamp;
+use crate::record::{Event, InstanceName, InstanceStatus, Level, State};
+use crate::reconcile::converge::Outcome;
+use crate::wire::SourceState;
+
+use super::agree::{Agreed, Pass, describe};
+use super::converge::{Finished, perform};
+use super::error::EngineError;
+use super::observe::{declared, routes, wanted};
+use super::report::{Happening, Report, held, now};
+use super::{Inner, lock};
+
+/// How many passes of `agree` one round makes at most: a world that never rests must not keep servers waiting.
+const PASSES: usize = 256;
+/// Hints that come together are taken together.
+const DEBOUNCE: Duration = Duration::from_millis(10);
+/// How soon a round that failed is tried again.
+const AGAIN: Duration = Duration::from_secs(5);
+/// How soon something that waits for a push's lease is tried again.
+const SOON: Duration = Duration::from_millis(250);
+
+/// The state of the loop between two rounds.
+pub(super) struct Loop {
+    inner: Arc<Inner>,
+    done: mpsc::UnboundedSender<Finished>,
+    finished: mpsc::UnboundedReceiver<Finished>,
+    busy: BTreeSet<InstanceName>,
+    outcomes: Vec<Outcome>,
+    statuses: BTreeMap<InstanceName, InstanceStatus>,
+    agreed: Option<Agreed>,
+    trouble: Option<String>,
+}
+
+/// When to look again, and at what.
+struct Next {
+    at: Instant,
+    /// Whether the repository and the store are to be looked at too.
+    agree: bool,
+}
+
+impl Loop {
+    pub(super) fn new(
+        inner: Arc<Inner>,
+        done: mpsc::UnboundedSender<Finished>,
+        finished: mpsc::UnboundedReceiver<Finished>,
+    ) -> Self {
+        Self {
+            inner,
+            done,
+            finished,
+            busy: BTreeSet::new(),
+            outcomes: vec![],
+            statuses: BTreeMap::new(),
+            agreed: None,
+            trouble: None,
+        }
+    }
+
+    pub(super) async fn run(mut self, stop: CancellationToken) {
+        let mut store = self.inner.parts.store.changed();
+        let mut repository = self.inner.parts.source.changed();
+        let mut runtime = self.inner.parts.runtime.changed();
+        let mut upstreams = self.inner.parts.upstreams.clone();
+        let mut agree = true;
+        while !stop.is_cancelled() {
+            // What changes from here on is a hint for the next round.
+            store.mark_unchanged();
+            repository.mark_unchanged();
+            runtime.mark_unchanged();
+            upstreams.mark_unchanged();
+            let next = self.round(agree).await;
+            agree = next.agree;
+            tokio::select! {
+                () = stop.cancelled() => break,
+                () = tokio::time::sleep_until(next.at) => agree = true,
+                () = self.inner.wake.notified() => agree = true,
+                Ok(()) = store.changed() => agree = true,
+                Ok(()) = repository.changed() => agree = true,
+                Ok(()) = runtime.changed() => {}
+                Ok(()) = upstreams.changed() => {}
+                Some(finished) = self.finished.recv() => self.take(finished),
+            }
+            tokio::time::sleep(DEBOUNCE).await;
+            agree |= changed(&store) || changed(&repository);
+            while let Ok(finished) = self.finished.try_recv() {
+                self.take(finished);
+            }
+        }
+    }
+
+    fn take(&mut self, finished: Finished) {
+        self.busy.remove(&finished.instance);
+        self.outcomes.extend(finished.outcome);
+    }
+
+    async fn round(&mut self, agree: bool) -> Next {
+        let served = self.inner.asked.load(Ordering::SeqCst);
+        let interval = self.inner.parts.interval;
+        let mut next = Next { at: Instant::now() + interval, agree: false };
+        let mut failed = None;
+        if agree || self.agreed.is_none() {
+            match self.agree().await {
+                Ok(true) => {}
+                Ok(false) => next = Next { at: Instant::now() + SOON.min(interval), agree: true },
+                Err(error) => {
+                    let text = describe(&error);
+                    tracing::warn!(error = %text, "the repository and the store could not be brought together");
+                    failed = Some(text);
+                    next = Next { at: Instant::now() + AGAIN.min(interval), agree: true };
+                }
+            }
+        }
+        self.trouble(failed.clone()).await;
+        let wake_at = self.converge(served, failed).await;
+        if let Some(at) = wake_at {
+            let wait = at.duration_since(now()).max(crate::kit::time::SignedDuration::ZERO);
+            let wait = Duration::try_from(wait).unwrap_or(interval);
+            next.at = next.at.min(Instant::now() + wait);
+        }
+        next
+    }
+
+    /// Agrees until nothing is left to do now. False: something waits for the lease of a push.
+    async fn agree(&mut self) -> Result<bool, EngineError> {
+        for _ in 0..PASSES {
+            let agreed = self.inner.agree_once().await?;
+            let again = agreed.pass == Pass::Again;
+            let waits = agreed.plan.exports.iter().flat_map(|export| &export.ids).any(|id| !agreed.stuck.contains_key(id));
+            let guarded = agreed.plan.guard.is_some();
+            self.agreed = Some(agreed);
+            if !again {
+                return Ok(guarded || !waits);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Plans and performs what runs, and publishes how things stand. The moment at which time alone calls for a look.
+    async fn converge(&mut self, served: u64, failed: Option<String>) -> Option<Timestamp> {
+        let inner = &self.inner;
+        let view = inner.parts.store.view();
+        let seen = inner.observe_runtime().await;
+        let memory = lock(&inner.memory).clone();
+        let outcomes = std::mem::take(&mut self.outcomes);
+        let plan = inner.plan_running(&wanted(declared(&view)), &seen, &memory, &outcomes, inner.claimed());
+        *lock(&inner.memory) = plan.memory;
+        publish(&inner.parts.fleet, plan.fleet);
+        let routes = routes(&view, &plan.statuses);
+        inner.parts.routes.send_if_modified(|now| {
+            let same = now.projects == routes.projects
+                && now.servers == routes.servers
+                && now.unavailable == routes.unavailable;
+            if !same {
+                *now = Arc::new(routes);
+            }
+            !same
+        });
+        perform(&self.inner, plan.steps, &mut self.busy, &self.done);
+        self.tell(&plan.statuses).await;
+        let inner = &self.inner;
+        let mut report = Report::clone(&inner.report.borrow());
+        report.served = served;
+        report.status.revision = view.revision;
+        report.status.resources = declared(&view).count();
+        report.status.instances = plan.statuses;
+        report.status.runtime.available = seen.away.is_none();
+        report.status.runtime.reason = seen.away.unwrap_or_default();
+        report.status.source.pending_count = view.outbox.len();
+        match inner.parts.store.conflicts().await {
+            Ok(conflicts) => report.status.conflicts = conflicts.len(),
+            Err(error) => tracing::warn!(%error, "the conflicts can't be counted"),
+        }
+        self.describe_source(&mut report, failed);
+        report.conclude();
+        inner.report.send_replace(Arc::new(report));
+        plan.wake_at
+    }
+
+    fn describe_source(&self, report: &mut Report, failed: Option<String>) {
+        let source = &mut report.status.source;
+        if let Some(agreed) = &self.agreed {
+            let mut all = agreed.plan.held.clone();
+            all.extend(agreed.stuck.clone());
+            report.status.held = held(&all);
+            report.status.diagnostics.clone_from(&agreed.snapshot.tree.diagnostics);
+            report.tree = Arc::clone(&agreed.snapshot.tree);
+            report.read = true;
+            source.head.clone_from(&agreed.snapshot.head);
+            source.last_error = agreed.plan.guard.map(|guard| {
+                format!("{guard}: nothing is imported until a person says so (mcpctl sync --allow-mass-delete)")
+            });
+            source.state = match (agreed.plan.guard, &agreed.snapshot.head) {
+                (Some(_), _) => SourceState::WaitingForApproval,
+                (None, _) if !all.is_empty() || !report.status.diagnostics.is_empty() => SourceState::Held,
+                (None, None) => SourceState::Empty,
+                (None, Some(_)) => SourceState::Synced,
+            };
+            if failed.is_none() {
+                source.last_sync_at = Some(now());
+            }
+        }
+        if let Some(error) = failed {
+            source.state = SourceState::Failing;
+            source.last_error = Some(error);
+        }
+    }
+
+    /// Tells of states that changed, as events and to those who watch.
+    async fn tell(&mut self, statuses: &[InstanceStatus]) {
+        let mut events = vec![];
+        for status in statuses {
+            let before = self.statuses.get(&status.instance);
+            if before.is_some_and(|before| before.state == status.state && before.reason == status.reason) {
+                continue;
+            }
+            let level = if status.state == State::Error { Level::Warning } else { Level::Info };
+            let (reason, message) = (word(status.state).to_owned(), status.reason.clone());
+            let about = format!("server/{}", status.instance.server);
+            let message = if message.is_empty() {
+                format!("{} is {}", status.instance, status.state)
+            } else {
+                format!("{} is {}: {message}", status.instance, status.state)
+            };
+            events.push(Event { sequence: 0, at: status.since, level, about, reason, message });
+            let _ = self.inner.happenings.send(Happening::Instance(status.clone()));
+        }
+        self.statuses = statuses.iter().map(|status| (status.instance.clone(), status.clone())).collect();
+        self.record(events).await;
+    }
+
+    /// Tells of a failure once, and of its end once.
+    async fn trouble(&mut self, failed: Option<String>) {
+        if failed == self.trouble {
+            return;
+        }
+        let (level, reason, message) = match &failed {
+            Some(text) => (Level::Warning, "Failing", text.clone()),
+            None => (Level::Info, "Recovered", "the repository can be used again".to_owned()),
+        };
+        let event = Event {
+            sequence: 0,
+            at: now(),
+            level,
+            about: "repository".to_owned(),
+            reason: reason.to_owned(),
+            message: message.clone(),
+        };
+        self.trouble = failed;
+        let _ = self.inner.happenings.send(Happening::Trouble(message));
+        self.record(vec![event]).await;
+    }
+
+    async fn record(&self, events: Vec<Event>) {
+        if events.is_empty() {
+            return;
+        }
+        if let Err(error) = self.inner.parts.store.record(events, vec![]).await {
+            tracing::warn!(%error, "events could not be written down");
+        }
+    }
+}
+
+fn word(state: State) -> &'static str {
+    match state {
+        State::Pending => "Pending",
+        State::Starting => "Starting",
+        State::Running => "Running",
+        State::Stopping => "Stopping",
+        State::Error => "Failed",
+    }
+}
+
+fn changed<T>(receiver: &watch::Receiver<T>) -> bool {
+    receiver.has_changed().unwrap_or(false)
+}
+
+fn publish<T: PartialEq>(channel: &watch::Sender<Arc<T>>, value: T) {
+    channel.send_if_modified(|now| {
+        let same = **now == value;
+        if !same {
+            *now = Arc::new(value);
+        }
+        !same
+    });
+}

@@ -127,13 +127,8 @@ impl Engine {
     pub async fn diff(&self) -> Result<PlanBody, EngineError> {
         let snapshot = self.0.parts.source.snapshot().await?;
         let view = self.store().view();
-        let mut landed = BTreeMap::new();
-        for row in view.outbox.iter().filter(|row| row.attempt.is_some()) {
-            // An attempt under way at this moment is shown as what is still to be written.
-            landed.remove(&row.revision);
-        }
         let head = snapshot.head.clone().unwrap_or_default();
-        let plan = self.0.plan_agree(&snapshot.tree, &head, &view, &landed, true);
+        let plan = self.0.plan_agree(&snapshot.tree, &head, &view, &BTreeMap::new(), true);
         let running = self.0.preview(plan.outcome(&view).values()).await;
         Ok(body(&plan, &running, snapshot.tree.diagnostics.clone(), view.revision))
     }

@@ -154,16 +154,13 @@ impl Engine {
             refuse(&pushed.tree.diagnostics, out);
             return Ok(false);
         }
-        let view = self.store().view();
-        let mut landed = BTreeMap::new();
-        for row in &view.outbox {
-            if let Some(attempt) = &row.attempt {
-                landed.insert(row.revision, self.0.parts.source.landed(attempt).await?);
-            }
+        if self.store().view().outbox.iter().any(|row| row.attempt.is_some()) {
+            // An export that was under way at a crash: the next round finds out whether it landed. It can't be under way
+            // now, because exports need the lease too.
+            self.sync(false).await?;
         }
-        // An export that landed unnoticed is settled by the next round, before this head is looked at; it changes no row.
-        landed.clear();
-        let plan = self.0.plan_agree(&pushed.tree, new, &view, &landed, options.allow_mass_delete);
+        let view = self.store().view();
+        let plan = self.0.plan_agree(&pushed.tree, new, &view, &BTreeMap::new(), options.allow_mass_delete);
         if applied && !plan.held.is_empty() {
             for (id, why) in plan.held.iter().take(SHOWN) {
                 out.send(format!("error: {id} can't be taken over: {why}"));

@@ -5,3 +5,9 @@ pub mod kit;
 pub mod resource;
 
 pub mod record;
+
+pub mod access;
+
+pub mod settings;
+
+pub mod store;

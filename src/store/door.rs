@@ -1,9 +1,10 @@
 //! The one door to the database. redb blocks: everything here runs on threads that may wait.
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
+use std::io;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use redb::backends::FileBackend;
@@ -20,6 +21,9 @@ use super::schema::Retention;
 
 /// Pages that redb keeps in memory. Rows are in the view anyway, and redb's own default is a gibibyte.
 const CACHE_BYTES: usize = 8 << 20;
+
+/// Follows the name of a store that is being made; random digits follow.
+const UNFINISHED: &str = ".new-";
 
 /// Runs something that blocks. Once begun it runs to its end, even where nobody waits for it any more.
 pub(super) async fn blocking<T: Send + 'static>(
@@ -45,19 +49,29 @@ pub(super) struct Door {
 
 impl Door {
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
-        let failed = |error: redb::Error| StoreError::Open {
+        let failed = |error: io::Error| StoreError::Open {
             path: path.to_owned(),
-            source: Box::new(error),
+            source: Box::new(redb::Error::Io(error)),
         };
-        let file = OpenOptions::new()
+        if !path.try_exists().map_err(failed)? {
+            create(path, failed)?;
+        }
+        let door = Self::on_file(path, path, failed)?;
+        sweep(path);
+        Ok(door)
+    }
+
+    /// Opens `file`, which is or becomes the store `path`.
+    fn on_file(file: &Path, path: &Path, failed: impl Fn(io::Error) -> StoreError) -> Result<Self, StoreError> {
+        let opened = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
             .mode(0o600)
-            .open(path)
-            .map_err(|error| failed(redb::Error::Io(error)))?;
-        let backend = FileBackend::new(file).map_err(|error| opening(path, error))?;
+            .open(file)
+            .map_err(&failed)?;
+        let backend = FileBackend::new(opened).map_err(|error| opening(path, error))?;
         Self::with_backend(backend, path, migrate::CHAIN, Retention::default())
     }
 
@@ -161,6 +175,42 @@ impl Door {
         question: impl FnOnce(&ReadTransaction) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         question(&self.database.begin_read()?)
+    }
+}
+
+/// Makes a new store whole before it gets its name: redb refuses a file whose first writing was cut off, for good.
+fn create(path: &Path, failed: impl Fn(io::Error) -> StoreError) -> Result<(), StoreError> {
+    let mut random = [0; 8];
+    getrandom::fill(&mut random).map_err(|error| StoreError::Random(error.to_string()))?;
+    let mut unfinished = path.as_os_str().to_owned();
+    unfinished.push(format!("{UNFINISHED}{:016x}", u64::from_ne_bytes(random)));
+    let unfinished = PathBuf::from(unfinished);
+    drop(Door::on_file(&unfinished, path, &failed)?);
+    // A link never replaces a store that another process made meanwhile; a rename would.
+    match fs::hard_link(&unfinished, path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists || path.exists() => {}
+        // A file system without links.
+        Err(_) => fs::rename(&unfinished, path).map_err(&failed)?,
+        Ok(()) => {}
+    }
+    // The name must outlive a power cut as well. What is left of the other name is swept when the store is open.
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    fs::File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(failed)
+}
+
+/// Removes what creations that were cut off have left. What can't be removed does no harm.
+fn sweep(path: &Path) {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        return;
+    };
+    let prefix = format!("{}{UNFINISHED}", name.to_string_lossy());
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(&prefix) {
+            drop(fs::remove_file(entry.path()));
+        }
     }
 }
 

@@ -6,6 +6,18 @@ pub mod resource;
 
 pub mod record;
 
+pub mod access;
 pub mod reconcile;
 
+pub mod settings;
 pub mod wire;
+
+pub mod mcp;
+pub mod repo;
+pub mod runtime;
+pub mod store;
+
+pub mod engine;
+pub mod gateway;
+
+pub mod cli;

@@ -1,0 +1,174 @@
+//! What an export changes in the texts of files, and how its commit is worded. Knows neither git nor folders.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use crate::kit::Digest;
+use crate::record::PendingExport;
+use crate::resource::yaml::{self, EditError};
+use crate::resource::{FileText, Id};
+
+use super::Snapshot;
+use super::error::RepoError;
+use super::read::LARGEST_FILE;
+
+/// A file that changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct FileEdit {
+    /// From the repository's root.
+    pub path: String,
+    /// Its text as the plan saw it; nothing where it does not exist.
+    pub before: Option<String>,
+    /// Its new text; nothing where it goes.
+    pub after: Option<String>,
+}
+
+/// What stands at a path.
+pub(super) enum Standing {
+    /// Nothing.
+    Nothing,
+    /// A file.
+    Text(String),
+    /// Something that can't be edited, in words that follow the path: `is a folder`.
+    Other(String),
+}
+
+/// What an export writes.
+pub(super) struct Edits {
+    /// The files that change, by path.
+    pub files: Vec<FileEdit>,
+    /// Where each resource stands then.
+    pub written: Vec<(Id, Option<(Digest, String)>)>,
+}
+
+/// Turns changes of resources into changes of files: an edit goes into the file that owns the resource, a creation to
+/// its canonical path.
+pub(super) fn edits(
+    seen: &Snapshot,
+    export: &PendingExport,
+    pending: &[Id],
+    mut standing: impl FnMut(&str) -> Result<Standing, RepoError>,
+) -> Result<Edits, RepoError> {
+    let mut files: BTreeMap<String, FileEdit> = BTreeMap::new();
+    let mut written = vec![];
+    for change in export.changes.iter().filter(|change| pending.contains(&change.id)) {
+        let id = &change.id;
+        let owner = seen.tree.documents.get(id);
+        let after = change.after.as_deref();
+        let path = match (owner, after) {
+            (Some(placed), _) => placed.path.clone(),
+            (None, _) if held(seen, id) => {
+                return Err(RepoError::InTheWay {
+                    id: id.clone(),
+                    path: unreadable_path(seen, id).unwrap_or_else(|| id.canonical_path()),
+                    fault: "holds a document of that name which can't be used".into(),
+                });
+            }
+            (None, Some(_)) => id.canonical_path(),
+            (None, None) => {
+                written.push((id.clone(), None));
+                continue;
+            }
+        };
+        let place = after.map(|document| (document.digest(), path.clone()));
+        if owner.map(|placed| placed.digest) != place.as_ref().map(|(digest, _)| *digest) {
+            if !files.contains_key(&path) {
+                let before = match standing(&path)? {
+                    Standing::Nothing => None,
+                    Standing::Text(text) => Some(text),
+                    Standing::Other(fault) => return Err(RepoError::InTheWay { id: id.clone(), path, fault }),
+                };
+                let after = before.clone();
+                files.insert(path.clone(), FileEdit { path: path.clone(), before, after });
+            }
+            if let Some(file) = files.get_mut(&path) {
+                file.after = edited(&path, file.after.as_deref(), id, after)?;
+            }
+        }
+        written.push((id.clone(), place));
+    }
+    files.retain(|_, file| file.before != file.after);
+    Ok(Edits {
+        files: files.into_values().collect(),
+        written,
+    })
+}
+
+fn held(seen: &Snapshot, id: &Id) -> bool {
+    seen.tree.held.contains(id) || unreadable_path(seen, id).is_some()
+}
+
+fn unreadable_path(seen: &Snapshot, id: &Id) -> Option<String> {
+    let mut unreadable = seen.tree.unreadable.iter();
+    unreadable.find(|u| u.id.as_ref() == Some(id)).map(|u| u.path.clone())
+}
+
+/// One document of one file replaced, added or removed; checked by reading the result.
+fn edited(
+    path: &str,
+    text: Option<&str>,
+    id: &Id,
+    after: Option<&crate::resource::Document>,
+) -> Result<Option<String>, RepoError> {
+    let fault = |cause| RepoError::Edit {
+        id: id.clone(),
+        path: path.to_owned(),
+        cause,
+    };
+    let result = match (text, after) {
+        (None, None) => None,
+        (None, Some(document)) => Some(yaml::print(document)),
+        (Some(text), after) => yaml::put(path, text, id, after).map_err(fault)?,
+    };
+    let Some(result) = result else { return Ok(None) };
+    if result.len() > LARGEST_FILE {
+        return Err(RepoError::TooLarge {
+            id: id.clone(),
+            path: path.to_owned(),
+        });
+    }
+    // An edit that does not read back as what was asked for must not reach the repository.
+    let read = yaml::read(&FileText {
+        path: path.to_owned(),
+        bytes: Ok(result.clone().into_bytes()),
+    });
+    let mut found = read.documents.iter().filter(|parsed| parsed.placed.document.id == *id);
+    let sound = match after {
+        Some(document) => found.next().is_some_and(|parsed| *parsed.placed.document == *document),
+        None => true,
+    };
+    if sound && found.next().is_none() {
+        Ok(Some(result))
+    } else {
+        Err(fault(EditError::Unreadable))
+    }
+}
+
+/// A text as one clean line of at most `most` characters.
+fn line(text: &str, most: usize) -> String {
+    let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(most).collect();
+    clean.trim().to_owned()
+}
+
+/// The commit's author: the acting user's name, and an address that git accepts and that belongs to nobody.
+pub(super) fn author(name: &str) -> (String, String) {
+    let shown = line(&name.replace(['<', '>', '\\', '"'], ""), 100);
+    let shown = if shown.is_empty() { "unknown".to_owned() } else { shown };
+    let address: String = shown.chars().filter(|c| c.is_ascii_alphanumeric() || "@.+-_".contains(*c)).collect();
+    let (local, host) = address.split_once('@').unwrap_or((&address, "mcpctl.local"));
+    let local = if local.is_empty() { "unknown" } else { local };
+    let host = if host.is_empty() { "mcpctl.local" } else { host };
+    (shown.clone(), format!("{local}@{host}"))
+}
+
+/// The commit's message: what was asked for, then who and what wrote it (for people; never believed).
+pub(super) fn message(export: &PendingExport, writer: &str) -> String {
+    let mut subject = line(&export.message, 400);
+    if subject.is_empty() {
+        subject = format!("revision {}", export.revision);
+    }
+    let mut text = format!("{subject}\n\nMcpctl-Revision: {}\n", export.revision);
+    let _ = writeln!(text, "Mcpctl-User: {}", line(&export.actor.name, 100));
+    let _ = writeln!(text, "Mcpctl-Writer: {}", line(writer, 100));
+    text
+}

@@ -1,0 +1,302 @@
+//! A watched folder as the repository: looked at when asked, written to file by file.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::kit::Digest;
+use crate::record::PendingExport;
+use crate::resource::Id;
+
+use super::blocking::blocking;
+use super::error::{RepoError, at};
+use super::export::{self, FileEdit, Standing};
+use super::folder_read::{Look, bytes_of};
+use super::hosted::lock;
+use super::watch::Watches;
+use super::{Landing, Prepared, Snapshot, Step};
+
+/// How long a folder in which something is missing is left alone before the second look.
+const SECOND_LOOK: Duration = Duration::from_millis(300);
+
+/// A watched folder. Clones share it.
+#[derive(Clone)]
+pub struct Folder(Arc<Inner>);
+
+struct Inner {
+    root: PathBuf,
+    changed: watch::Sender<u64>,
+    state: Mutex<State>,
+}
+
+struct State {
+    look: Look,
+    snapshot: Option<Snapshot>,
+    watches: Watches,
+}
+
+impl std::fmt::Debug for Folder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Folder({})", self.0.root.display())
+    }
+}
+
+/// What a look brought.
+enum Seen {
+    Snapshot(Snapshot),
+    /// Resources that were there are missing: an editor may be in the middle of a save.
+    Missing(Snapshot),
+}
+
+impl Folder {
+    /// Opens a folder, which has to be there.
+    pub async fn open(root: &Path) -> Result<Self, RepoError> {
+        let root = root.to_owned();
+        blocking(move || {
+            let root = match root.canonicalize() {
+                Ok(found) if found.is_dir() => found,
+                _ => return Err(RepoError::NoFolder(root)),
+            };
+            let changed = watch::Sender::new(0);
+            let state = State {
+                look: Look::default(),
+                snapshot: None,
+                watches: Watches::new(&root, changed.clone()),
+            };
+            Ok(Self(Arc::new(Inner {
+                root,
+                changed,
+                state: Mutex::new(state),
+            })))
+        })
+        .await
+    }
+
+    /// The folder's path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0.root
+    }
+
+    pub(super) fn changed(&self) -> watch::Receiver<u64> {
+        self.0.changed.subscribe()
+    }
+
+    /// Looks at the folder. Where a resource went, a second look a little later has to find the same: a file that is
+    /// being saved may be empty, cut short or absent for a moment.
+    pub(super) async fn snapshot(&self) -> Result<Snapshot, RepoError> {
+        let mut missing: Option<Snapshot> = None;
+        for _ in 0..10 {
+            let inner = Arc::clone(&self.0);
+            let confirmed = missing.as_ref().and_then(|snapshot| snapshot.head.clone());
+            match blocking(move || inner.look(confirmed.as_deref())).await? {
+                Seen::Snapshot(snapshot) => return Ok(snapshot),
+                Seen::Missing(snapshot) => missing = Some(snapshot),
+            }
+            tokio::time::sleep(SECOND_LOOK).await;
+        }
+        Err(RepoError::Unsettled(self.0.root.clone()))
+    }
+
+    pub(super) async fn prepare(
+        &self,
+        seen: &Snapshot,
+        export: &PendingExport,
+        pending: &[Id],
+    ) -> Result<Prepared, RepoError> {
+        let inner = Arc::clone(&self.0);
+        let (seen, export, pending) = (seen.clone(), export.clone(), pending.to_vec());
+        blocking(move || inner.prepare(&seen, &export, &pending)).await
+    }
+
+    pub(super) async fn land(&self, edits: &[FileEdit]) -> Result<Landing, RepoError> {
+        let (inner, edits) = (Arc::clone(&self.0), edits.to_vec());
+        blocking(move || inner.land(&edits)).await
+    }
+
+    pub(super) async fn landed(&self, attempt: &str) -> Result<bool, RepoError> {
+        let (inner, attempt) = (Arc::clone(&self.0), attempt.to_owned());
+        blocking(move || {
+            for line in attempt.lines() {
+                let Some((path, digest)) = line.rsplit_once('=') else { return Ok(false) };
+                let file = inner.root.join(path);
+                // What can't be read can't be what was written.
+                let Ok(bytes) = bytes_of(&file) else { return Ok(false) };
+                let found = bytes.map_or_else(|| GONE.to_owned(), |bytes| Digest::of(bytes).to_string());
+                if found != digest {
+                    return Ok(false);
+                }
+            }
+            Ok(!attempt.is_empty())
+        })
+        .await
+    }
+}
+
+/// Stands for a file that goes, where a digest would stand.
+const GONE: &str = "-";
+
+impl Inner {
+    fn look(&self, confirmed: Option<&str>) -> Result<Seen, RepoError> {
+        let mut state = lock(&self.state);
+        let state = &mut *state;
+        let mut look = match Look::at(&self.root, &state.look) {
+            Err(error @ RepoError::NoFolder(_)) => {
+                state.watches.forget();
+                return Err(error);
+            }
+            other => other?,
+        };
+        if state.watches.set(&look.folders) {
+            look = Look::at(&self.root, &look)?;
+        }
+        let digests = look.digests();
+        let head = look.head(&digests);
+        if let Some(snapshot) = &state.snapshot
+            && snapshot.head.as_deref() == Some(&head)
+        {
+            let snapshot = snapshot.clone();
+            state.look = look;
+            return Ok(Seen::Snapshot(snapshot));
+        }
+        let snapshot = Snapshot {
+            head: Some(head),
+            tree: Arc::new(look.tree()),
+            message_author: None,
+            files: Arc::new(digests),
+        };
+        let known = state.snapshot.iter().flat_map(|snapshot| snapshot.tree.documents.keys());
+        let whole = known.into_iter().all(|id| snapshot.tree.documents.contains_key(id));
+        if !whole && snapshot.head.as_deref() != confirmed {
+            return Ok(Seen::Missing(snapshot));
+        }
+        state.look = look;
+        state.snapshot = Some(snapshot.clone());
+        Ok(Seen::Snapshot(snapshot))
+    }
+
+    fn prepare(&self, seen: &Snapshot, export: &PendingExport, pending: &[Id]) -> Result<Prepared, RepoError> {
+        let edits = export::edits(seen, export, pending, |path| self.standing(path))?;
+        let mut files = (*seen.files).clone();
+        let mut attempt = vec![];
+        for edit in &edits.files {
+            let digest = edit.after.as_ref().map(Digest::of);
+            attempt.push(format!("{}={}", edit.path, digest.map_or_else(|| GONE.to_owned(), |d| d.to_string())));
+            match digest {
+                Some(digest) => drop(files.insert(edit.path.clone(), digest)),
+                None => drop(files.remove(&edit.path)),
+            }
+        }
+        // A text that is newer than the one that the plan saw must not be written over.
+        let stale = edits.files.iter().any(|edit| {
+            let found = edit.before.as_ref().map(Digest::of);
+            seen.files.get(&edit.path) != found.as_ref()
+        });
+        let changes = !edits.files.is_empty();
+        let present = seen.head.clone().unwrap_or_default();
+        let commit = if changes { self.head_with(&files) } else { present };
+        Ok(Prepared {
+            attempt: attempt.join("\n"),
+            commit,
+            written: edits.written,
+            changes,
+            landing: if stale { Step::Stale } else { Step::Files(edits.files) },
+        })
+    }
+
+    /// The head that the folder has with these files, if nothing else in it changes.
+    fn head_with(&self, files: &BTreeMap<String, Digest>) -> String {
+        lock(&self.state).look.head(files)
+    }
+
+    fn standing(&self, path: &str) -> Result<Standing, RepoError> {
+        let above = Path::new(path).ancestors().skip(1).filter(|part| !part.as_os_str().is_empty());
+        for part in above {
+            if fs::symlink_metadata(self.root.join(part)).is_ok_and(|about| !about.is_dir()) {
+                return Ok(Standing::Other(format!("lies below {}, which is no folder", part.display())));
+            }
+        }
+        Ok(match bytes_of(&self.root.join(path)) {
+            Ok(None) => Standing::Nothing,
+            Ok(Some(bytes)) => match String::from_utf8(bytes) {
+                Ok(text) => Standing::Text(text),
+                Err(_) => Standing::Other("is not UTF-8".into()),
+            },
+            Err(error) => Standing::Other(format!("can't be read: {error}")),
+        })
+    }
+
+    /// Writes every file or, where one of them is not what the plan saw, none.
+    fn land(&self, edits: &[FileEdit]) -> Result<Landing, RepoError> {
+        // Landing again after a crash finds some files written already.
+        let due: Vec<&FileEdit> = edits.iter().filter(|edit| !self.holds(edit, edit.after.as_deref())).collect();
+        if !due.iter().all(|edit| self.holds(edit, edit.before.as_deref())) {
+            return Ok(Landing::Moved);
+        }
+        if !self.root.is_dir() {
+            return Err(RepoError::NoFolder(self.root.clone()));
+        }
+        for edit in due {
+            let path = self.root.join(&edit.path);
+            let parent = path.parent().unwrap_or(&self.root);
+            match &edit.after {
+                Some(text) => {
+                    fs::create_dir_all(parent).map_err(at("made", parent))?;
+                    if !self.replace(edit, &path, parent, text).map_err(at("written", &path))? {
+                        return Ok(Landing::Moved);
+                    }
+                }
+                None if self.holds(edit, edit.before.as_deref()) => {
+                    fs::remove_file(&path).map_err(at("removed", &path))?;
+                }
+                None => return Ok(Landing::Moved),
+            }
+            let folder = fs::File::open(parent).and_then(|folder| folder.sync_all());
+            folder.map_err(at("flushed", parent))?;
+        }
+        Ok(Landing::Landed)
+    }
+
+    fn holds(&self, edit: &FileEdit, text: Option<&str>) -> bool {
+        let found = bytes_of(&self.root.join(&edit.path));
+        found.is_ok_and(|bytes| bytes.as_deref() == text.map(str::as_bytes))
+    }
+
+    /// Puts a whole file in place of the one that the plan saw; false where another one stands there by now.
+    fn replace(&self, edit: &FileEdit, path: &Path, parent: &Path, text: &str) -> io::Result<bool> {
+        let mut random = [0; 8];
+        getrandom::fill(&mut random).map_err(io::Error::other)?;
+        // Hidden, so that no look takes it for a declaration.
+        let new = parent.join(format!(".mcpctl-{:016x}", u64::from_ne_bytes(random)));
+        let write = || {
+            let mut file = fs::OpenOptions::new().write(true).create_new(true).open(&new)?;
+            file.write_all(text.as_bytes())?;
+            if let Ok(about) = fs::metadata(path) {
+                file.set_permissions(about.permissions())?;
+            }
+            file.sync_all()?;
+            if !self.holds(edit, edit.before.as_deref()) {
+                return Ok(false);
+            }
+            if edit.before.is_some() {
+                fs::rename(&new, path).map(|()| true)
+            } else {
+                // Unlike a rename, a link never replaces a file that somebody made meanwhile.
+                match fs::hard_link(&new, path) {
+                    Ok(()) => Ok(true),
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+                    Err(_) => fs::rename(&new, path).map(|()| true),
+                }
+            }
+        };
+        let result = write();
+        // Gone already after a rename.
+        let _ = fs::remove_file(&new);
+        result
+    }
+}

@@ -1,0 +1,248 @@
+//! One look at a watched folder: which files are there and what they hold, by the rules of [`super::read`].
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs;
+use std::io::{self, Read as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::kit::{Digest, time};
+use crate::resource::yaml::{self, ParsedFile};
+use crate::resource::{FileText, Tree};
+
+use super::error::{RepoError, at};
+use super::read::{self, DEEPEST, LARGEST_FILE, MOST_ENTRIES};
+
+/// A file that was touched less than so many seconds before it was read may change again within the same tick of its
+/// clock: it is read anew the next time.
+const DOUBTFUL: i64 = 2;
+
+/// What tells that a file is still the one that was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Mark {
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Mark {
+    fn of(about: &fs::Metadata) -> Self {
+        Self {
+            inode: about.ino(),
+            size: about.size(),
+            modified: (about.mtime(), about.mtime_nsec()),
+            changed: (about.ctime(), about.ctime_nsec()),
+        }
+    }
+
+    /// Whether a further change is sure to change the mark.
+    fn is_settled(&self, now: i64) -> bool {
+        now - self.modified.0.max(self.changed.0) > DOUBTFUL
+    }
+}
+
+/// A file that was read.
+#[derive(Debug, Clone)]
+struct Kept {
+    mark: Mark,
+    settled: bool,
+    digest: Digest,
+    parsed: Arc<ParsedFile>,
+}
+
+/// The folder at one look. The next look reads only what changed since.
+#[derive(Debug, Default)]
+pub(super) struct Look {
+    files: HashMap<String, Kept>,
+    refused: Vec<Arc<ParsedFile>>,
+    /// Every folder that was looked into.
+    pub folders: BTreeSet<PathBuf>,
+    entries: usize,
+    #[cfg(test)]
+    pub read: usize,
+}
+
+/// Why a look has to be begun again or given up.
+enum Trouble {
+    /// A file or folder went while it was looked at.
+    Vanished,
+    Error(RepoError),
+}
+
+impl Look {
+    /// Looks at the folder. What changes while it is looked at is looked at again.
+    pub fn at(root: &Path, before: &Self) -> Result<Self, RepoError> {
+        for _ in 0..10 {
+            match fs::metadata(root) {
+                Ok(about) if about.is_dir() => {}
+                Ok(_) => return Err(RepoError::NoFolder(root.to_owned())),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    return Err(RepoError::NoFolder(root.to_owned()));
+                }
+                Err(error) => return Err(at("looked at", root)(error)),
+            }
+            let mut look = Self::default();
+            match look.folder(root, "", 0, before) {
+                Ok(()) => return Ok(look),
+                Err(Trouble::Vanished) => {}
+                Err(Trouble::Error(error)) => return Err(error),
+            }
+        }
+        Err(RepoError::Unsettled(root.to_owned()))
+    }
+
+    /// The digests of the files.
+    pub fn digests(&self) -> BTreeMap<String, Digest> {
+        self.files.iter().map(|(path, kept)| (path.clone(), kept.digest)).collect()
+    }
+
+    /// Puts the declarations together.
+    pub fn tree(&self) -> Tree {
+        let mut files: Vec<_> = self.files.values().map(|kept| &kept.parsed).chain(&self.refused).collect();
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        Tree::assemble(files.into_iter().cloned())
+    }
+
+    /// The head of the folder: a digest over paths and digests, and over what is refused.
+    pub fn head(&self, digests: &BTreeMap<String, Digest>) -> String {
+        let refused = self.refused.iter().flat_map(|file| &file.diagnostics);
+        let mut refused: Vec<String> = refused.map(|fault| format!("{}\0{}", fault.file, fault.message)).collect();
+        refused.sort_unstable();
+        let files = digests.iter().flat_map(|(path, digest)| [path.as_bytes(), digest.bytes().as_slice()]);
+        Digest::of_parts(files.chain(refused.iter().map(String::as_bytes))).to_string()
+    }
+
+    fn folder(&mut self, folder: &Path, path: &str, depth: usize, before: &Self) -> Result<(), Trouble> {
+        let entries = match fs::read_dir(folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Trouble::Vanished),
+            Err(error) if path.is_empty() => return Err(Trouble::Error(at("read", folder)(error))),
+            Err(error) => {
+                self.refused.push(unreadable(path.to_owned(), &error));
+                return Ok(());
+            }
+        };
+        self.folders.insert(folder.to_owned());
+        for entry in entries {
+            let entry = entry.map_err(|error| Trouble::Error(at("read", folder)(error)))?;
+            let name = entry.file_name();
+            let name = name.as_bytes();
+            if read::hidden(name) {
+                continue;
+            }
+            let kind = entry.file_type().map_err(|error| trouble(&entry.path(), error))?;
+            if kind.is_file() && !read::is_yaml(name) {
+                continue;
+            }
+            self.entries += 1;
+            if self.entries > MOST_ENTRIES {
+                return Err(Trouble::Error(RepoError::TooManyFiles(MOST_ENTRIES)));
+            }
+            let below = match read::path_of(path, name) {
+                Ok(below) => below,
+                Err(shown) => {
+                    self.refused.push(read::refused_name(shown));
+                    continue;
+                }
+            };
+            if kind.is_dir() && depth >= DEEPEST {
+                self.refused.push(read::refused_depth(below));
+            } else if kind.is_dir() {
+                self.folder(&entry.path(), &below, depth + 1, before)?;
+            } else if kind.is_file() {
+                self.file(&entry.path(), below, before)?;
+            } else if kind.is_symlink() {
+                let to_a_file = fs::metadata(entry.path()).is_ok_and(|about| about.is_file());
+                if read::is_yaml(name) || !to_a_file {
+                    self.refused.push(read::refused_link(below));
+                }
+            } else if read::is_yaml(name) {
+                let hint = "put a plain file in its place";
+                self.refused.push(read::refused(below, "this is no plain file", hint));
+            }
+        }
+        Ok(())
+    }
+
+    fn file(&mut self, file: &Path, path: String, before: &Self) -> Result<(), Trouble> {
+        let about = fs::symlink_metadata(file).map_err(|error| trouble(file, error))?;
+        let known = before.files.get(&path);
+        if let Some(kept) = known.filter(|kept| kept.settled && kept.mark == Mark::of(&about)) {
+            self.files.insert(path, kept.clone());
+            return Ok(());
+        }
+        let (mark, bytes) = match read_file(file) {
+            Ok(Some(found)) => found,
+            Ok(None) => {
+                self.refused.push(read::refused_size(path));
+                return Ok(());
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Trouble::Vanished),
+            Err(error) => {
+                self.refused.push(unreadable(path, &error));
+                return Ok(());
+            }
+        };
+        let digest = Digest::of(&bytes);
+        let parsed = match known.filter(|kept| kept.digest == digest) {
+            Some(kept) => Arc::clone(&kept.parsed),
+            None => {
+                #[cfg(test)]
+                {
+                    self.read += 1;
+                }
+                let path = path.clone();
+                Arc::new(yaml::read(&FileText { path, bytes: Ok(bytes) }))
+            }
+        };
+        let settled = mark.is_settled(time::now().as_second());
+        let kept = Kept {
+            mark,
+            settled,
+            digest,
+            parsed,
+        };
+        self.files.insert(path, kept);
+        Ok(())
+    }
+}
+
+fn unreadable(path: String, error: &io::Error) -> Arc<ParsedFile> {
+    read::refused(path, format!("it can't be read: {error}"), "mcpd's user needs the right to read it")
+}
+
+fn trouble(path: &Path, error: io::Error) -> Trouble {
+    if error.kind() == io::ErrorKind::NotFound {
+        Trouble::Vanished
+    } else {
+        Trouble::Error(at("looked at", path)(error))
+    }
+}
+
+/// A plain file's bytes and the mark that it had when they were read; nothing where it is too large. Never follows a
+/// link and never waits for a pipe.
+fn read_file(path: &Path) -> io::Result<Option<(Mark, Vec<u8>)>> {
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    let flags = i32::try_from(flags.bits()).map_err(io::Error::other)?;
+    let file = fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let about = file.metadata()?;
+    if !about.is_file() {
+        return Err(io::Error::other("it is no plain file"));
+    }
+    let mut bytes = vec![];
+    file.take(LARGEST_FILE as u64 + 1).read_to_end(&mut bytes)?;
+    Ok((bytes.len() <= LARGEST_FILE).then(|| (Mark::of(&about), bytes)))
+}
+
+/// The bytes of a file for an edit; nothing where there is none.
+pub(super) fn bytes_of(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    match read_file(path) {
+        Ok(Some((_, bytes))) => Ok(Some(bytes)),
+        Ok(None) => Err(io::ErrorKind::FileTooLarge.into()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,166 @@
+//! The repository: a bare one that mcpd hosts, or a watched folder. Read into trees, written to by exports, pushed to
+//! through git's own `http-backend`. What to do with what is read is decided elsewhere.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "this room reads and writes the repository's files, finds git on PATH and owns git's processes"
+)]
+
+mod blocking;
+mod error;
+mod export;
+mod folder;
+mod folder_read;
+mod hook_program;
+mod hooks;
+mod hosted;
+mod hosted_setup;
+mod hosted_write;
+mod http_backend;
+mod read;
+mod watch;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::watch as channel;
+
+use crate::kit::Digest;
+use crate::record::PendingExport;
+use crate::resource::{Id, Tree};
+
+pub use error::RepoError;
+pub use folder::Folder;
+pub use hook_program::hook_main;
+pub use hooks::{Lines, Push, PushJudge, Quarantine, RefUpdate};
+pub use hosted::{Hosted, Relation};
+pub use http_backend::{GIT_PATH, Operation};
+
+/// The branch that is applied.
+pub const BRANCH: &str = "refs/heads/main";
+
+/// Where the repository lives. Cheap to clone: the clones share their caches.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// A bare repository in the data folder, pushed to through mcpd.
+    Hosted(Hosted),
+    /// A watched folder.
+    Folder(Folder),
+}
+
+/// What the repository says at one instant.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// The commit, or in a folder a digest over the paths and digests of its files. Nothing: the hosted repository has
+    /// no branch yet. (A folder that is gone is [`RepoError::NoFolder`], never an empty snapshot.)
+    pub head: Option<String>,
+    /// What it declares.
+    pub tree: Arc<Tree>,
+    /// The author's name and the subject of the head commit; nothing in a folder.
+    pub message_author: Option<(String, String)>,
+    /// The digests of a folder's files: what its exports are compared against.
+    files: Arc<BTreeMap<String, Digest>>,
+}
+
+impl Snapshot {
+    /// A snapshot of no real repository, for fakes of the engine's world.
+    #[must_use]
+    pub fn new(head: Option<String>, tree: Arc<Tree>) -> Self {
+        Self {
+            head,
+            tree,
+            ..Self::default()
+        }
+    }
+}
+
+/// An export that is ready to land.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The mark to record in [`PendingExport::attempt`] before [`Source::land`].
+    pub attempt: String,
+    /// The head once it has landed (the present one where nothing changes; empty where there is none).
+    pub commit: String,
+    /// What was written, and where it stands then: digest and path, nothing for a deletion.
+    pub written: Vec<(Id, Option<(Digest, String)>)>,
+    /// Whether a file changes at all; where none does, no commit is made and `land` has nothing to do.
+    pub changes: bool,
+    /// How it lands.
+    landing: Step,
+}
+
+/// The last step of an export.
+#[derive(Debug)]
+enum Step {
+    /// The branch moves from the one commit (nothing: there is no branch) to the other.
+    Branch(Option<String>, String),
+    /// Files are written.
+    Files(Vec<export::FileEdit>),
+    /// A file changed since the plan saw it: there is nothing to land.
+    Stale,
+}
+
+/// Whether an export has landed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Landing {
+    /// It is in the repository.
+    Landed,
+    /// The repository moved meanwhile and nothing was written: plan again.
+    Moved,
+}
+
+impl Source {
+    /// What the repository says now. The same head costs no parsing; a new one parses the files that changed.
+    pub async fn snapshot(&self) -> Result<Snapshot, RepoError> {
+        match self {
+            Self::Hosted(hosted) => hosted.snapshot().await,
+            Self::Folder(folder) => folder.snapshot().await,
+        }
+    }
+
+    /// Makes ready to write the `pending_ids` of an export on top of what was seen. Nothing is visible yet.
+    ///
+    /// # Errors
+    /// [`RepoError::Edit`], [`RepoError::InTheWay`] and [`RepoError::TooLarge`] concern one resource, which has to wait.
+    pub async fn prepare(
+        &self,
+        seen: &Snapshot,
+        export: &PendingExport,
+        pending_ids: &[Id],
+    ) -> Result<Prepared, RepoError> {
+        match self {
+            Self::Hosted(hosted) => hosted.prepare(seen, export, pending_ids).await,
+            Self::Folder(folder) => folder.prepare(seen, export, pending_ids).await,
+        }
+    }
+
+    /// Writes what was made ready, if the repository still is what the plan saw. May be called again after a crash.
+    pub async fn land(&self, prepared: &Prepared) -> Result<Landing, RepoError> {
+        match (self, &prepared.landing) {
+            (Self::Hosted(hosted), Step::Branch(from, to)) => hosted.land(from.as_deref(), to).await,
+            (Self::Folder(folder), Step::Files(edits)) => folder.land(edits).await,
+            (_, Step::Stale) => Ok(Landing::Moved),
+            _ => Err(RepoError::OtherSource),
+        }
+    }
+
+    /// Whether an attempt that was recorded before a crash has landed: the commit is the head or an ancestor of it; in a
+    /// folder, every file is as recorded.
+    pub async fn landed(&self, attempt: &str) -> Result<bool, RepoError> {
+        match self {
+            Self::Hosted(hosted) => hosted.landed(attempt).await,
+            Self::Folder(folder) => folder.landed(attempt).await,
+        }
+    }
+
+    /// Rises when the repository may have changed. A hint: asking for a snapshot is the truth.
+    #[must_use]
+    pub fn changed(&self) -> channel::Receiver<u64> {
+        match self {
+            Self::Hosted(hosted) => hosted.changed(),
+            Self::Folder(folder) => folder.changed(),
+        }
+    }
+}

@@ -5,3 +5,7 @@ pub mod kit;
 pub mod resource;
 
 pub mod record;
+
+pub mod mcp;
+
+pub mod gateway;

@@ -1,0 +1,121 @@
+//! The MCP endpoints: one upstream connection for each life of the fleet, one merged view for each project, and the
+//! sessions of the clients between them.
+//!
+//! `names`, `merge`, `route` decide and are pure; `upstreams` holds the connections and publishes the `view` that requests
+//! read; `serve` speaks streamable HTTP, `call` runs one tool call, `stream` tells clients what changed.
+
+mod answer;
+mod call;
+mod merge;
+mod names;
+mod route;
+mod serve;
+mod session;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod upstreams;
+mod view;
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::kit::{Name, Pipes};
+use crate::record::{Fleet, InstanceName, Life, Routes, Upstreams};
+
+use session::Sessions;
+use view::View;
+
+/// How the pipes of a life are had; the runtime's `attach`, joined by the binary.
+pub trait Attach: Send + Sync + 'static {
+    /// The stdin and stdout of a life. Called once for each life.
+    fn attach<'a>(&'a self, instance: &'a InstanceName, life: &'a Life) -> BoxFuture<'a, std::io::Result<Pipes>>;
+}
+
+/// What a client connects to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Endpoint {
+    /// `/projects/P/mcp`: the merged view.
+    Project(Name),
+    /// `/projects/P/servers/S/mcp`: one server of a project, un-prefixed.
+    ProjectServer(Name, Name),
+    /// `/servers/S/mcp`: a server by itself, un-prefixed.
+    Server(Name),
+}
+
+impl Endpoint {
+    /// What a client shows as the title.
+    fn title(&self) -> &Name {
+        match self {
+            Self::Project(name) | Self::ProjectServer(_, name) | Self::Server(name) => name,
+        }
+    }
+}
+
+/// The gateway. Cheap to clone.
+#[derive(Clone)]
+pub struct Gateway(Arc<Inner>);
+
+struct Inner {
+    view: watch::Sender<Arc<View>>,
+    upstreams: watch::Sender<Arc<Upstreams>>,
+    sessions: Sessions,
+    stop: CancellationToken,
+}
+
+impl Gateway {
+    /// Starts to hold connections to the lives of the fleet, until `stop`. Must be called within a tokio runtime.
+    #[expect(clippy::disallowed_methods, reason = "this room owns tasks: the keeper of the connections")]
+    pub fn start(
+        attach: Arc<dyn Attach>,
+        fleet: watch::Receiver<Arc<Fleet>>,
+        routes: watch::Receiver<Arc<Routes>>,
+        stop: CancellationToken,
+    ) -> Self {
+        let inner = Arc::new(Inner {
+            view: watch::Sender::default(),
+            upstreams: watch::Sender::default(),
+            sessions: Sessions::default(),
+            stop: stop.clone(),
+        });
+        let keeper = upstreams::Keeper {
+            attach,
+            fleet,
+            routes,
+            upstreams: inner.upstreams.clone(),
+            view: inner.view.clone(),
+            stop,
+        };
+        tokio::spawn(keeper.run());
+        Self(inner)
+    }
+
+    /// The state of each connection; it changes only where one did.
+    #[must_use]
+    pub fn upstreams(&self) -> watch::Receiver<Arc<Upstreams>> {
+        self.0.upstreams.subscribe()
+    }
+
+    /// How many requests a life is working on; 0 where it is not held.
+    #[must_use]
+    pub fn in_flight(&self, life: &Life) -> usize {
+        let view = Arc::clone(&self.0.view.borrow());
+        view.connections.get(life).map_or(0, |connection| connection.in_flight())
+    }
+
+    /// Answers one request of an authenticated caller. `caller` is the key that sessions are bound to.
+    ///
+    /// # Assumptions
+    /// Origin, Host and the bearer were checked, and the caller may use the endpoint.
+    pub async fn handle(
+        &self,
+        endpoint: Endpoint,
+        caller: &str,
+        request: http::Request<axum::body::Body>,
+    ) -> axum::response::Response {
+        serve::serve(&self.0, &endpoint, caller, request).await
+    }
+}

@@ -1,0 +1,254 @@
+//! The sessions of clients (legacy era): minted at `initialize`, bound to their caller and endpoint, bounded in number
+//! and age.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::kit::{Digest, Name};
+use crate::mcp::locked;
+use crate::record::Life;
+
+use super::Endpoint;
+
+/// Sessions that are kept; beyond, the one that was idle the longest goes.
+const MOST: usize = 10_000;
+/// How long a session without calls and streams is kept.
+const IDLE: Duration = Duration::from_secs(12 * 60 * 60);
+/// Calls of one session that may run at once.
+const MOST_CALLS: usize = 1_000;
+
+/// One client's session.
+pub struct Session {
+    /// What the client names it by.
+    pub id: String,
+    caller: String,
+    endpoint: Endpoint,
+    used: AtomicU64,
+    calls: Mutex<HashMap<Box<str>, oneshot::Sender<()>>>,
+    stream: Mutex<Option<CancellationToken>>,
+    told: Mutex<Option<Digest>>,
+    lives: Mutex<HashMap<Name, Life>>,
+}
+
+/// Why a call is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotTaken {
+    /// The id is that of a call which still runs.
+    #[error("a request with this id is still running")]
+    SameId,
+    /// Too many calls run.
+    #[error("{MOST_CALLS} calls of this session are running already")]
+    TooMany,
+}
+
+/// A call that runs; it is off the list when this is dropped.
+pub struct Running {
+    session: Arc<Session>,
+    id: Box<str>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        locked(&self.session.calls).remove(&self.id);
+    }
+}
+
+impl Session {
+    /// Lists a call under the client's id (a JSON text). The receiver answers, with an error or without, when the call is
+    /// cancelled or the session ends.
+    pub fn run(self: &Arc<Self>, id: &str) -> Result<(Running, oneshot::Receiver<()>), NotTaken> {
+        let (cancel, cancelled) = oneshot::channel();
+        let mut calls = locked(&self.calls);
+        if calls.len() >= MOST_CALLS {
+            return Err(NotTaken::TooMany);
+        }
+        if calls.contains_key(id) {
+            return Err(NotTaken::SameId);
+        }
+        calls.insert(id.into(), cancel);
+        let running = Running {
+            session: Arc::clone(self),
+            id: id.into(),
+        };
+        Ok((running, cancelled))
+    }
+
+    /// Cancels a call of this session, where it runs.
+    pub fn cancel(&self, id: &str) {
+        let call = locked(&self.calls).remove(id);
+        drop(call);
+    }
+
+    /// The token of a new stream to the client. It takes the place of an older one, which a lost network may have left.
+    pub fn stream(&self) -> CancellationToken {
+        let token = CancellationToken::new();
+        if let Some(old) = locked(&self.stream).replace(token.clone()) {
+            old.cancel();
+        }
+        token
+    }
+
+    /// Notes that the client knows of this list; says whether it is news.
+    pub fn tell(&self, digest: Digest) -> bool {
+        locked(&self.told).replace(digest) != Some(digest)
+    }
+
+    /// What the client was last told; the list given where it was told nothing yet.
+    pub fn told_or(&self, digest: Digest) -> Digest {
+        *locked(&self.told).get_or_insert(digest)
+    }
+
+    /// The life of a server that this session sticks to.
+    pub fn life(&self, server: &Name) -> Option<Life> {
+        locked(&self.lives).get(server).cloned()
+    }
+
+    /// Sticks to a life of a server.
+    pub fn stick(&self, server: &Name, life: &Life) {
+        let mut lives = locked(&self.lives);
+        if lives.get(server) != Some(life) {
+            lives.insert(server.clone(), life.clone());
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        let streaming = locked(&self.stream).as_ref().is_some_and(|token| !token.is_cancelled());
+        !streaming && locked(&self.calls).is_empty()
+    }
+
+    fn end(&self) {
+        locked(&self.calls).clear();
+        if let Some(stream) = locked(&self.stream).take() {
+            stream.cancel();
+        }
+    }
+}
+
+/// All sessions.
+pub struct Sessions {
+    started: Instant,
+    most: usize,
+    all: Mutex<HashMap<String, Arc<Session>>>,
+}
+
+impl Default for Sessions {
+    fn default() -> Self {
+        Self {
+            started: Instant::now(),
+            most: MOST,
+            all: Mutex::default(),
+        }
+    }
+}
+
+impl Sessions {
+    /// Mints a session; nothing where there is no room and every session is busy, or no chance to be had.
+    pub fn mint(&self, caller: &str, endpoint: &Endpoint) -> Option<Arc<Session>> {
+        let mut random = [0; 16];
+        getrandom::fill(&mut random).ok()?;
+        let id: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        let now = self.now();
+        let session = Arc::new(Session {
+            id: id.clone(),
+            caller: caller.to_owned(),
+            endpoint: endpoint.clone(),
+            used: AtomicU64::new(now),
+            calls: Mutex::default(),
+            stream: Mutex::default(),
+            told: Mutex::default(),
+            lives: Mutex::default(),
+        });
+        let mut all = locked(&self.all);
+        if all.len() >= self.most {
+            all.retain(|_, session| !Self::is_stale(session, now));
+        }
+        if all.len() >= self.most {
+            let idle = all.values().filter(|session| session.is_idle());
+            let oldest = idle.min_by_key(|session| session.used.load(Ordering::Relaxed))?.id.clone();
+            all.remove(&oldest);
+        }
+        all.insert(id, Arc::clone(&session));
+        Some(session)
+    }
+
+    /// The session of this caller at this endpoint; somebody else's is as unknown as one that never was.
+    pub fn find(&self, id: &str, caller: &str, endpoint: &Endpoint) -> Option<Arc<Session>> {
+        let now = self.now();
+        let mut all = locked(&self.all);
+        let session = Arc::clone(all.get(id)?);
+        if session.caller != caller || session.endpoint != *endpoint {
+            return None;
+        }
+        if Self::is_stale(&session, now) {
+            all.remove(id);
+            return None;
+        }
+        session.used.store(now, Ordering::Relaxed);
+        Some(session)
+    }
+
+    /// Ends a session with its calls and its stream.
+    pub fn end(&self, session: &Session) {
+        locked(&self.all).remove(&session.id);
+        session.end();
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn is_stale(session: &Session, now: u64) -> bool {
+        let idle = now.saturating_sub(session.used.load(Ordering::Relaxed));
+        u128::from(idle) > IDLE.as_millis() && session.is_idle()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint(name: &str) -> Endpoint {
+        Endpoint::Project(name.parse().unwrap())
+    }
+
+    #[test]
+    fn a_session_is_its_callers_at_its_endpoint() {
+        let sessions = Sessions::default();
+        let session = sessions.mint("anna", &endpoint("demo")).unwrap();
+        assert!(sessions.find(&session.id, "anna", &endpoint("demo")).is_some());
+        assert!(sessions.find(&session.id, "bert", &endpoint("demo")).is_none());
+        assert!(sessions.find(&session.id, "anna", &endpoint("other")).is_none());
+        assert!(sessions.find("", "anna", &endpoint("demo")).is_none());
+        let (_running, mut cancelled) = session.run("1").unwrap();
+        assert_eq!(session.run("1").err(), Some(NotTaken::SameId));
+        sessions.end(&session);
+        assert!(sessions.find(&session.id, "anna", &endpoint("demo")).is_none());
+        assert_eq!(cancelled.try_recv(), Err(oneshot::error::TryRecvError::Closed));
+    }
+
+    #[test]
+    fn the_longest_idle_goes_and_busy_ones_stay() {
+        let sessions = Sessions {
+            most: 2,
+            ..Sessions::default()
+        };
+        let at = endpoint("demo");
+        let busy = sessions.mint("a", &at).unwrap();
+        let (running, _cancelled) = busy.run("1").unwrap();
+        let idle = sessions.mint("a", &at).unwrap();
+        let next = sessions.mint("a", &at).unwrap();
+        assert!(sessions.find(&busy.id, "a", &at).is_some());
+        assert!(sessions.find(&idle.id, "a", &at).is_none());
+        let _stream = next.stream();
+        assert!(sessions.mint("a", &at).is_none(), "all are busy");
+        drop(running);
+        assert!(sessions.mint("a", &at).is_some());
+        assert!(sessions.find(&busy.id, "a", &at).is_none());
+    }
+}

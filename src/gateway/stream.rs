@@ -1,0 +1,92 @@
+//! The stream that a session's GET opens: it tells that the list of tools changed.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::response::Response;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::kit::Digest;
+
+use super::session::Session;
+use super::view::View;
+use super::{Endpoint, Inner, answer};
+
+/// How long changes are gathered before they are told.
+const GATHER: Duration = Duration::from_millis(50);
+/// How often something is written, so that proxies and clients keep the stream.
+const ALIVE: Duration = Duration::from_secs(15);
+
+const CHANGED: &[u8] = br#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#;
+
+struct Stream {
+    view: watch::Receiver<Arc<View>>,
+    endpoint: Endpoint,
+    session: Arc<Session>,
+    stop: CancellationToken,
+    ended: CancellationToken,
+    alive: Instant,
+    greeted: bool,
+    _closes: DropGuard,
+}
+
+/// Opens the stream.
+pub fn stream(inner: &Inner, endpoint: &Endpoint, session: &Arc<Session>) -> Response {
+    let ended = session.stream();
+    let stream = Stream {
+        view: inner.view.subscribe(),
+        endpoint: endpoint.clone(),
+        session: Arc::clone(session),
+        stop: inner.stop.clone(),
+        _closes: ended.clone().drop_guard(),
+        ended,
+        alive: Instant::now() + ALIVE,
+        greeted: false,
+    };
+    let events = futures_util::stream::unfold(stream, |mut stream| async {
+        let event = stream.next().await?;
+        Some((Ok::<_, Infallible>(event), stream))
+    });
+    answer::stream(Body::from_stream(events))
+}
+
+impl Stream {
+    async fn next(&mut self) -> Option<Vec<u8>> {
+        if !self.greeted {
+            self.greeted = true;
+            // Something to read at once: some clients wait for the first byte before they believe the stream.
+            return Some(b": open\n\n".to_vec());
+        }
+        loop {
+            // What changed since the client last listed is told even where that was before the stream was opened.
+            let shown = self.shown()?;
+            if self.session.told_or(shown) != shown {
+                self.session.tell(shown);
+                self.alive = Instant::now() + ALIVE;
+                return Some(answer::event(CHANGED));
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => return None,
+                () = self.ended.cancelled() => return None,
+                changed = self.view.changed() => {
+                    changed.ok()?;
+                    sleep(GATHER).await;
+                }
+                () = sleep_until(self.alive) => {
+                    self.alive = Instant::now() + ALIVE;
+                    return Some(b": alive\n\n".to_vec());
+                }
+            }
+        }
+    }
+
+    /// The digest of what the endpoint shows; nothing where it is gone, which ends the stream.
+    fn shown(&mut self) -> Option<Digest> {
+        let view = Arc::clone(&self.view.borrow_and_update());
+        view.table(&self.endpoint).ok().map(|table| table.digest)
+    }
+}

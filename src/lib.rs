@@ -7,3 +7,5 @@ pub mod resource;
 pub mod record;
 
 pub mod wire;
+
+pub mod cli;

@@ -95,7 +95,9 @@ impl Document {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let spec = (kind.typed.canonical)(spec)?;
+        // `env:` with nothing behind it is common in half-edited files: it means the same as no `env`.
+        let spec = kind.shape.without_nulls(spec);
+        let spec = (kind.typed.canonical)(&spec)?;
         Ok(Self { id, spec })
     }
 

@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::document::Problem;
+use super::id::Id;
 use super::project::Project;
 use super::server::Server;
 use super::shape::Shape;
@@ -41,6 +42,14 @@ pub struct Reference {
     pub kind: &'static str,
     /// The name, as written.
     pub name: String,
+}
+
+impl Reference {
+    /// The resource that is meant; nothing where what is written can't be a name.
+    #[must_use]
+    pub fn target(&self) -> Option<Id> {
+        Some(Id::new(kind_named(self.kind)?, self.name.parse().ok()?))
+    }
 }
 
 /// A row of the table of kinds.

@@ -16,5 +16,5 @@ pub use id::{Id, NotAnId, Scope};
 pub use kind::{Declared, KINDS, Kind, Reference, kind_named};
 pub use project::Project;
 pub use server::{EnvironmentVariable, PackageRuntime, Server, Source, Update};
-pub use shape::Shape;
+pub use shape::{API_VERSION, Field, Fields, SCOPE_FIELDS, Shape, TOP_LEVEL, Word};
 pub use tree::{FileText, Placed, Tree, Unreadable, broken_references};

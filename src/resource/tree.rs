@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::kit::{Diagnostic, Digest, Position};
+use crate::kit::{Diagnostic, Digest, Position, nearest};
 
 use super::document::Document;
 use super::id::Id;
 use super::kind::Reference;
-use super::yaml::ParsedFile;
+use super::shape::cut;
+use super::yaml::{Located, Parsed, ParsedFile};
 
 /// A file as it was found.
 #[derive(Debug, Clone)]
@@ -58,34 +59,142 @@ pub struct Tree {
     pub diagnostics: Vec<Diagnostic>,
 }
 
+/// Of very many faults of a repository this many are told.
+const MOST_DIAGNOSTICS: usize = 10_000;
+
 impl Tree {
     /// Puts files together: duplicates, missing references.
+    ///
+    /// # Guarantees
+    /// What can't be read is never an absence: a reference to something held, or to a name that stands in a file that
+    /// can't be read, is not missing.
     #[must_use]
     pub fn assemble(files: impl IntoIterator<Item = Arc<ParsedFile>>) -> Self {
-        let _ = files.into_iter().count();
-        Self::default()
+        let mut files: Vec<Arc<ParsedFile>> = files.into_iter().collect();
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        let mut tree = Self::default();
+        let mut copies: BTreeMap<&Id, Vec<&Parsed>> = BTreeMap::new();
+        for file in &files {
+            tree.diagnostics.extend(file.diagnostics.iter().cloned());
+            tree.unreadable.extend(file.unreadable.iter().cloned());
+            for parsed in &file.documents {
+                copies.entry(&parsed.placed.document.id).or_default().push(parsed);
+            }
+        }
+        tree.held = tree.unreadable.iter().filter_map(|it| it.id.clone()).collect();
+        let mut single = vec![];
+        for (id, copies) in copies {
+            match copies[..] {
+                [parsed] if !tree.held.contains(id) => single.push(parsed),
+                // The other copy is unreadable and has its diagnostic.
+                [parsed] => tree.hold(parsed),
+                _ => {
+                    tree.duplicates(&copies);
+                    copies.into_iter().for_each(|parsed| tree.hold(parsed));
+                }
+            }
+        }
+        tree.references(&single);
+        tree.diagnostics
+            .sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
+        tree.diagnostics.truncate(MOST_DIAGNOSTICS);
+        tree
+    }
+
+    fn hold(&mut self, parsed: &Parsed) {
+        let id = parsed.placed.document.id.clone();
+        self.held.insert(id.clone());
+        self.unreadable.push(Unreadable {
+            path: parsed.placed.path.clone(),
+            id: Some(id),
+            whole_file: false,
+            bytes: None,
+        });
+    }
+
+    fn duplicates(&mut self, copies: &[&Parsed]) {
+        let Some((first, later)) = copies.split_first() else {
+            return;
+        };
+        let first = first.name_at.diagnostic(&first.placed.path, "").place();
+        for parsed in later {
+            let id = &parsed.placed.document.id;
+            let it = parsed
+                .name_at
+                .diagnostic(&parsed.placed.path, format!("{id} is declared twice"));
+            self.diagnostics.push(Diagnostic {
+                note: Some(format!("{first}: the first one")),
+                ..it
+            });
+        }
+    }
+
+    /// Takes the documents whose references are met; the others are held.
+    fn references(&mut self, single: &[&Parsed]) {
+        let known: BTreeSet<&Id> = single.iter().map(|it| &it.placed.document.id).collect();
+        for parsed in single {
+            let document = &parsed.placed.document;
+            let mut met = true;
+            for (reference, at) in document.references().iter().zip(&parsed.references_at) {
+                let target = reference.target();
+                let exists = target
+                    .as_ref()
+                    .is_some_and(|id| known.contains(id) || self.held.contains(id) || self.may_hold(id));
+                if !exists {
+                    met = false;
+                    let it = missing(reference, at, &parsed.placed.path, &known);
+                    self.diagnostics.push(it);
+                }
+            }
+            if met {
+                self.documents.insert(document.id.clone(), parsed.placed.clone());
+            } else {
+                self.hold(parsed);
+            }
+        }
+    }
+
+    /// Whether this may stand in something that can't be read.
+    fn may_hold(&self, id: &Id) -> bool {
+        self.unreadable
+            .iter()
+            .filter(|it| it.id.is_none())
+            .filter_map(|it| it.bytes.as_ref())
+            .any(|bytes| memchr::memmem::find(bytes, id.name.as_str().as_bytes()).is_some())
     }
 }
 
-/// References that nothing in `documents` meets.
+fn missing(reference: &Reference, at: &Located, path: &str, known: &BTreeSet<&Id>) -> Diagnostic {
+    let names = || {
+        let of_kind = known.iter().filter(|id| id.kind().name == reference.kind);
+        of_kind.map(|id| id.name.as_str())
+    };
+    let it = at.diagnostic(
+        path,
+        format!("no {} is called \"{}\"", reference.kind, cut(&reference.name)),
+    );
+    if let Some(near) = nearest(&reference.name, names()) {
+        it.hint(format!("did you mean \"{near}\"?"))
+    } else if let Some(target) = reference.target() {
+        it.hint(format!("declare it, in {} for example", target.canonical_path()))
+    } else {
+        it
+    }
+}
+
+/// References that nothing meets.
 #[must_use]
 pub fn broken_references<'a>(
     documents: impl IntoIterator<Item = &'a Document>,
     exists: impl Fn(&Id) -> bool,
 ) -> Vec<(Id, Reference)> {
-    let _ = exists;
-    documents
-        .into_iter()
-        .filter(|_| false)
-        .map(|d| {
-            (
-                d.id.clone(),
-                Reference {
-                    path: String::new(),
-                    kind: "",
-                    name: String::new(),
-                },
-            )
-        })
-        .collect()
+    let mut broken = vec![];
+    for document in documents {
+        for reference in document.references() {
+            if !reference.target().is_some_and(|id| exists(&id)) {
+                broken.push((document.id.clone(), reference));
+            }
+        }
+    }
+    broken
 }

@@ -1,12 +1,33 @@
 //! YAML both ways: read with the place of every node, print in stable order, edit in place.
 
+mod agree;
+mod edit;
+mod interpret;
+mod node;
+mod print;
+mod source;
+mod syntax;
+
+#[cfg(test)]
+mod faults_tests;
+#[cfg(test)]
+mod laws_tests;
+
+use std::cell::OnceCell;
+use std::sync::Arc;
+
+use serde_json::Value;
+
 use crate::kit::{Diagnostic, Position};
 
-use super::document::Document;
 use super::tree::{FileText, Placed, Unreadable};
 
+pub use edit::{EditError, put};
+pub use print::print;
+pub use source::LARGEST;
+
 /// What one file holds. It depends on the file's path and bytes alone, so it can be kept by them.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ParsedFile {
     /// The file.
     pub path: String,
@@ -14,12 +35,12 @@ pub struct ParsedFile {
     pub documents: Vec<Parsed>,
     /// What can't be used.
     pub unreadable: Vec<Unreadable>,
-    /// What is wrong.
+    /// What is wrong, in order of line and column.
     pub diagnostics: Vec<Diagnostic>,
 }
 
 /// A valid document with the places that later checks may point at.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parsed {
     /// The document.
     pub placed: Placed,
@@ -40,43 +61,79 @@ pub struct Located {
     pub line: String,
 }
 
-/// Reads one file.
-#[must_use]
-pub fn read(file: &FileText) -> ParsedFile {
-    ParsedFile {
-        path: file.path.clone(),
-        ..ParsedFile::default()
+impl Located {
+    /// A diagnostic that points here.
+    #[must_use]
+    pub fn diagnostic(&self, file: &str, message: impl Into<String>) -> Diagnostic {
+        Diagnostic {
+            line: self.position.line,
+            column: self.position.column,
+            excerpt: (!self.line.is_empty()).then(|| self.line.clone()),
+            width: u32::try_from(self.width.max(1)).unwrap_or(1),
+            ..Diagnostic::of_file(file, message)
+        }
     }
 }
 
-/// The flat YAML form of a document, in stable order: `kind`, `name`, scope, fields.
+/// Reads one file.
+///
+/// A file that is no YAML is unreadable as a whole; a declaration that is wrong is unreadable alone.
 #[must_use]
-pub fn print(document: &Document) -> String {
-    document.to_json().to_string()
+pub fn read(file: &FileText) -> ParsedFile {
+    let whole = |bytes: Option<&[u8]>, diagnostic: Diagnostic| ParsedFile {
+        path: file.path.clone(),
+        documents: vec![],
+        unreadable: vec![Unreadable {
+            path: file.path.clone(),
+            id: None,
+            whole_file: true,
+            bytes: bytes.map(Arc::from),
+        }],
+        diagnostics: vec![diagnostic],
+    };
+    let bytes = match &file.bytes {
+        Ok(bytes) => bytes,
+        Err(diagnostic) => return whole(None, diagnostic.clone()),
+    };
+    let source = match source::Source::new(&file.path, bytes) {
+        Ok(source) => source,
+        // What is too large to be read is too large to be kept.
+        Err(diagnostic) => return whole((bytes.len() <= LARGEST).then_some(bytes), *diagnostic),
+    };
+    let trees = match node::parse(source.text) {
+        Ok(trees) => trees,
+        Err(broken) => return whole(Some(bytes), syntax::broken(&source, &broken)),
+    };
+    let values = match agree::values(&source, &trees) {
+        Ok(values) => values,
+        Err(diagnostic) => return whole(Some(bytes), *diagnostic),
+    };
+    let kept = OnceCell::new();
+    let keep = || kept.get_or_init(|| Arc::<[u8]>::from(bytes.as_slice())).clone();
+    let mut interpreter = interpret::Interpreter::new(&source, &keep);
+    for (tree, value) in trees.iter().zip(values) {
+        interpreter.document(tree, value);
+    }
+    interpreter.file.diagnostics.sort_by_key(|it| (it.line, it.column));
+    interpreter.file
 }
 
-/// Why an edit could not be made.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum EditError {
-    /// The text has no document of that identity.
-    #[error("{0} does not stand in this file")]
-    Missing(String),
-    /// The file can't be read, so nothing in it may be touched.
-    #[error("the file can't be read")]
-    Unreadable,
-}
-
-/// The text with the document of `id` replaced (or, with nothing, removed), or appended where it does not stand in it.
-/// Every other document stays byte for byte. Nothing is left: `None`, and the file goes.
+/// The value of an inline text, as `[a, b]` or `{"a": 1}`.
 ///
 /// # Errors
-/// The text can't be read, or the document to remove is not there.
-pub fn put(
-    path: &str,
-    text: &str,
-    id: &super::id::Id,
-    document: Option<&Document>,
-) -> Result<Option<String>, EditError> {
-    let _ = (path, text, id, document);
-    Err(EditError::Unreadable)
+/// What is wrong with it, in one line.
+pub fn inline(text: &str) -> Result<Value, String> {
+    let read = || -> Result<Value, Box<Diagnostic>> {
+        let source = source::Source::new("", text.as_bytes())?;
+        let trees = node::parse(source.text).map_err(|it| Box::new(syntax::broken(&source, &it)))?;
+        let value = agree::values(&source, &trees)?.into_iter().next();
+        if let Some(fault) = trees.iter().flat_map(|tree| &tree.faults).next() {
+            return Err(Box::new(source.at(fault.span, fault.message.as_str())));
+        }
+        Ok(value.flatten().unwrap_or(Value::Null))
+    };
+    read().map_err(|it| match it.hint {
+        Some(hint) => format!("{} ({hint})", it.message),
+        None => it.message,
+    })
 }

@@ -1,6 +1,4 @@
-//! Where mcpd is and how to prove who asks. The order of sources is `settings`' matter; this joins it to the flags.
-
-use std::path::Path;
+//! Where mcpd is and how to prove who asks: what `settings` finds, in the words of the commands.
 
 use crate::kit::Redacted;
 
@@ -22,5 +20,17 @@ pub(super) struct Connection {
 
 /// The connection that the flags and the environment ask for.
 pub(super) fn resolve(global: &Global, environment: &Environment) -> Result<Connection, Failure> {
-    todo_join(global, environment, Path::new("."))
+    let pick = |flag: &Option<String>, word: &str, variable: &str| {
+        let given = flag.clone().map(|value| (value, word.to_owned()));
+        given.or_else(|| environment.set(variable).map(|value| (value.to_owned(), variable.to_owned())))
+    };
+    let (url, origin) = pick(&global.url, "--url", "MCPCTL_URL")
+        .unwrap_or_else(|| ("http://127.0.0.1:3100".to_owned(), "the default".to_owned()));
+    let token = pick(&global.token, "--token", "MCPCTL_TOKEN");
+    Ok(Connection {
+        url: url.trim_end_matches('/').to_owned(),
+        origin,
+        token: token.clone().map(|(token, _)| Redacted::new(token)),
+        token_origin: token.map(|(_, origin)| origin),
+    })
 }

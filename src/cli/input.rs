@@ -83,7 +83,7 @@ impl Input {
                 });
             }
         }
-        Self::of(&files)
+        Self::of(&files.into_iter().flat_map(elements).collect::<Vec<_>>())
     }
 
     /// Checks the files and puts them together.
@@ -201,6 +201,25 @@ impl Input {
     }
 }
 
+/// The declarations of a JSON array, a file each; any other file as it is. `get -o json` writes such arrays.
+fn elements(file: FileText) -> Vec<FileText> {
+    let values = file
+        .bytes
+        .as_deref()
+        .ok()
+        .filter(|bytes| bytes.trim_ascii_start().starts_with(b"["))
+        .and_then(|bytes| serde_json::from_slice::<Vec<serde_json::Value>>(bytes).ok());
+    let Some(values) = values else { return vec![file] };
+    values
+        .iter()
+        .enumerate()
+        .map(|(n, value)| FileText {
+            path: format!("{}[{n}]", file.path),
+            bytes: Ok(format!("{value:#}\n").into_bytes()),
+        })
+        .collect()
+}
+
 /// Whether a file's name stands for the request: `<body>`, and no file of a repository.
 fn is_request(name: &str) -> bool {
     name.starts_with('<') && name.ends_with('>')
@@ -302,6 +321,21 @@ mod tests {
         ];
         input.localise(&mut all);
         assert_eq!(all.each_ref().map(Diagnostic::place), ["b.yaml:1:7", "servers/x.yaml"]);
+    }
+
+    #[test]
+    fn a_json_array_is_its_elements() {
+        let file = |text: &str| FileText {
+            path: "all.json".into(),
+            bytes: Ok(text.into()),
+        };
+        let paths = |text: &str| elements(file(text)).into_iter().map(|file| file.path).collect::<Vec<_>>();
+        assert_eq!(paths(" [{\"kind\": \"server\"}, 7]"), ["all.json[0]", "all.json[1]"]);
+        assert_eq!(paths("[a, b]"), ["all.json"]);
+        assert_eq!(paths("kind: server"), ["all.json"]);
+        let array = r#"[{"kind": "server", "name": "a", "command": ["a"]}, {"kind": "server", "name": "b", "command": ["b"]}]"#;
+        let files = elements(file(array));
+        assert_eq!(Input::of(&files).unwrap().parts.len(), 2);
     }
 
     #[test]

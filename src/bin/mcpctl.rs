@@ -1,1 +1,21 @@
-fn main() {}
+//! `mcpctl`: hands the words to `cli`, and to `cli` what it may not name.
+
+use std::process::ExitCode;
+
+use mcpctl::cli::{DevOptions, Doors, Environment, run};
+use mcpctl::wire::ErrorBody;
+
+fn main() -> ExitCode {
+    let doors = Doors {
+        dev: |options| Box::pin(dev(options)),
+    };
+    run(std::env::args_os(), Environment::of_process(), doors)
+}
+
+async fn dev(options: DevOptions) -> Result<(), ErrorBody> {
+    Err(ErrorBody {
+        error: "unavailable".to_owned(),
+        detail: format!("this build has no daemon to watch {}", options.folder.display()),
+        ..ErrorBody::default()
+    })
+}

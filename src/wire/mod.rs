@@ -5,6 +5,7 @@
 mod error;
 mod plan;
 mod status;
+pub mod words;
 
 pub use error::ErrorBody;
 pub use plan::{ContainerStep, Op, PlanBody, Step};

@@ -1,0 +1,338 @@
+//! `mcpctl`: words and flags. One command, one file; the doc comment of its arguments is its help.
+//!
+//! Nothing here decides: a command asks mcpd and shows the answer.
+
+mod apply;
+mod client;
+mod conflicts;
+mod connection;
+mod delete;
+mod describe;
+mod dev;
+mod diff;
+mod error;
+mod get;
+mod input;
+mod noun;
+mod patch;
+mod plan;
+mod shown;
+mod status;
+mod sync;
+mod table;
+mod terminal;
+mod version;
+mod wait;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use futures_util::future::BoxFuture;
+
+use crate::wire::ErrorBody;
+
+pub use dev::DevOptions;
+pub use error::Failure;
+
+use client::Client;
+use terminal::Terminal;
+
+/// What a command sees of the process that it runs in.
+#[derive(Debug, Clone, Default)]
+pub struct Environment {
+    /// Environment variables.
+    pub variables: BTreeMap<String, String>,
+    /// The folder that relative paths start from.
+    pub folder: PathBuf,
+}
+
+impl Environment {
+    /// The environment of this process.
+    #[must_use]
+    pub fn of_process() -> Self {
+        let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+        Self {
+            variables: std::env::vars_os().filter_map(text).collect(),
+            folder: std::env::current_dir().unwrap_or_else(|_| PathBuf::from(".")),
+        }
+    }
+
+    fn set(&self, name: &str) -> Option<&str> {
+        self.variables
+            .get(name)
+            .map(String::as_str)
+            .filter(|value| !value.is_empty())
+    }
+}
+
+/// What the commands need of rooms that `cli` may not name; the bin hands it in.
+#[derive(Debug, Clone, Copy)]
+pub struct Doors {
+    /// Runs the daemon over a folder until it is told to stop. It prints its own output.
+    pub dev: fn(DevOptions) -> BoxFuture<'static, Result<(), ErrorBody>>,
+}
+
+/// GitOps for MCP servers.
+///
+/// mcpctl talks to mcpd, which runs MCP servers exactly as a repository of YAML files declares them.
+/// "mcpctl dev DIR" is both in one command.
+#[derive(Debug, Parser)]
+#[command(
+    name = "mcpctl",
+    version,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    max_term_width = 100,
+    after_help = "Examples:
+  mcpctl dev examples/repo             run the servers of a folder while you edit it
+  mcpctl get servers                   what runs, and what does not
+  mcpctl apply -f servers/ --dry-run   check declarations against mcpd
+  mcpctl get server time -o yaml       the declaration, ready for apply
+
+Exit codes: 0 done, 1 failed or refused, 2 usage, 3 accepted but not all is well yet, 255 a bug."
+)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// Flags that every command takes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+struct Global {
+    /// mcpd's address, as http://127.0.0.1:3100 [env: MCPCTL_URL]
+    #[arg(long, global = true, value_name = "URL")]
+    url: Option<String>,
+    /// The bearer token; better in the environment, where other users can't see it [env: MCPCTL_TOKEN]
+    #[arg(long, global = true, value_name = "TOKEN")]
+    token: Option<String>,
+    /// A context of ~/.config/mcpctl/config.yaml
+    #[arg(long, global = true, value_name = "NAME")]
+    context: Option<String>,
+    /// The form of the output
+    #[arg(short, long, global = true, value_name = "FORM")]
+    output: Option<Output>,
+    /// No colours, also on a terminal [env: NO_COLOR]
+    #[arg(long, global = true)]
+    no_color: bool,
+}
+
+/// The form of the output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// Columns
+    Table,
+    /// More columns, nothing cut
+    Wide,
+    /// YAML, as apply takes it
+    Yaml,
+    /// JSON, errors too
+    Json,
+    /// KIND/NAME, a line each
+    Name,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Dev(dev::Dev),
+    Get(get::Get),
+    Describe(describe::Describe),
+    Apply(apply::Apply),
+    Diff(diff::Diff),
+    Patch(patch::Patch),
+    Delete(delete::Delete),
+    Status(status::Status),
+    Sync(sync::Sync),
+    Conflicts(conflicts::Conflicts),
+    Version(version::Version),
+}
+
+/// How a command that did not fail ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// 0: done, all is well, nothing differs.
+    Done,
+    /// 1: the answer of `diff` is yes.
+    Differs,
+    /// 3: accepted, and something remains.
+    Remains,
+}
+
+impl Outcome {
+    const fn exit(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Differs => 1,
+            Self::Remains => 3,
+        }
+    }
+}
+
+/// What a command works with.
+#[derive(Debug)]
+struct Session {
+    terminal: Terminal,
+    environment: Environment,
+    global: Global,
+}
+
+impl Session {
+    /// The connection to mcpd.
+    fn client(&self) -> Result<Client, Failure> {
+        let connection = connection::resolve(&self.global, &self.environment)?;
+        Client::new(connection, self.terminal.clone())
+    }
+
+    /// The form that was asked for, where the command knows it; the first is taken where none was.
+    fn form(&self, known: &[Output]) -> Result<Output, Failure> {
+        let first = known.first().copied().unwrap_or(Output::Table);
+        let Some(asked) = self.global.output else {
+            return Ok(first);
+        };
+        if known.contains(&asked) {
+            return Ok(asked);
+        }
+        let words = |output: Output| output.to_possible_value().map(|v| v.get_name().to_owned());
+        let known: Vec<String> = known.iter().copied().filter_map(words).collect();
+        Err(Failure::usage(
+            format!("this command has no -o {}", words(asked).unwrap_or_default()),
+            format!("it has {}", known.join(", ")),
+        ))
+    }
+}
+
+/// Runs a command line and says how it ended.
+pub fn run(arguments: impl IntoIterator<Item = OsString>, environment: Environment, doors: Doors) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    std::panic::set_hook(Box::new(|panic| {
+        Terminal::of_process(false).say(&format!(
+            "error: bug: {}\nhint: this is a fault of mcpctl, not yours; please report it with the line above",
+            crate::wire::words::plain(&panic.to_string())
+        ));
+    }));
+    ExitCode::from(guarded(|| parsed(&arguments, environment, doors)))
+}
+
+/// The exit code of some work, 255 where it panics.
+fn guarded(work: impl FnOnce() -> u8) -> u8 {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or(255)
+}
+
+fn parsed(arguments: &[OsString], environment: Environment, doors: Doors) -> u8 {
+    match Cli::try_parse_from(arguments) {
+        Ok(cli) => executed(cli, environment, doors),
+        Err(error) if error.use_stderr() && wants_json(arguments) => {
+            // Clap's words without its "error: " and its usage, which are for people.
+            let text = error.render().to_string();
+            let text = text.strip_prefix("error: ").unwrap_or(&text);
+            let detail = text.split("\n\n").next().unwrap_or(text).trim();
+            let failure = Failure::usage(detail, "mcpctl --help".to_owned());
+            report(&Terminal::of_process(false), &failure, true)
+        }
+        Err(error) => {
+            // A closed pipe is no fault here either.
+            drop(error.print());
+            u8::try_from(error.exit_code()).unwrap_or(2)
+        }
+    }
+}
+
+/// Whether a command line that can't be parsed asks for JSON.
+fn wants_json(arguments: &[OsString]) -> bool {
+    let words: Vec<&str> = arguments.iter().filter_map(|word| word.to_str()).collect();
+    words.iter().any(|word| matches!(*word, "-ojson" | "-o=json" | "--output=json"))
+        || words.windows(2).any(|pair| matches!(pair, ["-o" | "--output", "json"]))
+}
+
+fn executed(cli: Cli, environment: Environment, doors: Doors) -> u8 {
+    let colour = !cli.global.no_color
+        && environment.set("NO_COLOR").is_none()
+        && environment.set("TERM").is_none_or(|terminal| terminal != "dumb");
+    let terminal = Terminal::of_process(colour);
+    let json = cli.global.output == Some(Output::Json);
+    let session = Session {
+        terminal: terminal.clone(),
+        environment,
+        global: cli.global,
+    };
+    let differs = matches!(cli.verb, Verb::Diff(_));
+    let work = async {
+        match cli.verb {
+            Verb::Dev(verb) => verb.run(&session, doors, colour).await,
+            Verb::Get(verb) => verb.run(&session).await,
+            Verb::Describe(verb) => verb.run(&session).await,
+            Verb::Apply(verb) => verb.run(&session).await,
+            Verb::Diff(verb) => verb.run(&session).await,
+            Verb::Patch(verb) => verb.run(&session).await,
+            Verb::Delete(verb) => verb.run(&session).await,
+            Verb::Status(verb) => verb.run(&session).await,
+            Verb::Sync(verb) => verb.run(&session).await,
+            Verb::Conflicts(verb) => verb.run(&session).await,
+            Verb::Version(verb) => verb.run(&session),
+        }
+    };
+    let ended = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::Start)
+        .and_then(|runtime| runtime.block_on(work));
+    match ended {
+        Ok(outcome) => outcome.exit(),
+        // `diff` says 1 for "differs", so its failures are 2.
+        Err(failure) => report(&terminal, &failure, json).max(if differs { 2 } else { 0 }),
+    }
+}
+
+/// Says what went wrong, and gives the exit code.
+fn report(terminal: &Terminal, failure: &Failure, json: bool) -> u8 {
+    if json {
+        terminal.say(&shown::json_line(&failure.body()));
+    } else {
+        failure.lines().iter().for_each(|line| terminal.say(line));
+    }
+    failure.exit()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_tree_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_panic_is_a_bug() {
+        assert_eq!(guarded(|| panic!("on purpose")), 255);
+        assert_eq!(guarded(|| 3), 3);
+    }
+
+    #[test]
+    fn outcomes_have_codes() {
+        let codes = [Outcome::Done, Outcome::Differs, Outcome::Remains].map(Outcome::exit);
+        assert_eq!(codes, [0, 1, 3]);
+    }
+
+    #[test]
+    fn json_is_recognised_in_what_can_not_be_parsed() {
+        for (line, want) in [
+            ("mcpctl gett -o json", true),
+            ("mcpctl -ojson gett", true),
+            ("mcpctl gett --output=json", true),
+            ("mcpctl gett -o yaml", false),
+            ("mcpctl gett json", false),
+        ] {
+            let words: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            assert_eq!(wants_json(&words), want, "{line}");
+        }
+    }
+}

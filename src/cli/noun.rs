@@ -1,0 +1,144 @@
+//! What a command is about: declared kinds, recorded kinds, names.
+
+use crate::kit::nearest;
+use crate::resource::{Id, KINDS, Kind, NotAnId, Scope, kind_named};
+
+use super::error::Failure;
+
+/// A word for a kind.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Noun {
+    /// What people declare.
+    Declared(&'static Kind),
+    /// What mcpd writes down.
+    Recorded(Recorded),
+    /// Every declared kind.
+    All,
+}
+
+/// A kind that is written down, not declared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Recorded {
+    Instances,
+    Conflicts,
+    Events,
+    Revisions,
+}
+
+const RECORDED: [(Recorded, &str, &str); 4] = [
+    (Recorded::Instances, "instances", "instance"),
+    (Recorded::Conflicts, "conflicts", "conflict"),
+    (Recorded::Events, "events", "event"),
+    (Recorded::Revisions, "revisions", "revision"),
+];
+
+impl Recorded {
+    /// The word in a path.
+    pub(super) fn plural(self) -> &'static str {
+        RECORDED
+            .iter()
+            .find(|(row, ..)| *row == self)
+            .map_or("", |(_, plural, _)| plural)
+    }
+}
+
+/// The kind that a word stands for.
+pub(super) fn noun(word: &str) -> Result<Noun, Failure> {
+    if word == "all" {
+        return Ok(Noun::All);
+    }
+    if let Some(kind) = kind_named(word) {
+        return Ok(Noun::Declared(kind));
+    }
+    RECORDED
+        .iter()
+        .find(|(_, plural, singular)| [*plural, *singular].contains(&word))
+        .map(|(recorded, ..)| Noun::Recorded(*recorded))
+        .ok_or_else(|| unknown(word, true))
+}
+
+/// The failure for a word that is no kind.
+fn unknown(word: &str, recorded: bool) -> Failure {
+    let more = RECORDED.iter().filter(|_| recorded).flat_map(|(_, plural, singular)| [*plural, *singular]);
+    let known = KINDS
+        .iter()
+        .flat_map(|kind| [kind.name, kind.plural].into_iter().chain(kind.aliases.iter().copied()))
+        .chain(more);
+    let hint = nearest(word, known).map_or_else(
+        || {
+            let declared = KINDS.iter().map(|kind| kind.plural);
+            let recorded = RECORDED.iter().filter(|_| recorded).map(|(_, plural, _)| *plural);
+            format!("kinds are {}", declared.chain(recorded).collect::<Vec<_>>().join(", "))
+        },
+        |near| format!("did you mean \"{near}\"?"),
+    );
+    let word: String = word.chars().take(80).collect();
+    Failure::usage(format!("no such kind: {word:?}"), hint)
+}
+
+/// The resource that `KIND NAME` or `KIND/NAME` names.
+pub(super) fn resource(kind: &str, name: Option<&str>) -> Result<Id, Failure> {
+    let text = match name {
+        Some(name) => format!("{kind}/{name}"),
+        None if kind.contains('/') => kind.to_owned(),
+        None => {
+            return Err(match kind_named(kind) {
+                Some(row) => Failure::usage(format!("which {}?", row.name), format!("give a name, as {}/NAME", row.name)),
+                None => unknown(kind, false),
+            });
+        }
+    };
+    text.parse().map_err(|error| match error {
+        NotAnId::Kind(word) => unknown(&word, false),
+        other => Failure::usage(other.to_string(), None),
+    })
+}
+
+/// The path of a resource below `/api/v1`. Names need no escapes.
+pub(super) fn path(id: &Id) -> String {
+    let plural = id.kind().plural;
+    match &id.scope {
+        Scope::Global => format!("/{plural}/{}", id.name),
+        Scope::Project(project) => format!("/projects/{project}/{plural}/{}", id.name),
+        Scope::Agent(agent) => format!("/agents/{agent}/{plural}/{}", id.name),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_for_kinds() {
+        for kind in KINDS {
+            for word in [kind.name, kind.plural].iter().chain(kind.aliases) {
+                assert!(matches!(noun(word), Ok(Noun::Declared(row)) if row.name == kind.name), "{word}");
+            }
+        }
+        for (recorded, plural, singular) in RECORDED {
+            for word in [plural, singular] {
+                assert!(matches!(noun(word), Ok(Noun::Recorded(row)) if row == recorded), "{word}");
+            }
+        }
+        for (word, hint) in [
+            ("serverz", "did you mean \"servers\"?"),
+            ("evnets", "did you mean \"events\"?"),
+            ("secret", "kinds are servers, projects, instances, conflicts, events, revisions"),
+        ] {
+            let failure = noun(word).unwrap_err();
+            assert_eq!(failure.exit(), 2);
+            assert_eq!(failure.lines()[1], format!("hint: {hint}"));
+        }
+    }
+
+    #[test]
+    fn resources_are_named_in_two_ways() {
+        for (kind, name) in [("srv", Some("time")), ("server/time", None), ("servers/time", None)] {
+            assert_eq!(resource(kind, name).unwrap().to_string(), "server/time");
+        }
+        for (kind, name) in [("server", None), ("serverz", Some("x")), ("server", Some("A")), ("server/a", Some("b"))] {
+            assert_eq!(resource(kind, name).unwrap_err().exit(), 2, "{kind} {name:?}");
+        }
+        assert_eq!(path(&resource("proj", Some("demo")).unwrap()), "/projects/demo");
+    }
+}

@@ -1,0 +1,343 @@
+//! Values as text: JSON and YAML for programs, rows for people.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::kit::time::{Timestamp, age, now};
+use crate::record::{Conflict, Event, InstanceStatus, Mutation};
+use crate::resource::{Document, Id, KINDS, changes, yaml};
+use crate::wire::{Item, ServerStatus};
+
+use super::error::Failure;
+
+/// JSON in one line, safe on a terminal too.
+pub(super) fn json_line<T: Serialize>(value: &T) -> String {
+    safe(serde_json::to_string(value).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}")))
+}
+
+/// JSON for reading, safe on a terminal too.
+pub(super) fn json<T: Serialize>(value: &T) -> String {
+    safe(serde_json::to_string_pretty(value).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}")))
+}
+
+/// JSON escapes the first 32 control characters by itself; terminals act on others as well.
+fn safe(json: String) -> String {
+    if !json.chars().any(|c| c.is_control() && c != '\n') {
+        return json;
+    }
+    json.chars()
+        .map(|c| {
+            if c.is_control() && c != '\n' {
+                format!("\\u{:04x}", u32::from(c))
+            } else {
+                c.to_string()
+            }
+        })
+        .collect()
+}
+
+/// Documents as YAML, ready for `apply`.
+pub(super) fn yaml_of<'a>(documents: impl IntoIterator<Item = &'a Document>) -> String {
+    let texts: Vec<String> = documents
+        .into_iter()
+        .map(|document| {
+            let text = yaml::print(document);
+            if text.ends_with('\n') { text } else { text + "\n" }
+        })
+        .collect();
+    texts.join("---\n")
+}
+
+/// The document that mcpd's answer holds.
+pub(super) fn document(value: &Value) -> Result<Document, Failure> {
+    let unusable = |what: String| Failure::Given {
+        message: format!("mcpd sent a resource that this mcpctl can't read: {what}"),
+        hint: Some("mcpctl and mcpd may be of different versions: \"mcpctl version\", \"mcpctl status\"".to_owned()),
+    };
+    let text = |field: &str| value.get(field).and_then(Value::as_str);
+    let kind = text("kind").unwrap_or_default();
+    let name = text("name").unwrap_or_default();
+    // A field called as the scope is belongs to scoped kinds only; the others may have one of their own.
+    let scoped = KINDS.iter().any(|row| row.name == kind && row.scoped);
+    let identity = match (text("project"), text("agent")) {
+        (Some(project), _) if scoped => format!("{kind}/{project}/{name}"),
+        (_, Some(agent)) if scoped => format!("{kind}/@{agent}/{name}"),
+        _ => format!("{kind}/{name}"),
+    };
+    let id: Id = identity.parse().map_err(|error: crate::resource::NotAnId| unusable(error.to_string()))?;
+    let mut spec = value.as_object().cloned().unwrap_or_default();
+    for field in ["apiVersion", "kind", "name"] {
+        spec.remove(field);
+    }
+    if scoped {
+        spec.remove("project");
+        spec.remove("agent");
+    }
+    Document::new(id, &Value::Object(spec)).map_err(|problems| {
+        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        unusable(problems.join("; "))
+    })
+}
+
+/// `kind/name` of an item, also where the document can't be read.
+pub(super) fn identity(item: &Item) -> String {
+    document(&item.resource).map_or_else(
+        |_| {
+            let text = |field: &str| item.resource.get(field).and_then(Value::as_str).unwrap_or("?");
+            format!("{}/{}", text("kind"), text("name"))
+        },
+        |document| document.id.to_string(),
+    )
+}
+
+/// The status of a server, as far as it is there.
+pub(super) fn server_status(item: &Item) -> ServerStatus {
+    serde_json::from_value(item.status.clone()).unwrap_or_default()
+}
+
+/// Where a resource is declared.
+pub(super) fn provenance(item: &Item) -> String {
+    let text = item.status.get("provenance").and_then(Value::as_str).unwrap_or_default();
+    text.to_owned()
+}
+
+/// "12s" since a time.
+pub(super) fn since(then: Timestamp) -> String {
+    age(then, now())
+}
+
+/// "in 12s", or "now" once it has come.
+pub(super) fn until(then: Timestamp) -> String {
+    let now = now();
+    if then <= now { "now".to_owned() } else { format!("in {}", age(now, then)) }
+}
+
+fn count(value: Option<usize>) -> String {
+    value.map(|n| n.to_string()).unwrap_or_default()
+}
+
+fn text_of(item: &Item, field: &str) -> String {
+    match item.resource.get(field) {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Array(items)) => {
+            let words: Vec<String> = items
+                .iter()
+                .map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_owned))
+                .collect();
+            words.join(",")
+        }
+        Some(other) => other.to_string(),
+    }
+}
+
+/// The heading of a declared kind.
+pub(super) fn heading(kind: &str, wide: bool) -> Vec<&'static str> {
+    let (mut heading, more): (Vec<_>, &[_]) = match kind {
+        "server" => (
+            vec!["NAME", "READY", "STATE", "TOOLS", "AGE", "REASON"],
+            &["REPLICAS", "SOURCE", "DECLARED"],
+        ),
+        "project" => (vec!["NAME", "SERVERS", "URL"], &["DESCRIPTION", "DECLARED"]),
+        _ => (vec!["NAME"], &["DESCRIPTION", "DECLARED"]),
+    };
+    if wide {
+        heading.extend(more);
+    }
+    heading
+}
+
+/// The cells of a declared resource, under [`heading`].
+pub(super) fn cells(kind: &str, item: &Item, wide: bool, url: &str) -> Vec<String> {
+    let name = text_of(item, "name");
+    let described = [text_of(item, "description"), provenance(item)];
+    let (mut cells, more) = match kind {
+        "server" => {
+            let status = server_status(item);
+            let changed = status.instances.iter().map(|instance| instance.since).max();
+            let source = ["packageName", "dockerImage", "externalUrl"]
+                .iter()
+                .map(|field| text_of(item, field))
+                .find(|text| !text.is_empty())
+                .unwrap_or_else(|| text_of(item, "command").replace(',', " "));
+            let replicas = text_of(item, "replicas");
+            let replicas = if replicas.is_empty() { "1".to_owned() } else { replicas };
+            (
+                vec![
+                    name,
+                    status.ready,
+                    status.state,
+                    count(status.tools),
+                    changed.map(since).unwrap_or_default(),
+                    status.reason,
+                ],
+                vec![replicas, source, status.provenance],
+            )
+        }
+        "project" => {
+            let address = format!("{url}/projects/{name}/mcp");
+            (vec![name, text_of(item, "servers"), address], described.to_vec())
+        }
+        _ => (vec![name], described.to_vec()),
+    };
+    if wide {
+        cells.extend(more);
+    }
+    cells
+}
+
+/// A record that can stand in a table.
+pub(super) trait Recording: Serialize {
+    /// The heading of its table.
+    const HEADING: &'static [&'static str];
+    /// Its row.
+    fn cells(&self) -> Vec<String>;
+    /// Its name, for `-o name`.
+    fn name(&self) -> String;
+    /// Whether `get KIND NAME` means it.
+    fn answers_to(&self, name: &str) -> bool;
+}
+
+impl Recording for InstanceStatus {
+    const HEADING: &'static [&'static str] = &["NAME", "STATE", "TOOLS", "AGE", "FAILURES", "RETRY", "REASON"];
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.instance.to_string(),
+            self.state.to_string(),
+            count(self.tools),
+            since(self.since),
+            self.failures.to_string(),
+            self.next_retry.map(until).unwrap_or_default(),
+            self.reason.clone(),
+        ]
+    }
+
+    fn name(&self) -> String {
+        format!("instance/{}", self.instance)
+    }
+
+    fn answers_to(&self, name: &str) -> bool {
+        self.instance.to_string() == name || self.instance.server.as_str() == name
+    }
+}
+
+impl Recording for Conflict {
+    const HEADING: &'static [&'static str] = &["RESOURCE", "FIELDS", "COMMIT", "PLACE", "AGE"];
+
+    fn cells(&self) -> Vec<String> {
+        let fields = match (&self.store, &self.repository) {
+            (Some(store), Some(repository)) => {
+                let paths: Vec<String> = changes(&store.spec, &repository.spec).into_iter().map(|c| c.path).collect();
+                paths.join(",")
+            }
+            (Some(_), None) => "deleted in the repository".to_owned(),
+            (None, _) => "deleted in the store".to_owned(),
+        };
+        let commit = self.commit.chars().take(7).collect();
+        vec![
+            self.id.to_string(),
+            fields,
+            commit,
+            self.place.clone().unwrap_or_default(),
+            since(self.at),
+        ]
+    }
+
+    fn name(&self) -> String {
+        format!("conflict/{}", self.id)
+    }
+
+    fn answers_to(&self, name: &str) -> bool {
+        name.parse::<Id>().map_or_else(|_| self.id.name.as_str() == name, |id| id == self.id)
+    }
+}
+
+impl Recording for Event {
+    const HEADING: &'static [&'static str] = &["AGE", "LEVEL", "ABOUT", "REASON", "MESSAGE"];
+
+    fn cells(&self) -> Vec<String> {
+        let level = match self.level {
+            crate::record::Level::Info => "info",
+            crate::record::Level::Warning => "warning",
+        };
+        vec![
+            since(self.at),
+            level.to_owned(),
+            self.about.clone(),
+            self.reason.clone(),
+            self.message.clone(),
+        ]
+    }
+
+    fn name(&self) -> String {
+        format!("event/{}", self.sequence)
+    }
+
+    fn answers_to(&self, name: &str) -> bool {
+        self.about == name || self.sequence.to_string() == name
+    }
+}
+
+impl Recording for Mutation {
+    const HEADING: &'static [&'static str] = &["REVISION", "AGE", "BY", "DOOR", "COMMIT", "MESSAGE"];
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.revision.to_string(),
+            since(self.at),
+            self.actor.name.clone(),
+            self.actor.door.clone(),
+            self.commit.iter().flat_map(|commit| commit.chars().take(7)).collect(),
+            self.message.clone(),
+        ]
+    }
+
+    fn name(&self) -> String {
+        format!("revision/{}", self.revision)
+    }
+
+    fn answers_to(&self, name: &str) -> bool {
+        self.revision.to_string() == name
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn json_stays_json_and_tames_terminals() {
+        let value = json!({"a": "\u{1b}\u{9b}\u{7f}é\n"});
+        for text in [json_line(&value), json(&value)] {
+            assert!(text.chars().all(|c| !c.is_control() || c == '\n'), "{text:?}");
+            assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
+        }
+    }
+
+    #[test]
+    fn a_resource_is_read_or_refused() {
+        let value = json!({"kind": "server", "name": "time", "command": ["a"], "apiVersion": "mcpctl/v1"});
+        let read = document(&value).unwrap();
+        assert_eq!((read.id.to_string(), read.spec), ("server/time".into(), json!({"command": ["a"]})));
+        for bad in [json!({}), json!({"kind": "server"}), json!({"kind": "x", "name": "y"}), json!(7)] {
+            assert!(document(&bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn rows_have_as_many_cells_as_their_headings() {
+        let item = Item {
+            resource: json!({"kind": "x", "name": "y"}),
+            status: Value::Null,
+            revision: 1,
+        };
+        for kind in KINDS.iter().map(|kind| kind.name).chain(["other"]) {
+            for wide in [false, true] {
+                assert_eq!(cells(kind, &item, wide, "").len(), heading(kind, wide).len(), "{kind}");
+            }
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! `mcpctl status`.
+
+use clap::Args;
+use crate::kit::count;
+use crate::record::InstanceStatus;
+use crate::wire::words::plain;
+use crate::wire::{SourceState, StatusBody};
+
+use super::error::Failure;
+use super::shown::{self, Recording as _};
+use super::table::Table;
+use super::terminal::{Style, Terminal};
+use super::{Outcome, Output, Session, wait};
+
+/// How many diagnostics are shown; the rest is counted.
+const DIAGNOSTICS: usize = 20;
+
+/// Show how all of it stands
+///
+/// mcpd, its runtime, the repository it follows, what waits or went wrong, and every instance.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  mcpctl status
+  mcpctl status --check && echo all is well
+
+Exit code 3, with --check: something is pending, held, in conflict, or not RUNNING.")]
+pub(super) struct Status {
+    /// Exit with 3 unless all is well
+    #[arg(long)]
+    check: bool,
+}
+
+impl Status {
+    pub(super) async fn run(self, session: &Session) -> Result<Outcome, Failure> {
+        let form = session.form(&[Output::Table, Output::Json, Output::Yaml])?;
+        let client = session.client()?;
+        let status: StatusBody = client.get("/status").await?;
+        show(&session.terminal, &status, form, client.url())?;
+        Ok(if self.check && !status.converged {
+            Outcome::Remains
+        } else {
+            Outcome::Done
+        })
+    }
+}
+
+/// Shows the status in a form.
+pub(super) fn show(terminal: &Terminal, status: &StatusBody, form: Output, url: &str) -> Result<(), Failure> {
+    match form {
+        Output::Json => terminal.line(&shown::json(status)),
+        Output::Yaml => terminal.data(&yaml(status)?),
+        _ => page(terminal, status, url),
+    }
+}
+
+fn yaml(status: &StatusBody) -> Result<String, Failure> {
+    serde_yaml::to_string(status).map_err(|error| Failure::Output(std::io::Error::other(error)))
+}
+
+fn page(terminal: &Terminal, status: &StatusBody, url: &str) -> Result<(), Failure> {
+    let fact = |word: &str, text: &str| terminal.line(&format!("{word:<10} {}", plain(text)));
+    fact("mcpd", &format!("{} at {url}, cluster {}", status.version, status.cluster))?;
+    let runtime = &status.runtime;
+    fact("runtime", &match (runtime.available, runtime.reason.is_empty()) {
+        (true, true) => runtime.name.clone(),
+        (true, false) => format!("{} ({})", runtime.name, runtime.reason),
+        (false, _) => format!("{} does not answer: {}", runtime.name, runtime.reason),
+    })?;
+    let source = &status.source;
+    let state = match source.state {
+        SourceState::Pending => "not read yet",
+        SourceState::Empty => "empty",
+        SourceState::Synced => "synced",
+        SourceState::Held => "a part is held",
+        SourceState::WaitingForApproval => "waiting for approval",
+        SourceState::Failing => "failing",
+    };
+    let head = source.head.iter().map(|head| format!(" at {}", head.chars().take(7).collect::<String>()));
+    let read = source.last_sync_at.iter().map(|at| format!(", read {} ago", shown::since(*at)));
+    let more: String = head.chain(read).collect();
+    fact("source", &format!("{} {}: {state}{more}", source.kind, source.location))?;
+    if let Some(error) = &source.last_error {
+        fact("", error)?;
+    }
+    let pending = match source.pending_count {
+        0 => String::new(),
+        n => format!(", {} not in the repository yet", count(n, "change")),
+    };
+    let resources = count(status.resources, "resource");
+    fact("store", &format!("revision {}, {resources}{pending}", status.revision))?;
+    if status.conflicts > 0 {
+        fact("conflicts", &format!("{} (mcpctl conflicts)", status.conflicts))?;
+    }
+    for held in &status.held {
+        fact("held", &format!("{}: {}", held.resource, held.reason))?;
+    }
+    if !status.instances.is_empty() {
+        terminal.line("")?;
+        let mut table = Table::new(InstanceStatus::HEADING.iter().copied(), false);
+        status.instances.iter().for_each(|instance| table.push(instance.cells()));
+        table.take(terminal).iter().try_for_each(|line| terminal.line(line))?;
+    }
+    let wrong = &status.diagnostics;
+    for diagnostic in wrong.iter().take(DIAGNOSTICS) {
+        diagnostic.to_string().lines().for_each(|line| terminal.say(&plain(line)));
+    }
+    if wrong.len() > DIAGNOSTICS {
+        terminal.say(&format!("… and {}", count(wrong.len() - DIAGNOSTICS, "more error")));
+    }
+    terminal.line("")?;
+    let remaining = wait::remaining(status);
+    if remaining.is_empty() {
+        return terminal.line(&terminal.styled("all is well", Some(Style::Good)));
+    }
+    let line = format!("not yet: {}", remaining.join(", "));
+    terminal.line(&terminal.styled(&line, Some(Style::Middling)))
+}

@@ -1,0 +1,43 @@
+//! `mcpctl sync`.
+
+use clap::Args;
+
+use crate::wire::SourceState;
+
+use super::error::Failure;
+use super::{Outcome, Output, Session, status, wait};
+
+/// Read the repository and make it so, now
+///
+/// mcpd does this by itself; this asks it not to wait for the next time. With --wait the answer comes once all is well,
+/// and states are shown on stderr as they change.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  mcpctl sync
+  mcpctl sync --wait 120
+
+Exit code 3, with --wait: in the end something is pending, held, in conflict, or not RUNNING.")]
+pub(super) struct Sync {
+    /// Wait until all is well, 60 seconds if no number is given
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "60", value_parser = wait::seconds)]
+    wait: Option<u64>,
+}
+
+impl Sync {
+    pub(super) async fn run(self, session: &Session) -> Result<Outcome, Failure> {
+        let form = session.form(&[Output::Table, Output::Json, Output::Yaml])?;
+        let client = session.client()?;
+        let status = wait::sync(&client, &session.terminal, self.wait.unwrap_or(0)).await?;
+        status::show(&session.terminal, &status, form, client.url())?;
+        if status.source.state == SourceState::Failing {
+            let error = status.source.last_error.clone();
+            return Err(Failure::Source(error.unwrap_or_else(|| "no reason is known".to_owned())));
+        }
+        let well = status.converged && wait::remaining(&status).is_empty();
+        Ok(if self.wait.is_some() && !well {
+            Outcome::Remains
+        } else {
+            Outcome::Done
+        })
+    }
+}

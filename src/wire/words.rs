@@ -1,0 +1,272 @@
+//! A plan in words: the lines that `mcpctl` prints and that a push shows, spelled once.
+
+use std::fmt;
+
+use serde_json::Value;
+
+use crate::record::Conflict;
+use crate::resource::{Document, FieldChange, changes};
+
+use super::plan::{ContainerStep, Op, PlanBody, Step};
+
+/// The longest that one value is shown in a line, in characters.
+const VALUE: usize = 60;
+
+/// How many fields of one resource a line names.
+const FIELDS: usize = 8;
+
+/// Text from elsewhere made safe for one line of a terminal: control characters and changes of the writing direction become spaces.
+#[must_use]
+pub fn plain(text: &str) -> String {
+    let unsafe_character =
+        |c: char| c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+    text.chars()
+        .map(|c| if unsafe_character(c) { ' ' } else { c })
+        .collect()
+}
+
+/// Text cut to `width` characters, with `…` where something is left out.
+#[must_use]
+pub fn cut(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    let mut out: String = text.chars().take(width.saturating_sub(1)).collect();
+    out.push('…');
+    out
+}
+
+/// A field's value in a line: JSON, `none` where there is none.
+#[must_use]
+pub fn value(value: &Value) -> String {
+    match value {
+        Value::Null => "none".to_owned(),
+        other => cut(&plain(&other.to_string()), VALUE),
+    }
+}
+
+/// `replicas 1 → 2`.
+#[must_use]
+pub fn field(change: &FieldChange) -> String {
+    format!("{} {} → {}", plain(&change.path), value(&change.from), value(&change.to))
+}
+
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Create => "+",
+            Self::Change => "~",
+            Self::Delete => "-",
+        })
+    }
+}
+
+/// `+ server/time`, `~ server/git  replicas 1 → 2`, `- server/old`.
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.op, plain(&self.resource))?;
+        if self.op == Op::Change && !self.fields.is_empty() {
+            let shown: Vec<String> = self.fields.iter().take(FIELDS).map(field).collect();
+            write!(f, "  {}", shown.join(", "))?;
+            if self.fields.len() > FIELDS {
+                write!(f, " and {} more", self.fields.len() - FIELDS)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `! server/web  description: the store's "c" kept, yours "b" (mcpctl conflicts accept server/web --from repo)`.
+#[must_use]
+pub fn conflict(conflict: &Conflict) -> String {
+    let lost = match (&conflict.store, &conflict.repository) {
+        (Some(_), None) => "deleted in the repository; the store's kept".to_owned(),
+        (None, Some(_)) => "deleted in the store, and stays so; yours is lost".to_owned(),
+        (None, None) => "deleted on both sides".to_owned(),
+        (Some(store), Some(repository)) => clashes(conflict.base.as_deref(), store, repository)
+            .iter()
+            .take(FIELDS)
+            .map(|clash| {
+                format!(
+                    "{}: the store's {} kept, yours {}",
+                    plain(&clash.path),
+                    value(&clash.from),
+                    value(&clash.to)
+                )
+            })
+            .collect::<Vec<_>>()
+            .join(", "),
+    };
+    let id = &conflict.id;
+    format!("! {id}  {lost} (mcpctl conflicts accept {id} --from repo)")
+}
+
+/// The fields in which both sides differ from each other and from what they last agreed on.
+fn clashes(base: Option<&Document>, store: &Document, repository: &Document) -> Vec<FieldChange> {
+    let all = changes(&store.spec, &repository.spec);
+    let Some(base) = base else { return all };
+    let moved = |side: &Document| -> Vec<String> {
+        changes(&base.spec, &side.spec)
+            .into_iter()
+            .map(|change| change.path)
+            .collect()
+    };
+    let (ours, theirs) = (moved(store), moved(repository));
+    let both: Vec<FieldChange> = all
+        .iter()
+        .filter(|clash| ours.contains(&clash.path) && theirs.contains(&clash.path))
+        .cloned()
+        .collect();
+    if both.is_empty() { all } else { both }
+}
+
+/// `containers: start time/0 · replace git/0 (env) · stop none`; nothing where nothing happens.
+#[must_use]
+pub fn containers(steps: &[ContainerStep]) -> Option<String> {
+    if steps.is_empty() {
+        return None;
+    }
+    let part = |op: &str| {
+        let named: Vec<String> = steps
+            .iter()
+            .filter(|step| step.op == op)
+            .map(|step| {
+                if op == "replace" && !step.reason.is_empty() {
+                    format!("{} ({})", plain(&step.instance), plain(&step.reason))
+                } else {
+                    plain(&step.instance)
+                }
+            })
+            .collect();
+        let named = if named.is_empty() {
+            "none".to_owned()
+        } else {
+            named.join(", ")
+        };
+        format!("{op} {named}")
+    };
+    let parts: Vec<String> = ["start", "replace", "stop"].into_iter().map(part).collect();
+    Some(format!("containers: {}", parts.join(" · ")))
+}
+
+/// `1 to create, 1 to change, 1 to delete, 1 conflict, 41 unchanged`; what is 0 is left out, but for the last.
+#[must_use]
+pub fn counts(plan: &PlanBody) -> String {
+    let of = |op| plan.steps.iter().filter(|step| step.op == op).count();
+    let conflicts = plan.conflicts.len();
+    let mut parts: Vec<String> = [
+        (of(Op::Create), "to create"),
+        (of(Op::Change), "to change"),
+        (of(Op::Delete), "to delete"),
+        (conflicts, if conflicts == 1 { "conflict" } else { "conflicts" }),
+    ]
+    .into_iter()
+    .filter(|(n, _)| *n > 0)
+    .map(|(n, what)| format!("{n} {what}"))
+    .collect();
+    parts.push(format!("{} unchanged", plan.unchanged));
+    parts.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn document(spec: Value) -> Option<Arc<Document>> {
+        "server/web"
+            .parse()
+            .ok()
+            .map(|id| Arc::new(Document { id, spec }))
+    }
+
+    fn step(op: Op, fields: Vec<FieldChange>) -> Step {
+        Step {
+            op,
+            resource: "server/git".into(),
+            fields,
+            source: "servers/git.yaml:1@3fa2c1e".into(),
+        }
+    }
+
+    fn change(path: &str, from: Value, to: Value) -> FieldChange {
+        FieldChange {
+            path: path.into(),
+            from,
+            to,
+        }
+    }
+
+    #[test]
+    fn steps_read_as_in_a_push() {
+        let fields = vec![
+            change("replicas", json!(1), json!(2)),
+            change("env.A", Value::Null, json!("x\u{1b}[31m\u{9b}")),
+        ];
+        for (step, want) in [
+            (step(Op::Create, fields.clone()), "+ server/git"),
+            (
+                step(Op::Change, fields),
+                r#"~ server/git  replicas 1 → 2, env.A none → "x\u001b[31m ""#,
+            ),
+            (step(Op::Delete, vec![]), "- server/git"),
+        ] {
+            assert_eq!(step.to_string(), want);
+        }
+        let many = (0..10)
+            .map(|n| change(&format!("f{n}"), json!(n), json!(n + 1)))
+            .collect();
+        assert!(step(Op::Change, many).to_string().ends_with("f7 7 → 8 and 2 more"));
+        assert_eq!(value(&json!("x".repeat(100))).chars().count(), VALUE);
+    }
+
+    #[test]
+    fn conflicts_say_what_lost() {
+        let base = Conflict {
+            id: "server/web".parse().unwrap(),
+            base: document(json!({"description": "a", "replicas": 1})),
+            repository: document(json!({"description": "b", "replicas": 2})),
+            store: document(json!({"description": "c", "replicas": 1})),
+            commit: "3fa2c1e".into(),
+            place: None,
+            at: crate::kit::time::Timestamp::UNIX_EPOCH,
+            revision: 1,
+        };
+        assert_eq!(
+            conflict(&base),
+            "! server/web  description: the store's \"c\" kept, yours \"b\" (mcpctl conflicts accept server/web --from repo)"
+        );
+        let gone = Conflict {
+            repository: None,
+            ..base.clone()
+        };
+        assert!(conflict(&gone).contains("deleted in the repository; the store's kept"));
+        let kept = Conflict { store: None, ..base };
+        assert!(conflict(&kept).contains("deleted in the store"));
+    }
+
+    #[test]
+    fn counts_and_containers() {
+        let mut plan = PlanBody {
+            unchanged: 41,
+            ..PlanBody::default()
+        };
+        assert_eq!(counts(&plan), "41 unchanged");
+        plan.steps = vec![step(Op::Create, vec![]), step(Op::Delete, vec![])];
+        assert_eq!(counts(&plan), "1 to create, 1 to delete, 41 unchanged");
+        assert_eq!(containers(&[]), None);
+        let container = |op: &str, instance: &str, reason: &str| ContainerStep {
+            op: op.into(),
+            instance: instance.into(),
+            reason: reason.into(),
+        };
+        let steps = [container("start", "time/0", "new"), container("replace", "git/0", "env")];
+        assert_eq!(
+            containers(&steps).as_deref(),
+            Some("containers: start time/0 · replace git/0 (env) · stop none")
+        );
+    }
+}

@@ -5,3 +5,5 @@ pub mod kit;
 pub mod resource;
 
 pub mod record;
+
+pub mod reconcile;

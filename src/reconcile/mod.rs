@@ -1,0 +1,3 @@
+//! Decisions, pure: no clock, no IO, no async. What `converge` says is done to the world by other rooms.
+
+pub mod converge;

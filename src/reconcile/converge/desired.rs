@@ -1,0 +1,156 @@
+//! What shall run: one entry an instance, and the mark by which a running life tells what it was started from.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::kit::{Digest, Name};
+use crate::record::InstanceName;
+use crate::resource::{Server, Source};
+
+/// One instance that shall run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Desired {
+    /// Which instance.
+    pub instance: InstanceName,
+    /// What it is an instance of.
+    pub server: Arc<Server>,
+    /// Why it can't be started, where it can't: `needs Docker`.
+    pub blocked: Option<String>,
+}
+
+/// Server × replicas, in order of name and index. `images` says whether the runtime can run container images.
+pub fn desired(servers: impl IntoIterator<Item = (Name, Arc<Server>)>, images: bool) -> Vec<Desired> {
+    let mut all: Vec<Desired> = servers
+        .into_iter()
+        .flat_map(|(name, server)| {
+            let blocked = (!images && matches!(server.source(), Source::Image(_))).then(|| "needs Docker".to_owned());
+            (0..server.replicas).map(move |index| Desired {
+                instance: InstanceName {
+                    server: name.clone(),
+                    index,
+                },
+                server: Arc::clone(&server),
+                blocked: blocked.clone(),
+            })
+        })
+        .collect();
+    all.sort_by(|a, b| a.instance.cmp(&b.instance));
+    all
+}
+
+/// The fields that define what runs. Description, replicas, time limits and the update strategy don't: changing them
+/// restarts nothing.
+fn defining(server: &Server) -> [(&'static str, Value); 6] {
+    // The order of variables means nothing to a process.
+    let mut variables: Vec<(&str, &str)> = server.env.iter().map(|v| (v.name.as_str(), v.value.as_str())).collect();
+    variables.sort_unstable();
+    // The runtime of packages means nothing to a command.
+    let runtime = server.package_name.as_ref().map(|_| server.runtime);
+    [
+        ("packageName", json!(server.package_name)),
+        ("runtime", json!(runtime)),
+        ("args", json!(server.args)),
+        ("dockerImage", json!(server.docker_image)),
+        ("command", json!(server.command)),
+        ("env", json!(variables)),
+    ]
+}
+
+fn digest(salt: &str, server: &Server) -> Digest {
+    let fields: Vec<(&str, Value)> = defining(server).into();
+    Digest::of_parts([salt.as_bytes(), json!(fields).to_string().as_bytes()])
+}
+
+/// `SALT.DIGEST`: SHA-256 over a random salt (hex, made by the caller) and the canonical spec.
+#[must_use]
+pub fn spec_mark(salt: &str, desired: &Desired) -> String {
+    format!("{salt}.{}", digest(salt, &desired.server))
+}
+
+/// Whether a life with this mark was started from the same spec. A mark that is none of ours matches nothing.
+#[must_use]
+pub fn matches(mark: &str, desired: &Desired) -> bool {
+    mark.rsplit_once('.')
+        .is_some_and(|(salt, found)| found == digest(salt, &desired.server).to_string())
+}
+
+/// The defining fields in which two servers differ, as `env` or `command, env`.
+pub(super) fn difference(from: &Server, to: &Server) -> Option<String> {
+    let fields: Vec<&str> = defining(from)
+        .into_iter()
+        .zip(defining(to))
+        .filter(|((_, a), (_, b))| a != b)
+        .map(|((name, _), _)| name)
+        .collect();
+    (!fields.is_empty()).then(|| fields.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(value: Value) -> Arc<Server> {
+        Arc::new(serde_json::from_value(value).unwrap())
+    }
+
+    fn one(value: Value) -> Desired {
+        let all = desired([("time".parse().unwrap(), server(value))], true);
+        all.into_iter().next().unwrap()
+    }
+
+    #[test]
+    fn desired_is_server_times_replicas() {
+        let names = |images| {
+            let servers = [
+                ("web".parse().unwrap(), server(json!({"dockerImage": "nginx"}))),
+                ("git".parse().unwrap(), server(json!({"command": ["git"], "replicas": 2}))),
+                ("off".parse().unwrap(), server(json!({"command": ["x"], "replicas": 0}))),
+            ];
+            desired(servers, images)
+                .into_iter()
+                .map(|d| format!("{} {}", d.instance, d.blocked.unwrap_or_default()))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(names(false), ["git/0 ", "git/1 ", "web/0 needs Docker"]);
+        assert_eq!(names(true), ["git/0 ", "git/1 ", "web/0 "]);
+    }
+
+    /// Only what defines the running thing is marked: other changes restart nothing.
+    #[test]
+    fn marks_name_the_spec_and_nothing_else() {
+        let base = one(json!({"command": ["a", "b"], "env": [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]}));
+        let mark = spec_mark("5a17", &base);
+        assert!(mark.starts_with("5a17."));
+        assert_ne!(mark, spec_mark("5a18", &base).replace("5a18.", "5a17."));
+        let env = json!([{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]);
+        let turned = json!([{"name": "B", "value": "2"}, {"name": "A", "value": "1"}]);
+        for (same, other) in [
+            (true, json!({"command": ["a", "b"], "env": env, "description": "d", "replicas": 3})),
+            (true, json!({"command": ["a", "b"], "env": env, "timeoutSeconds": 1, "startTimeoutSeconds": 1})),
+            (true, json!({"command": ["a", "b"], "env": env, "update": "recreate", "runtime": "python"})),
+            (true, json!({"command": ["a", "b"], "env": turned})),
+            (false, json!({"command": ["a", "b"]})),
+            (false, json!({"command": ["a b"], "env": env})),
+            (false, json!({"command": ["a", "b"], "env": env, "dockerImage": "x"})),
+            (false, json!({"packageName": "a", "args": ["b"], "env": env})),
+        ] {
+            assert_eq!(matches(&mark, &one(other.clone())), same, "{other}");
+        }
+        for bad in ["", ".", "5a17", "5a17.", "..", "5a17.zz"] {
+            assert!(!matches(bad, &base), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_difference_is_named() {
+        let named = |a: Value, b: Value| difference(&server(a), &server(b));
+        assert_eq!(named(json!({"command": ["a"]}), json!({"command": ["a"], "replicas": 2})), None);
+        assert_eq!(
+            named(json!({"command": ["a"]}), json!({"command": ["b"], "env": [{"name": "A", "value": "1"}]})).as_deref(),
+            Some("command, env")
+        );
+        let package = |runtime: &str| json!({"packageName": "p", "runtime": runtime});
+        assert_eq!(named(package("node"), package("python")).as_deref(), Some("runtime"));
+    }
+}

@@ -1,0 +1,475 @@
+//! The plan of one instance: which life serves, which one goes, whether one is started, and what is said of it.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use crate::kit::time::{SignedDuration, Timestamp};
+use crate::record::{FleetMember, Handshake, InstanceName, InstanceStatus, Life, Live, LiveState, State};
+use crate::resource::{Server, Update};
+
+use super::desired::difference;
+use super::memory::{Attempts, HEALTHY, Known, SOON, later};
+use super::{Change, Desired, Operation, Outcome, Plan, Rules, Seen, Step, matches};
+
+/// A life that drains is stopped after this even if calls are in flight.
+const DRAIN: SignedDuration = SignedDuration::from_secs(30);
+/// A life drains at least this long, so that the gateway has seen that it gets no new calls; also the pace at which a
+/// drain is looked at.
+const DRAIN_STEP: SignedDuration = SignedDuration::from_secs(1);
+/// A life that was started is awaited in observations this long.
+const AWAIT: SignedDuration = SignedDuration::from_secs(10);
+/// The gateway's verdict on a silent life says more than ours: it gets this much more time.
+const SLACK: SignedDuration = SignedDuration::from_secs(2);
+
+/// A life that is ours, judged.
+struct Judged<'a> {
+    live: &'a Live,
+    /// It runs what is declared now.
+    current: bool,
+    running: bool,
+    ready: bool,
+    /// It failed and must go.
+    condemned: bool,
+    /// A step that ends it was given.
+    ending: bool,
+}
+
+impl Judged<'_> {
+    /// Whether it may serve or be waited for.
+    fn usable(&self) -> bool {
+        self.running && !self.condemned && !self.ending
+    }
+}
+
+/// One instance while it is planned.
+struct Planner<'a, 'p> {
+    seen: &'a Seen<'a>,
+    rules: Rules,
+    name: &'a InstanceName,
+    desired: Option<&'a Desired>,
+    attempts: Attempts,
+    lives: Vec<Judged<'a>>,
+    /// Another life of this instance runs that is not ours to touch.
+    unclaimed: bool,
+    plan: &'p mut Plan,
+}
+
+pub(super) fn plan<'a>(
+    seen: &'a Seen<'a>,
+    rules: Rules,
+    name: &'a InstanceName,
+    desired: Option<&'a Desired>,
+    found: &[&'a Live],
+    plan: &mut Plan,
+) {
+    let mut planner = Planner {
+        seen,
+        rules,
+        name,
+        desired,
+        attempts: seen.memory.0.get(name).cloned().unwrap_or_default(),
+        lives: vec![],
+        unclaimed: false,
+        plan,
+    };
+    planner.take_declaration();
+    planner.take_outcomes();
+    let ours = planner.claim(found);
+    planner.judge(&ours);
+    planner.decide();
+}
+
+impl<'a> Planner<'a, '_> {
+    /// A new declaration ends any wait: what failed was another one.
+    fn take_declaration(&mut self) {
+        let now = self.desired.map(|d| (Arc::clone(&d.server), d.blocked.clone()));
+        if self.attempts.declared != now {
+            self.attempts.declared = now;
+            if self.rules.new_spec_pre_empts {
+                self.attempts.forget();
+            }
+        }
+    }
+
+    fn take_outcomes(&mut self) {
+        let now = self.seen.now;
+        for outcome in self.seen.outcomes {
+            match outcome {
+                Outcome::Started { instance, life, server } if instance == self.name => {
+                    let known = self.attempts.lives.entry(life.clone()).or_default();
+                    known.ours = true;
+                    known.server = Some(Arc::clone(server));
+                    known.awaited_since = Some(now);
+                }
+                // A failure of what was declared before says nothing of what is declared now.
+                Outcome::StartFailed {
+                    instance,
+                    server,
+                    reason,
+                } if instance == self.name && self.desired.is_some_and(|d| d.server == *server) => {
+                    self.attempts.fail(reason.clone(), false, now);
+                }
+                Outcome::StartRefused { instance } if instance == self.name => {
+                    let soon = later(now, DRAIN_STEP);
+                    self.attempts.next_try = Some(self.attempts.next_try.map_or(soon, |at| at.max(soon)));
+                }
+                Outcome::StopFailed { instance, life, .. } if instance == self.name => {
+                    if let Some(known) = self.attempts.lives.get_mut(life) {
+                        known.ending = false;
+                        known.not_before = Some(later(now, SOON));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Parts what is ours from what is to be left alone.
+    fn claim(&mut self, found: &[&'a Live]) -> Vec<&'a Live> {
+        let (ours, others): (Vec<&Live>, Vec<&Live>) = found.iter().partition(|live| {
+            self.seen.claimed || !self.rules.claims || self.attempts.lives.get(&live.life).is_some_and(|k| k.ours)
+        });
+        self.unclaimed = !others.is_empty();
+        self.plan.unclaimed.extend(others.into_iter().cloned());
+        ours
+    }
+
+    fn judge(&mut self, ours: &[&'a Live]) {
+        let now = self.seen.now;
+        let away = self.seen.engine_away.is_some();
+        self.forget_gone(ours);
+        for live in ours {
+            let known = self.attempts.lives.entry(live.life.clone()).or_default();
+            known.awaited_since = None;
+            let current = self.desired.is_some_and(|d| matches(&live.spec, d));
+            if let Some(desired) = self.desired.filter(|_| current) {
+                known.server = Some(Arc::clone(&desired.server));
+            }
+            let handshake = self.seen.upstreams.get(&live.life).map(|u| &u.handshake);
+            let running = live.state == LiveState::Running;
+            let ready = running && matches!(handshake, Some(Handshake::Ready { .. }));
+            known.was_ready |= ready;
+            let mut failure = None;
+            match (&live.state, handshake) {
+                (LiveState::Ended(ending), _) => failure = Some(ending.to_string()),
+                (LiveState::Running, Some(Handshake::Ready { .. })) => known.silent_since = None,
+                (LiveState::Running, Some(Handshake::Failed { reason })) => failure = Some(reason.clone()),
+                (LiveState::Running, _) => {
+                    let limit = start_timeout(known, self.desired);
+                    let since = *known.silent_since.get_or_insert(now);
+                    let deadline = later(later(since, SignedDuration::from_secs(limit.into())), SLACK);
+                    if now >= deadline {
+                        failure = Some(format!("did not answer the handshake within {limit} s"));
+                    } else {
+                        wake(self.plan, deadline);
+                    }
+                }
+            }
+            if let Some(reason) = failure.filter(|_| !known.ending && !away) {
+                let first = !known.counted || !self.rules.count_once;
+                known.counted = true;
+                let was_ready = known.was_ready;
+                if first && current {
+                    self.attempts.fail(reason, was_ready, now);
+                }
+            }
+            let known = &self.attempts.lives[&live.life];
+            self.lives.push(Judged {
+                live,
+                current,
+                running,
+                ready,
+                condemned: running && known.counted,
+                ending: known.ending,
+            });
+        }
+        self.lives.sort_by_key(|l| (Reverse(l.ready), l.live.started, &l.live.life));
+    }
+
+    /// Lives that are gone: one that nobody asked to go is a failure like an exit.
+    fn forget_gone(&mut self, ours: &[&'a Live]) {
+        let now = self.seen.now;
+        if self.seen.engine_away.is_some() {
+            return;
+        }
+        let mut gone = vec![];
+        self.attempts.lives.retain(|life, known| {
+            if ours.iter().any(|live| live.life == *life) {
+                return true;
+            }
+            if let Some(since) = known.awaited_since {
+                return now < later(since, AWAIT);
+            }
+            if !known.counted && !known.ending {
+                gone.push(known.clone());
+            }
+            false
+        });
+        for known in gone {
+            if let (Some(desired), Some(server)) = (self.desired, &known.server)
+                && difference(server, &desired.server).is_none()
+            {
+                self.attempts.fail("was removed by somebody else".to_owned(), known.was_ready, now);
+            }
+        }
+    }
+
+    fn decide(mut self) {
+        let blocked = self.desired.is_some_and(|d| d.blocked.is_some());
+        let rolling = self.desired.is_some_and(|d| d.server.update == Update::Rolling);
+        // Lives are sorted: what is ready first, then the oldest.
+        let candidate = self.lives.iter().position(|l| l.current && l.usable());
+        let answered = candidate.is_some_and(|at| self.lives[at].ready);
+        let keeps = rolling && !blocked && !answered && self.rules.make_before_break;
+        let kept = self.lives.iter().position(|l| keeps && !l.current && l.usable());
+        if let Some(at) = candidate {
+            self.note_health(at);
+        }
+        let step = self.step(candidate, kept);
+        let serving = [candidate.filter(|_| answered), kept.filter(|at| self.lives[*at].ready), candidate, kept]
+            .into_iter()
+            .flatten()
+            .next();
+        self.changes(candidate);
+        self.status(candidate, kept);
+        self.fleet(serving);
+        if let Some(step) = step.filter(|_| self.seen.engine_away.is_none()) {
+            if let Step::Stop { life, .. } | Step::Clear { life, .. } = &step
+                && let Some(known) = self.attempts.lives.get_mut(life)
+            {
+                known.ending = true;
+            }
+            self.plan.steps.push(step);
+        }
+        if self.desired.is_some() || !self.attempts.lives.is_empty() {
+            self.plan.memory.0.insert(self.name.clone(), self.attempts);
+        }
+    }
+
+    /// Long enough healthy, and the failures are forgotten.
+    fn note_health(&mut self, candidate: usize) {
+        let life = &self.lives[candidate];
+        if let Some(upstream) = self.seen.upstreams.get(&life.live.life)
+            && life.ready
+            && self.attempts.failures > 0
+        {
+            let healthy = later(upstream.since, HEALTHY);
+            if self.seen.now >= healthy {
+                self.attempts.forget();
+            } else {
+                wake(self.plan, healthy);
+            }
+        }
+    }
+
+    /// The one step that is due: stops, then remains that stand in the way of a start, then the start.
+    fn step(&mut self, candidate: Option<usize>, kept: Option<usize>) -> Option<Step> {
+        let now = self.seen.now;
+        let mut stop = None;
+        for at in 0..self.lives.len() {
+            let wanted = Some(at) == candidate || Some(at) == kept;
+            let due = self.due_to_stop(at, wanted);
+            if due && stop.is_none() {
+                stop = Some(Step::Stop {
+                    instance: self.name.clone(),
+                    life: self.lives[at].live.life.clone(),
+                    reason: self.why_stop(at, candidate),
+                });
+            }
+        }
+        if stop.is_some() {
+            return stop;
+        }
+        let remains = self.lives.iter().filter(|l| !l.running).find_map(|l| {
+            let known = self.attempts.lives.get(&l.live.life)?;
+            known.not_before.is_none_or(|at| now >= at).then(|| Step::Clear {
+                instance: self.name.clone(),
+                life: l.live.life.clone(),
+            })
+        });
+        let Some(desired) = self.desired.filter(|d| d.blocked.is_none() && candidate.is_none()) else {
+            return remains;
+        };
+        if let Some(at) = self.attempts.next_try.filter(|at| *at > now) {
+            wake(self.plan, at);
+            return None;
+        }
+        let awaited = self.attempts.lives.values().filter_map(|k| k.awaited_since).max();
+        if let Some(since) = awaited {
+            wake(self.plan, later(since, AWAIT));
+            return None;
+        }
+        let running = self.lives.iter().filter(|l| l.running).count();
+        let room = if desired.server.update == Update::Rolling { 2 } else { 1 };
+        if self.unclaimed || (running >= room && (self.rules.two_at_most || room == 1)) {
+            return None;
+        }
+        remains.or_else(|| {
+            Some(Step::Start {
+                instance: self.name.clone(),
+                server: Arc::clone(&desired.server),
+                reason: match self.replaces() {
+                    Some(fields) => format!("replaces: {fields}"),
+                    None if self.attempts.failures > 0 => "next try".to_owned(),
+                    None => "missing".to_owned(),
+                },
+            })
+        })
+    }
+
+    /// Whether a life is to be stopped now; a ready one drains first.
+    fn due_to_stop(&mut self, at: usize, wanted: bool) -> bool {
+        let now = self.seen.now;
+        let life = &self.lives[at];
+        let Some(known) = self.attempts.lives.get_mut(&life.live.life) else {
+            return false;
+        };
+        if wanted || !life.running {
+            known.draining = None;
+            return false;
+        }
+        if let Some(at) = known.not_before.filter(|at| *at > now) {
+            wake(self.plan, at);
+            return false;
+        }
+        if life.condemned || life.ending || !life.ready {
+            return true;
+        }
+        let since = *known.draining.get_or_insert(now);
+        let idle = self.seen.in_flight.get(&life.live.life).is_none_or(|calls| *calls == 0);
+        let end = later(since, DRAIN);
+        if now >= end || (idle && now >= later(since, DRAIN_STEP)) {
+            return true;
+        }
+        wake(self.plan, end.min(later(now, DRAIN_STEP)));
+        false
+    }
+
+    fn why_stop(&self, at: usize, candidate: Option<usize>) -> String {
+        let life = &self.lives[at];
+        match self.desired {
+            None => "not wanted any more".to_owned(),
+            Some(_) if life.condemned => self.attempts.last_error.clone(),
+            Some(_) if life.current && candidate.is_some() => "a second one of the same".to_owned(),
+            Some(desired) => match &desired.blocked {
+                Some(why) => why.clone(),
+                None => "replaced".to_owned(),
+            },
+        }
+    }
+
+    /// The fields in which the running life before differs, where one runs.
+    fn replaces(&self) -> Option<String> {
+        let desired = self.desired?;
+        let old = self.lives.iter().find(|l| l.running && !l.current)?;
+        let server = self.attempts.lives.get(&old.live.life)?.server.as_ref();
+        Some(server.and_then(|server| difference(server, &desired.server)).unwrap_or_else(|| "spec".to_owned()))
+    }
+
+    fn changes(&mut self, candidate: Option<usize>) {
+        let waits = self.attempts.next_try.is_some_and(|at| at > self.seen.now) || self.unclaimed;
+        let runs = self.lives.iter().any(|l| l.running);
+        let (operation, reason) = match (self.desired, self.replaces()) {
+            (None, _) if !self.lives.is_empty() => (Operation::Stop, String::new()),
+            (Some(desired), _) if desired.blocked.is_some() && candidate.is_none() && runs => {
+                (Operation::Stop, desired.blocked.clone().unwrap_or_default())
+            }
+            (Some(desired), Some(fields)) if desired.blocked.is_none() && (candidate.is_some() || !waits) => {
+                (Operation::Replace, fields)
+            }
+            (Some(desired), None) if desired.blocked.is_none() && candidate.is_none() && !waits => {
+                (Operation::Start, String::new())
+            }
+            _ => return,
+        };
+        self.plan.changes.push(Change {
+            operation,
+            instance: self.name.clone(),
+            reason,
+        });
+    }
+
+    fn fleet(&mut self, serving: Option<usize>) {
+        for (at, life) in self.lives.iter().enumerate().filter(|(_, l)| l.usable()) {
+            let known = self.attempts.lives.get(&life.live.life);
+            self.plan.fleet.members.insert(
+                life.live.life.clone(),
+                FleetMember {
+                    instance: self.name.clone(),
+                    serving: serving == Some(at),
+                    start_timeout_seconds: known.map_or(300, |known| start_timeout(known, self.desired)),
+                },
+            );
+        }
+    }
+
+    fn status(&mut self, candidate: Option<usize>, kept: Option<usize>) {
+        let now = self.seen.now;
+        let kept_serves = kept.is_some_and(|at| self.lives[at].ready);
+        let before = if kept_serves { "; the one before goes on serving" } else { "" };
+        let life: Option<&Judged<'_>> = candidate.or(kept).map(|at| &self.lives[at]);
+        let error = &self.attempts.last_error;
+        let (state, reason) = match (self.desired, candidate.map(|at| &self.lives[at])) {
+            (None, _) if self.lives.iter().all(|l| !l.running) => {
+                self.attempts.state = None;
+                return;
+            }
+            (None, _) => (State::Stopping, "not wanted any more".to_owned()),
+            (Some(_), Some(life)) if life.ready => (State::Running, String::new()),
+            (Some(_), Some(_)) if self.attempts.failures > 0 => {
+                (State::Starting, format!("try {} after: {error}{before}", self.attempts.failures + 1))
+            }
+            (Some(_), Some(_)) if kept_serves => (State::Starting, "the one before serves until it answers".to_owned()),
+            (Some(_), Some(_)) => (State::Starting, String::new()),
+            (Some(desired), None) => match (&desired.blocked, self.seen.engine_away) {
+                (Some(why), _) => (State::Error, why.clone()),
+                (None, _) if self.attempts.failures > 0 => (State::Error, format!("{error}{before}")),
+                (None, Some(away)) => (State::Pending, away.to_owned()),
+                (None, None) if self.unclaimed => {
+                    (State::Pending, "one that is not claimed yet runs: sync with the repository first".to_owned())
+                }
+                (None, None) if self.lives.iter().any(|l| l.running) => {
+                    (State::Pending, format!("waits for the one before to stop{before}"))
+                }
+                (None, None) => (State::Pending, String::new()),
+            },
+        };
+        let since = match self.attempts.state {
+            Some((before, since)) if before == state => since,
+            _ => now,
+        };
+        self.attempts.state = Some((state, since));
+        let life = life.or_else(|| self.lives.iter().find(|l| l.running)).map(|l| l.live.life.clone());
+        let tools = candidate.and_then(|at| self.tools(&self.lives[at].live.life));
+        self.plan.statuses.push(InstanceStatus {
+            instance: self.name.clone(),
+            state,
+            reason,
+            since,
+            failures: self.attempts.failures,
+            next_retry: self.attempts.next_try.filter(|at| *at > now && state == State::Error),
+            life,
+            tools,
+        });
+    }
+
+    fn tools(&self, life: &Life) -> Option<usize> {
+        match self.seen.upstreams.get(life)?.handshake {
+            Handshake::Ready { tools, .. } => Some(tools),
+            _ => None,
+        }
+    }
+}
+
+/// How long a life may be silent.
+fn start_timeout(known: &Known, desired: Option<&Desired>) -> u32 {
+    // A life that runs what is declared now goes by today's limit, an older one by its own.
+    let own: Option<&Server> = known.server.as_deref();
+    let declared = desired.map(|d| d.server.as_ref());
+    own.or(declared).map_or(300, |server| server.start_timeout_seconds)
+}
+
+/// Time alone may change the plan at `at`.
+fn wake(plan: &mut Plan, at: Timestamp) {
+    plan.wake_at = Some(plan.wake_at.map_or(at, |earlier| earlier.min(at)));
+}

@@ -1,0 +1,21 @@
+# Where the tools of the tests stand. Sourced by tests/run, which fills the folder, and by tests/support/lib.sh.
+# Everything is in target/tools, so a checkout that is deleted leaves nothing behind. Wants `root`, the checkout.
+
+tools=$root/target/tools
+
+# What must be the same wherever the tests run. Bumping a version here, in requirements.txt or in package.json is
+# enough: tests/run sees that the stamp differs.
+deny_version=0.20.2
+# The packages that examples/repo declares, read from there so that they can't differ.
+everything_package=$(sed -n 's/^packageName: "\{0,1\}\([^"]*\)"\{0,1\}$/\1/p' "$root/examples/repo/servers/everything.yaml")
+time_package=$(sed -n 's/^packageName: "\{0,1\}\([^"]*\)"\{0,1\}$/\1/p' "$root/examples/repo/servers/time.yaml")
+
+# The virtual environment first: its python3 is the one that uv finds, and uvx is in it.
+export PATH="$tools/python/bin:$PATH:$tools/cargo/bin"
+# Node 22 or newer for the inspector, out of npm's packages. npx and the servers run on the machine's own.
+MCPCTL_TEST_NODE=$(find "$tools/npm/node_modules" -maxdepth 4 -path '*/node-linux-*/bin/node' -print -quit 2>/dev/null || true)
+export MCPCTL_TEST_NODE
+export MCPCTL_TEST_NODE_MODULES="$tools/npm/node_modules"
+export npm_config_cache="$tools/npm-cache" npm_config_prefer_offline=true npm_config_update_notifier=false
+export npm_config_audit=false npm_config_fund=false
+export UV_CACHE_DIR="$tools/uv-cache" UV_PYTHON_DOWNLOADS=never UV_NO_PROGRESS=1

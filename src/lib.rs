@@ -20,4 +20,5 @@ pub mod store;
 pub mod engine;
 pub mod gateway;
 
+pub mod api;
 pub mod cli;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::kit::Digest;
 use crate::reconcile::agree::{self, Export, Plan, Recovery};
 use crate::record::{Actor, Conflict, Event, Import, Level, PendingExport, StoreView};
-use crate::repo::{Landing, RepoError, Snapshot, Source};
+use crate::repo::{Landing, Snapshot, Source};
 use crate::resource::{Document, Id, Tree};
 use crate::store::StoreError;
 
@@ -39,8 +39,8 @@ const SOURCE: &str = "source";
 pub(super) async fn open_epoch(inner: &Inner) -> Result<(), EngineError> {
     let store = &inner.parts.store;
     let (name, gone) = match &inner.parts.source {
-        Source::Hosted(hosted) => {
-            let head = hosted.snapshot().await?.head;
+        Source::Hosted(_) => {
+            let head = inner.parts.source.snapshot().await?.head;
             ("hosted".to_owned(), head.is_none() && !store.view().ledger.is_empty())
         }
         Source::Folder(_) => (format!("folder:{}", inner.parts.location), false),
@@ -202,7 +202,7 @@ impl Inner {
         }
         match store.record_attempt(row.revision, None).await {
             // The export was settled whole and has left the outbox.
-            Ok(()) | Err(StoreError::NoExport { .. }) => Ok(()),
+            Ok(()) | Err(StoreError::NoExport(_)) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
@@ -286,9 +286,4 @@ pub(super) fn describe(error: &EngineError) -> String {
         cause = inner.source();
     }
     text
-}
-
-/// Errors that concern the repository and not the store: the round goes on without it.
-pub(super) fn is_repository(error: &EngineError) -> bool {
-    matches!(error, EngineError::Repository(RepoError::NoFolder { .. }) | EngineError::Repository(_))
 }

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 
 use crate::reconcile::converge::{Desired, Outcome, Step, spec_mark};
 use crate::record::InstanceName;
-use crate::runtime::{RuntimeError, StartOrder};
+use crate::runtime::StartOrder;
 
 use super::Inner;
 
@@ -52,7 +52,7 @@ impl Inner {
                 let order = StartOrder { instance: instance.clone(), spec, server: Arc::clone(&server) };
                 Some(match runtime.start(order).await {
                     Ok(life) => Outcome::Started { instance, life, server },
-                    Err(RuntimeError::AlreadyStarted { .. }) => Outcome::StartRefused { instance },
+                    Err(error) if error.is_refusal() => Outcome::StartRefused { instance },
                     Err(error) => Outcome::StartFailed { instance, server, reason: error.to_string() },
                 })
             }

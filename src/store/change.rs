@@ -132,6 +132,55 @@ pub(super) fn import(view: &StoreView, import: Import) -> Planned {
     Ok((batch, Some(mutation)))
 }
 
+/// A new source: nothing was agreed on with it, and everything in force is to be written into it by one mutation.
+pub(super) fn new_epoch(view: &StoreView, actor: Actor, at: Timestamp) -> (Batch, Option<Mutation>) {
+    let mut batch = Batch::default();
+    let revision = view.revision + 1;
+    for id in view.ledger.keys() {
+        batch.ledger.insert(id.clone(), None);
+    }
+    // Older mutations are written by the new one: their commits belong to the repository that was left.
+    for export in &view.outbox {
+        batch.outbox.insert(export.revision, None);
+    }
+    let mut changes = vec![];
+    for (id, now) in &view.rows {
+        let Some(after) = &now.document else {
+            batch.rows.insert(id.clone(), None);
+            continue;
+        };
+        batch.rows.insert(id.clone(), Some(row(&now.document, revision)));
+        changes.push(Change {
+            id: id.clone(),
+            before: None,
+            after: Some(Arc::clone(after)),
+        });
+    }
+    if changes.is_empty() {
+        return (batch, None);
+    }
+    let message = format!("write {} into a new repository", crate::kit::count(changes.len(), "resource"));
+    let export = PendingExport {
+        revision,
+        at,
+        actor: actor.clone(),
+        message: message.clone(),
+        changes: changes.clone(),
+        attempt: None,
+    };
+    batch.outbox.insert(revision, Some(export));
+    let mutation = Mutation {
+        revision,
+        at,
+        actor,
+        message,
+        changes,
+        commit: None,
+    };
+    batch.mutation = Some(mutation.clone());
+    (batch, Some(mutation))
+}
+
 /// The mark of an export under way.
 pub(super) fn record_attempt(view: &StoreView, revision: u64, attempt: Option<String>) -> Result<Batch, StoreError> {
     let export = pending(view, revision).ok_or(StoreError::NoExport(revision))?;

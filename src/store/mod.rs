@@ -21,7 +21,8 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::kit::Digest;
-use crate::record::{AuditEvent, Conflict, Edit, Event, Import, Mutation, StoreView};
+use crate::kit::time::Timestamp;
+use crate::record::{Actor, AuditEvent, Conflict, Edit, Event, Import, Mutation, StoreView};
 use crate::resource::Id;
 
 use batch::Batch;
@@ -67,6 +68,14 @@ impl Store {
     /// [`StoreError::Stale`] where a row is not the one that the plan saw; then nothing was changed.
     pub async fn import(&self, import: Import) -> Result<Option<Mutation>, StoreError> {
         self.write(move |view| change::import(view, import)).await
+    }
+
+    /// Forgets what was agreed with the source so far; everything in force is to be written into the next one.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn new_epoch(&self, actor: Actor, at: Timestamp) -> Result<Option<Mutation>, StoreError> {
+        self.write(move |view| Ok(change::new_epoch(view, actor, at))).await
     }
 
     /// Records the mark of an export under way, before anything outside is touched; nothing takes the mark away.

@@ -1,0 +1,120 @@
+//! The one desk that turns errors into status codes and words.
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use crate::access::{Denied, HostRefused, Unauthenticated};
+use crate::engine::EngineError;
+use crate::kit::{Diagnostic, count};
+use crate::store::StoreError;
+use crate::wire::ErrorBody;
+
+/// An answer of 400 or more.
+#[derive(Debug)]
+pub struct ApiError {
+    status: StatusCode,
+    body: Box<ErrorBody>,
+    challenge: Option<&'static str>,
+    retry_after: Option<u32>,
+}
+
+impl ApiError {
+    pub(super) fn new(status: StatusCode, error: &str, detail: impl Into<String>) -> Self {
+        let body = ErrorBody { error: error.to_owned(), detail: detail.into(), ..ErrorBody::default() };
+        Self { status, body: Box::new(body), challenge: None, retry_after: None }
+    }
+
+    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.body.hint = Some(hint.into());
+        self
+    }
+
+    pub(super) fn not_found(what: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", what)
+    }
+
+    pub(super) fn bad_request(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad_request", detail)
+    }
+
+    pub(super) fn invalid(diagnostics: Vec<Diagnostic>) -> Self {
+        let detail = match diagnostics.as_slice() {
+            [one] => format!("{}: {}", one.place(), one.message),
+            many => count(many.len(), "error"),
+        };
+        let mut error = Self::new(StatusCode::BAD_REQUEST, "invalid", detail);
+        error.body.hint = diagnostics.iter().find_map(|diagnostic| diagnostic.hint.clone()).filter(|_| diagnostics.len() == 1);
+        error.body.diagnostics = diagnostics;
+        error
+    }
+
+    /// Nobody is known behind the request; git only sends its password when it is asked with `Basic`.
+    pub(super) fn unauthenticated(why: Unauthenticated, git: bool) -> Self {
+        let mut error = Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", why.to_string());
+        error.body.hint = Some("mcpd wrote an admin token to admin.token in its data folder".to_owned());
+        error.challenge = Some(if git { "Basic realm=\"mcpctl\", charset=\"UTF-8\"" } else { "Bearer realm=\"mcpctl\"" });
+        error
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = (self.status, Json(*self.body)).into_response();
+        if let Some(challenge) = self.challenge {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+impl From<Denied> for ApiError {
+    fn from(denied: Denied) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "denied", denied.to_string())
+    }
+}
+
+impl From<HostRefused> for ApiError {
+    fn from(refused: HostRefused) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "host_refused", refused.to_string()).hint(refused.hint())
+    }
+}
+
+impl From<EngineError> for ApiError {
+    fn from(error: EngineError) -> Self {
+        let text = error.to_string();
+        match error {
+            EngineError::Invalid(diagnostics) => Self::invalid(diagnostics),
+            EngineError::Exists(id) => {
+                Self::new(StatusCode::CONFLICT, "exists", text).hint(format!("change it with PUT or PATCH, or: mcpctl edit {id}"))
+            }
+            EngineError::NotFound(_) => Self::not_found(text),
+            EngineError::Needed { .. } => {
+                Self::new(StatusCode::CONFLICT, "needed", text).hint("change or delete first what needs it")
+            }
+            EngineError::Stale { .. } => {
+                Self::new(StatusCode::PRECONDITION_FAILED, "stale", text).hint("read it again and repeat the change")
+            }
+            EngineError::Busy => {
+                let mut error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", text);
+                error.retry_after = Some(1);
+                error
+            }
+            EngineError::Stopping => Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", text),
+            EngineError::Store(error) => error.into(),
+            EngineError::Repository(cause) => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "repository", format!("{text}: {cause}"))
+            }
+        }
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(%error, "the store failed");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "store", format!("the store failed: {error}"))
+    }
+}

@@ -1,0 +1,44 @@
+//! The HTTP door: routes, status codes, and the daemon that composes all lower rooms.
+//!
+//! Every request passes `gate`: Host and Origin, then who asks, then one decision. What `need` does not know is not
+//! there. Handlers only translate.
+#![expect(clippy::disallowed_methods, reason = "this room starts the daemon: its files and its tasks")]
+
+mod daemon;
+mod dev;
+mod error;
+mod feed;
+mod gate;
+mod health;
+mod need;
+mod plans;
+mod records;
+mod resources;
+mod router;
+
+use std::sync::Arc;
+
+use crate::access::{AllowedHosts, Tokens};
+use crate::engine::Engine;
+use crate::gateway::Gateway;
+use crate::repo::Source;
+
+pub use daemon::{Daemon, DaemonError, main};
+pub use dev::{DevPlace, dev};
+pub use error::ApiError;
+
+/// What handlers share.
+#[derive(Clone)]
+struct App(Arc<Shared>);
+
+struct Shared {
+    engine: Engine,
+    gateway: Gateway,
+    source: Source,
+    tokens: Tokens,
+    allowed: AllowedHosts,
+    stop: tokio_util::sync::CancellationToken,
+}
+
+/// The largest body of a request to the API, in bytes: an `apply` of many documents.
+const LARGEST_BODY: usize = 16 << 20;

@@ -1,0 +1,139 @@
+//! What each route needs: the one table behind the choke point. A route that is not in it does not exist.
+
+use axum::http::{Method, Uri};
+
+use crate::access::Action;
+use crate::kit::Name;
+use crate::repo::{GIT_PATH, Operation};
+use crate::resource::{Declared, Id, KINDS, Kind, Project, Scope, Server, kind_named};
+
+/// What a request needs before its handler runs.
+#[derive(Debug, Clone)]
+pub(super) enum Need {
+    /// Nothing: anybody may ask.
+    Open,
+    /// A right.
+    Right(Action),
+    /// Somebody known; the handler decides for each thing that the body names.
+    ByBody,
+}
+
+/// The need of a request; nothing where there is no such route.
+pub(super) fn need(method: &Method, uri: &Uri) -> Option<Need> {
+    let path = uri.path();
+    if path.starts_with(GIT_PATH) {
+        return Some(Need::Right(match Operation::of(method, uri)? {
+            Operation::Fetch => Action::Fetch,
+            Operation::Push => Action::Push,
+        }));
+    }
+    let parts: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
+    match (method.as_str(), parts.as_slice()) {
+        ("GET" | "HEAD", ["healthz" | "readyz"]) => Some(Need::Open),
+        ("GET" | "POST" | "DELETE", ["projects", project, "mcp"]) => run::<Project>(project),
+        ("GET" | "POST" | "DELETE", ["projects", project, "servers", _, "mcp"]) => run::<Project>(project),
+        ("GET" | "POST" | "DELETE", ["servers", server, "mcp"]) => run::<Server>(server),
+        (method, ["api", "v1", rest @ ..]) => api(method, rest),
+        _ => None,
+    }
+}
+
+fn run<K: Declared>(name: &str) -> Option<Need> {
+    Some(Need::Right(Action::Run(Id::new(kind_named(K::NAME)?, name.parse().ok()?))))
+}
+
+fn api(method: &str, path: &[&str]) -> Option<Need> {
+    let right = |action| Some(Need::Right(action));
+    match (method, path) {
+        ("GET", ["status" | "instances" | "conflicts" | "events" | "revisions" | "diff"]) => right(Action::ViewStatus),
+        ("GET", ["audit", "events"]) => right(Action::ViewAudit),
+        ("POST", ["sync"]) => right(Action::Sync),
+        ("POST", ["apply"]) => Some(Need::ByBody),
+        ("POST", ["conflicts", id @ .., "accept"]) => right(Action::Edit(id.join("/").parse().ok()?)),
+        (_, [plural]) => {
+            let kind = of_plural(plural)?;
+            match method {
+                "GET" => right(Action::View(kind)),
+                "POST" => Some(Need::ByBody),
+                _ => None,
+            }
+        }
+        (_, [plural, name]) => {
+            let kind = of_plural(plural).filter(|kind| !kind.scoped)?;
+            let name: Name = name.parse().ok()?;
+            let id = Id::new(kind, name);
+            debug_assert_eq!(id.scope, Scope::Global);
+            match method {
+                "GET" => right(Action::View(kind)),
+                "PUT" | "PATCH" => right(Action::Edit(id)),
+                "DELETE" => right(Action::Delete(id)),
+                _ => None,
+            }
+        }
+        _ => None,
+    }
+}
+
+/// Routes name kinds by their plural alone.
+fn of_plural(word: &str) -> Option<&'static Kind> {
+    KINDS.iter().find(|kind| kind.plural == word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::{Principal, decide};
+
+    /// Pitfall: route permissions that drift. The table is walked route by route: who is let in, and by which right.
+    #[test]
+    fn every_route_has_its_need() {
+        let shown = |line: &str| {
+            let (method, uri) = line.split_once(' ').expect("method and path");
+            match need(&method.parse().expect("a method"), &uri.parse().expect("a path")) {
+                None => "not there".to_owned(),
+                Some(Need::Open) => "open".to_owned(),
+                Some(Need::ByBody) => "by body".to_owned(),
+                Some(Need::Right(action)) => {
+                    // Deny is the default: nobody gets anything without a credential.
+                    assert!(decide(&Principal::Anonymous, &action).is_err(), "{line}");
+                    action.to_string()
+                }
+            }
+        };
+        for (line, want) in [
+            ("GET /healthz", "open"),
+            ("GET /readyz", "open"),
+            ("POST /healthz", "not there"),
+            ("GET /git/config.git/info/refs?service=git-upload-pack", "view *"),
+            ("GET /git/config.git/info/refs?service=git-receive-pack", "create, edit or delete"),
+            ("POST /git/config.git/git-receive-pack", "create, edit or delete"),
+            ("GET /git/config.git/HEAD", "not there"),
+            ("GET /git/config.git/../config.git/HEAD", "not there"),
+            ("POST /projects/demo/mcp", "run projects/demo"),
+            ("POST /projects/demo/servers/time/mcp", "run projects/demo"),
+            ("DELETE /servers/time/mcp", "run servers/time"),
+            ("POST /servers/UPPER/mcp", "not there"),
+            ("PUT /projects/demo/mcp", "not there"),
+            ("GET /api/v1/status", "view *"),
+            ("GET /api/v1/diff", "view *"),
+            ("GET /api/v1/audit/events", "edit *"),
+            ("POST /api/v1/sync", "run sync"),
+            ("POST /api/v1/apply?dryRun=true", "by body"),
+            ("POST /api/v1/conflicts/server/web/accept", "edit servers/web"),
+            ("GET /api/v1/servers", "view servers"),
+            ("POST /api/v1/servers", "by body"),
+            ("GET /api/v1/servers/time", "view servers"),
+            ("PUT /api/v1/servers/time", "edit servers/time"),
+            ("PATCH /api/v1/projects/demo", "edit projects/demo"),
+            ("DELETE /api/v1/servers/time", "delete servers/time"),
+            ("DELETE /api/v1/servers", "not there"),
+            ("GET /api/v1/server", "not there"),
+            ("GET /api/v1/secrets", "not there"),
+            ("GET /api/v1/servers/time/", "not there"),
+            ("GET /api/v1", "not there"),
+            ("GET /", "not there"),
+        ] {
+            assert_eq!(shown(line), want, "{line}");
+        }
+    }
+}

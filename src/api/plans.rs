@@ -1,0 +1,85 @@
+//! Whole plans: apply, diff, sync, and the settling of conflicts.
+
+use std::time::Duration;
+
+use axum::extract::{Path, Query, Request, State};
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use serde::Deserialize;
+
+use crate::access::{Action, Principal};
+use crate::engine::{EditRequest, Only};
+use crate::resource::Id;
+use crate::wire::PlanBody;
+
+use super::resources::{Asked, body, committed, documents};
+use super::{ApiError, App};
+
+/// The longest that `sync` waits, in seconds.
+const LONGEST: u64 = 3600;
+
+/// Declares the documents of the body: one request, one transaction, one commit.
+pub(super) async fn apply(
+    State(app): State<App>,
+    Extension(principal): Extension<Principal>,
+    Query(asked): Query<Asked>,
+    request: Request,
+) -> Result<Json<PlanBody>, ApiError> {
+    let mut wanted = documents(&body(request.into_body()).await?, Only::Always)?;
+    for one in &wanted {
+        app.permit(&principal, &Action::Edit(one.id.clone()), "api").await?;
+    }
+    // Identities sort in apply order.
+    wanted.sort_by(|a, b| a.id.cmp(&b.id));
+    let request = EditRequest { actor: principal.actor("api"), wanted, dry_run: asked.dry_run };
+    let edited = app.0.engine.edit(request).await?;
+    committed(&app, &edited, &asked).await?;
+    Ok(Json(edited.plan))
+}
+
+/// What the repository, the store and what runs would do to each other now.
+pub(super) async fn diff(State(app): State<App>) -> Result<Json<PlanBody>, ApiError> {
+    Ok(Json(app.0.engine.diff().await?))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct SyncAsked {
+    wait: Option<u64>,
+    #[serde(default)]
+    allow_mass_delete: bool,
+}
+
+/// Looks now; with `wait=SECONDS` answers once everything has settled, or the time is over.
+pub(super) async fn sync(State(app): State<App>, Query(asked): Query<SyncAsked>) -> Result<Response, ApiError> {
+    let mut report = app.0.engine.sync(asked.allow_mass_delete).await?;
+    if let Some(seconds) = asked.wait.filter(|seconds| *seconds > 0) {
+        report = app.0.engine.settled(Duration::from_secs(seconds.min(LONGEST))).await;
+    }
+    Ok(Json(report.status.clone()).into_response())
+}
+
+#[derive(Debug, Deserialize)]
+struct Accept {
+    from: String,
+}
+
+/// Ends a conflict with one side: `{"from": "repo"}` or `{"from": "store"}`.
+pub(super) async fn accept(
+    State(app): State<App>,
+    Extension(principal): Extension<Principal>,
+    Path(path): Path<String>,
+    request: Request,
+) -> Result<Json<PlanBody>, ApiError> {
+    let id = path.strip_suffix("/accept").and_then(|id| id.parse::<Id>().ok());
+    let id = id.ok_or_else(|| ApiError::not_found(format!("there is no conflict {path}")))?;
+    let bytes = body(request.into_body()).await?;
+    let accept: Accept = serde_json::from_slice(&bytes)
+        .map_err(|error| ApiError::bad_request(format!("send {{\"from\": \"repo\"}} or {{\"from\": \"store\"}}: {error}")))?;
+    let repository = match accept.from.as_str() {
+        "repo" => true,
+        "store" => false,
+        _ => return Err(ApiError::bad_request("from is repo or store")),
+    };
+    Ok(Json(app.0.engine.accept(&id, repository, principal.actor("api")).await?.plan))
+}

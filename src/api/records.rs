@@ -1,0 +1,95 @@
+//! What the system writes down, as lists: status, instances, conflicts, events, revisions, audit.
+
+use axum::Json;
+use axum::extract::{Query, State};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+
+use crate::record::{AuditEvent, InstanceStatus, Mutation};
+use crate::wire::{Listing, StatusBody};
+
+use super::feed::{self, Entries};
+use super::{ApiError, App};
+
+/// How many records a list has if it is not said.
+const USUAL: usize = 200;
+/// The most that one answer lists.
+const MOST: usize = 10_000;
+
+#[derive(Deserialize)]
+pub(super) struct Page {
+    limit: Option<usize>,
+    #[serde(default)]
+    watch: bool,
+}
+
+impl Page {
+    fn limit(&self) -> usize {
+        self.limit.unwrap_or(USUAL).min(MOST)
+    }
+}
+
+pub(super) async fn status(State(app): State<App>) -> Json<StatusBody> {
+    Json(app.0.engine.report().borrow().status.clone())
+}
+
+fn listing<T: serde::Serialize>(app: &App, items: Vec<T>) -> Response {
+    Json(Listing { items, revision: app.0.engine.store().view().revision }).into_response()
+}
+
+pub(super) async fn instances(State(app): State<App>, Query(page): Query<Page>) -> Response {
+    if page.watch {
+        return feed::watch(app, true, |app| {
+            Box::pin(async move {
+                let report = app.0.engine.report().borrow().clone();
+                entries(&report.status.instances, |it: &InstanceStatus| it.instance.to_string())
+            })
+        });
+    }
+    let instances = app.0.engine.report().borrow().status.instances.clone();
+    listing(&app, instances)
+}
+
+fn entries<T: serde::Serialize>(items: &[T], key: impl Fn(&T) -> String) -> Entries {
+    items.iter().filter_map(|item| Some((key(item), serde_json::to_value(item).ok()?))).collect()
+}
+
+pub(super) async fn conflicts(State(app): State<App>, Query(page): Query<Page>) -> Result<Response, ApiError> {
+    if page.watch {
+        return Ok(feed::watch(app, true, |app| {
+            Box::pin(async move {
+                let conflicts = app.0.engine.store().conflicts().await.unwrap_or_default();
+                entries(&conflicts, |it| it.id.to_string())
+            })
+        }));
+    }
+    let conflicts = app.0.engine.store().conflicts().await?;
+    Ok(listing(&app, conflicts))
+}
+
+pub(super) async fn events(State(app): State<App>, Query(page): Query<Page>) -> Result<Response, ApiError> {
+    if page.watch {
+        return Ok(feed::watch(app, false, |app| {
+            Box::pin(async move {
+                let events = app.0.engine.store().recent_events(USUAL).await.unwrap_or_default();
+                // Keys sort as text, and events go out in their order.
+                entries(&events, |it| format!("{:020}", it.sequence))
+            })
+        }));
+    }
+    let mut newest = app.0.engine.store().recent_events(page.limit()).await?;
+    newest.reverse();
+    Ok(listing(&app, newest))
+}
+
+pub(super) async fn revisions(State(app): State<App>, Query(page): Query<Page>) -> Result<Response, ApiError> {
+    let mut newest: Vec<Mutation> = app.0.engine.store().mutations(page.limit()).await?;
+    newest.reverse();
+    Ok(listing(&app, newest))
+}
+
+pub(super) async fn audit(State(app): State<App>, Query(page): Query<Page>) -> Result<Response, ApiError> {
+    let mut newest: Vec<AuditEvent> = app.0.engine.store().recent_audit(page.limit()).await?;
+    newest.reverse();
+    Ok(listing(&app, newest))
+}

@@ -1,0 +1,99 @@
+//! Routes to handlers. What a route needs stands in `need`; a test compares both.
+
+use axum::Extension;
+use axum::Router;
+use axum::extract::{Path, Request, State};
+use axum::middleware;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, delete, get, patch, post, put};
+
+use crate::access::Principal;
+use crate::gateway::Endpoint;
+use crate::kit::Name;
+use crate::repo::{GIT_PATH, Source};
+use crate::resource::KINDS;
+
+use super::{ApiError, App, gate, health, plans, records, resources};
+
+pub(super) fn router(app: App) -> Router {
+    let mut api = Router::new()
+        .route("/status", get(records::status))
+        .route("/instances", get(records::instances))
+        .route("/conflicts", get(records::conflicts))
+        .route("/conflicts/{*id}", post(plans::accept))
+        .route("/events", get(records::events))
+        .route("/revisions", get(records::revisions))
+        .route("/audit/events", get(records::audit))
+        .route("/diff", get(plans::diff))
+        .route("/apply", post(plans::apply))
+        .route("/sync", post(plans::sync));
+    for kind in KINDS {
+        api = api
+            .route(&format!("/{}", kind.plural), get(move |a, q| resources::list(kind, a, q)))
+            .route(&format!("/{}", kind.plural), post(move |a, p, q, b| resources::create(kind, a, p, q, b)))
+            .route(&format!("/{}/{{name}}", kind.plural), get(move |a, n| resources::show(kind, a, n)))
+            .route(&format!("/{}/{{name}}", kind.plural), put(move |a, p, n, q, r| resources::replace(kind, a, p, n, q, r)))
+            .route(&format!("/{}/{{name}}", kind.plural), patch(move |a, p, n, q, r| resources::merge(kind, a, p, n, q, r)))
+            .route(&format!("/{}/{{name}}", kind.plural), delete(move |a, p, n, q, r| resources::remove(kind, a, p, n, q, r)));
+    }
+    Router::new()
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .route("/projects/{project}/mcp", any(project))
+        .route("/projects/{project}/servers/{server}/mcp", any(server_of_project))
+        .route("/servers/{server}/mcp", any(server))
+        .route(&format!("{GIT_PATH}/{{*rest}}"), any(git))
+        .nest("/api/v1", api)
+        .fallback(|request: Request| async move {
+            ApiError::not_found(format!("there is no {} {}", request.method(), request.uri().path()))
+        })
+        .layer(middleware::from_fn_with_state(app.clone(), gate::gate))
+        .with_state(app)
+}
+
+async fn project(
+    State(app): State<App>,
+    Extension(principal): Extension<Principal>,
+    Path(project): Path<String>,
+    request: Request,
+) -> Response {
+    match project.parse::<Name>() {
+        Ok(project) => mcp(&app, Endpoint::Project(project), &principal, request).await,
+        Err(error) => ApiError::not_found(error.to_string()).into_response(),
+    }
+}
+
+async fn server_of_project(
+    State(app): State<App>,
+    Extension(principal): Extension<Principal>,
+    Path((project, server)): Path<(String, String)>,
+    request: Request,
+) -> Response {
+    match (project.parse::<Name>(), server.parse::<Name>()) {
+        (Ok(project), Ok(server)) => mcp(&app, Endpoint::ProjectServer(project, server), &principal, request).await,
+        (Err(error), _) | (_, Err(error)) => ApiError::not_found(error.to_string()).into_response(),
+    }
+}
+
+async fn server(
+    State(app): State<App>,
+    Extension(principal): Extension<Principal>,
+    Path(server): Path<String>,
+    request: Request,
+) -> Response {
+    match server.parse::<Name>() {
+        Ok(server) => mcp(&app, Endpoint::Server(server), &principal, request).await,
+        Err(error) => ApiError::not_found(error.to_string()).into_response(),
+    }
+}
+
+async fn mcp(app: &App, endpoint: Endpoint, principal: &Principal, request: Request) -> Response {
+    app.0.gateway.handle(endpoint, &principal.key(), request).await
+}
+
+async fn git(State(app): State<App>, Extension(principal): Extension<Principal>, request: Request) -> Response {
+    match &app.0.source {
+        Source::Hosted(hosted) => hosted.serve_http(&principal.actor("push"), request).await,
+        Source::Folder(_) => ApiError::not_found("this mcpd watches a folder and hosts no repository").into_response(),
+    }
+}

@@ -98,7 +98,11 @@ mod tests {
         let one = token();
         let random = one.strip_prefix("mcpctl_admin_").expect("the prefix");
         assert_eq!(random.len(), 43);
-        assert!(random.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'));
+        assert!(
+            random
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        );
         assert_ne!(one, token());
     }
 
@@ -107,7 +111,9 @@ mod tests {
         let token = "mcpctl_admin_abc";
         let tokens = Tokens::new(&Redacted::new(token.to_owned()));
         assert!(!format!("{tokens:?}").contains(&Digest::of(token).short(4)));
-        let admin = Ok(Principal::Admin { name: "admin".to_owned() });
+        let admin = Ok(Principal::Admin {
+            name: "admin".to_owned(),
+        });
         let basic = |text: &str| format!("Basic {}", STANDARD.encode(text));
         let long = format!("Bearer {}", "x".repeat(LONGEST));
         for (header, want) in [

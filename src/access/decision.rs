@@ -145,8 +145,14 @@ mod tests {
             (Action::ViewLogs, "run logs".to_owned()),
             (Action::ViewAudit, "edit *".to_owned()),
         ];
-        actions.extend(KINDS.iter().map(|kind| (Action::View(kind), format!("view {}", kind.plural))));
-        let admin = Principal::Admin { name: "admin".to_owned() };
+        actions.extend(
+            KINDS
+                .iter()
+                .map(|kind| (Action::View(kind), format!("view {}", kind.plural))),
+        );
+        let admin = Principal::Admin {
+            name: "admin".to_owned(),
+        };
         for (action, right) in actions {
             assert_eq!(decide(&admin, &action), Ok(()));
             let denied = decide(&Principal::Anonymous, &action).expect_err("anonymous has no right");
@@ -156,7 +162,9 @@ mod tests {
 
     #[test]
     fn keys_differ_even_where_names_do_not() {
-        let named = Principal::Admin { name: "anonymous".to_owned() };
+        let named = Principal::Admin {
+            name: "anonymous".to_owned(),
+        };
         assert_ne!(named.key(), Principal::Anonymous.key());
         assert_eq!(named.actor("push").door, "push");
     }

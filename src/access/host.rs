@@ -76,7 +76,10 @@ impl FromStr for Authority {
 /// A domain name in lower case: labels of letters, digits, `-` and `_`, the last one not a number.
 fn domain(name: &str) -> Option<String> {
     let label = |label: &str| {
-        (1..=63).contains(&label.len()) && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        (1..=63).contains(&label.len())
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
     };
     // A last label that begins with a digit makes it an address in some resolver's eyes: `127.1`, `0x7f000001`.
     let last = name.rsplit('.').next()?;
@@ -205,7 +208,10 @@ pub fn host_allowed(host: Option<&str>, origin: Option<&str>, allowed: &AllowedH
     let host: Authority = text.parse().map_err(|_| HostRefused::Host(shown(text)))?;
     let listed = |entry: &Authority| entry.host == host.host && (entry.port.is_none() || entry.port == host.port);
     let is_listed = allowed.hosts.iter().any(listed);
-    let is_public = allowed.public.as_ref().is_some_and(|public| public.authority.host == host.host);
+    let is_public = allowed
+        .public
+        .as_ref()
+        .is_some_and(|public| public.authority.host == host.host);
     if !(host.is_loopback() || is_public || is_listed) {
         return Err(HostRefused::Host(shown(text)));
     }
@@ -214,7 +220,11 @@ pub fn host_allowed(host: Option<&str>, origin: Option<&str>, allowed: &AllowedH
     };
     let refused = || HostRefused::Origin(shown(text));
     let origin: Origin = text.parse().map_err(|_| refused())?;
-    let named = allowed.public.iter().chain(&allowed.origins).any(|ours| ours.is_same(&origin));
+    let named = allowed
+        .public
+        .iter()
+        .chain(&allowed.origins)
+        .any(|ours| ours.is_same(&origin));
     let own = (host.is_loopback() && origin.is_loopback()) || (is_listed && origin.authority == host);
     if named || own { Ok(()) } else { Err(refused()) }
 }

@@ -65,7 +65,10 @@ pub(super) fn edit(view: &StoreView, edit: Edit) -> Planned {
 /// What the repository says: rows with their ledger rows, ledger rows alone, conflicts and events.
 pub(super) fn import(view: &StoreView, import: Import) -> Planned {
     let changed = import.changes.iter().map(|change| (&change.id, change.seen));
-    check(view, changed.chain(import.settle.iter().map(|settle| (&settle.id, settle.seen))))?;
+    check(
+        view,
+        changed.chain(import.settle.iter().map(|settle| (&settle.id, settle.seen))),
+    )?;
     let mut batch = Batch::default();
     let revision = view.revision + 1;
     let mut changes = vec![];

@@ -118,4 +118,10 @@ macro_rules! from_redb {
     )*};
 }
 
-from_redb!(CommitError, SetDurabilityError, StorageError, TableError, TransactionError);
+from_redb!(
+    CommitError,
+    SetDurabilityError,
+    StorageError,
+    TableError,
+    TransactionError
+);

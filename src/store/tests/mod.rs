@@ -17,7 +17,7 @@ use super::migrate::CHAIN;
 use super::schema::Retention;
 use super::{Store, StoreError};
 use crate::kit::time::Timestamp;
-use crate::record::{Actor, Edit, EditChange, Event, Import, ImportChange, Level, LedgerRow, Settle, StoreView};
+use crate::record::{Actor, Edit, EditChange, Event, Import, ImportChange, LedgerRow, Level, Settle, StoreView};
 use crate::resource::{Document, Id};
 
 pub(super) fn id(name: &str) -> Id {

@@ -79,7 +79,12 @@ impl Batch {
             }
         }
         if let Some(mutation) = &self.mutation {
-            append(transaction, schema::MUTATIONS, [(mutation.revision, mutation)], keep.mutations)?;
+            append(
+                transaction,
+                schema::MUTATIONS,
+                [(mutation.revision, mutation)],
+                keep.mutations,
+            )?;
             transaction
                 .open_table(schema::HEADER)?
                 .insert(schema::REVISION, mutation.revision)?;
@@ -87,8 +92,18 @@ impl Batch {
         if let Some((revision, commit)) = &self.landed {
             land(transaction, *revision, commit)?;
         }
-        append(transaction, schema::EVENTS, self.events.iter().map(|e| (e.sequence, e)), keep.events)?;
-        append(transaction, schema::AUDIT, self.audit.iter().map(|e| (e.sequence, e)), keep.audit)?;
+        append(
+            transaction,
+            schema::EVENTS,
+            self.events.iter().map(|e| (e.sequence, e)),
+            keep.events,
+        )?;
+        append(
+            transaction,
+            schema::AUDIT,
+            self.audit.iter().map(|e| (e.sequence, e)),
+            keep.audit,
+        )?;
         if !self.facts.is_empty() {
             let mut table = transaction.open_table(schema::FACTS)?;
             for (key, value) in &self.facts {

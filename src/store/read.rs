@@ -102,7 +102,10 @@ pub(super) fn newest<T: DeserializeOwned>(
     Ok(entries)
 }
 
-fn by_id<T: DeserializeOwned>(transaction: &ReadTransaction, definition: ByText) -> Result<BTreeMap<Id, T>, StoreError> {
+fn by_id<T: DeserializeOwned>(
+    transaction: &ReadTransaction,
+    definition: ByText,
+) -> Result<BTreeMap<Id, T>, StoreError> {
     let table = transaction.open_table(definition)?;
     let mut values = BTreeMap::new();
     for entry in table.iter()? {

@@ -68,11 +68,7 @@ pub(super) fn encode(table: &str, value: &impl Serialize) -> Result<Vec<u8>, Sto
     })
 }
 
-pub(super) fn decode<T: DeserializeOwned>(
-    table: &str,
-    key: &impl ToString,
-    bytes: &[u8],
-) -> Result<T, StoreError> {
+pub(super) fn decode<T: DeserializeOwned>(table: &str, key: &impl ToString, bytes: &[u8]) -> Result<T, StoreError> {
     serde_json::from_slice(bytes).map_err(|source| StoreError::Decode {
         table: table.to_owned(),
         key: key.to_string(),

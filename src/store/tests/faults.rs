@@ -63,7 +63,9 @@ impl Failing {
         let mut bytes = disk.synced.clone();
         let mut random = seed;
         for write in &disk.since {
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             let keep = match seed {
                 0 => false,
                 1 => true,
@@ -118,7 +120,13 @@ fn disk(bytes: Vec<u8>, fails_at: usize) -> Failing {
 }
 
 /// Everything that a store shows.
-type Shown = (StoreView, Vec<crate::record::Mutation>, Vec<crate::record::AuditEvent>, Vec<Event>, Option<String>);
+type Shown = (
+    StoreView,
+    Vec<crate::record::Mutation>,
+    Vec<crate::record::AuditEvent>,
+    Vec<Event>,
+    Option<String>,
+);
 
 async fn shown(store: &Store) -> Shown {
     (
@@ -140,13 +148,21 @@ async fn step(store: &Store, number: usize) -> std::result::Result<(), StoreErro
             store.import(first).await.map(drop)
         }
         1 => store.set_meta("agreed", "c1").await,
-        2 => store.edit(edit(&view, &[("a", Some(2)), ("b", None), ("d", Some(1))])).await.map(drop),
+        2 => store
+            .edit(edit(&view, &[("a", Some(2)), ("b", None), ("d", Some(1))]))
+            .await
+            .map(drop),
         3 => store.record_attempt(2, Some("c2".to_owned())).await,
         4 => {
             let written = |name: &str, n| (id(name), Some((document(name, n).digest(), id(name).canonical_path())));
-            store.settle_export(2, vec![written("a", 2), (id("b"), None), written("d", 1)], "c2").await
+            store
+                .settle_export(2, vec![written("a", 2), (id("b"), None), written("d", 1)], "c2")
+                .await
         }
-        _ => store.import(import(&view, "c3", &[("c", None), ("a", Some(3))])).await.map(drop),
+        _ => store
+            .import(import(&view, "c3", &[("c", None), ("a", Some(3))]))
+            .await
+            .map(drop),
     }
 }
 
@@ -175,10 +191,17 @@ async fn a_change_is_there_whole_or_not_at_all() {
             while done < STEPS && step(store, done).await.is_ok() {
                 done += 1;
             }
-            assert_eq!(*store.view(), right[done].0, "a failed write leaves the view as it was ({fails_at})");
+            assert_eq!(
+                *store.view(),
+                right[done].0,
+                "a failed write leaves the view as it was ({fails_at})"
+            );
             assert_eq!(store.meta("agreed"), right[done].4);
             if done < STEPS {
-                assert!(step(store, done).await.is_err(), "a broken store takes nothing more ({fails_at})");
+                assert!(
+                    step(store, done).await.is_err(),
+                    "a broken store takes nothing more ({fails_at})"
+                );
                 assert_eq!(*store.view(), right[done].0);
             }
         }
@@ -192,12 +215,22 @@ async fn a_change_is_there_whole_or_not_at_all() {
             let again = on(disk(failing.after_power_cut(seed), usize::MAX), Retention::default()).unwrap();
             let found = shown(&again).await;
             let whole = [right.get(done), right.get(done + 1)];
-            assert!(whole.contains(&Some(&found)), "{fails_at} {seed}: after {done} steps: {found:#?}");
+            assert!(
+                whole.contains(&Some(&found)),
+                "{fails_at} {seed}: after {done} steps: {found:#?}"
+            );
             for number in STEPS - (right.len() - 1 - right.iter().position(|state| *state == found).unwrap())..STEPS {
                 step(&again, number).await.unwrap();
             }
-            assert_eq!(shown(&again).await, right[STEPS], "{fails_at} {seed}: it goes on from there");
+            assert_eq!(
+                shown(&again).await,
+                right[STEPS],
+                "{fails_at} {seed}: it goes on from there"
+            );
         }
     }
-    assert!(torn_openings > 0 && torn_openings < total / 2, "{torn_openings} of {total}");
+    assert!(
+        torn_openings > 0 && torn_openings < total / 2,
+        "{torn_openings} of {total}"
+    );
 }

@@ -9,7 +9,9 @@ use super::*;
 use crate::record::Conflict;
 
 fn fixture(name: &str) -> PathBuf {
-    [env!("CARGO_MANIFEST_DIR"), "tests/fixtures/store", name].iter().collect()
+    [env!("CARGO_MANIFEST_DIR"), "tests/fixtures/store", name]
+        .iter()
+        .collect()
 }
 
 /// Every table holds something, none of it by chance.
@@ -19,7 +21,10 @@ async fn write_down(path: &Path) {
     first.events = vec![event("read")];
     store.import(first).await.unwrap();
     let view = store.view();
-    store.edit(edit(&view, &[("a", Some(3)), ("b", None), ("c", Some(1))])).await.unwrap();
+    store
+        .edit(edit(&view, &[("a", Some(3)), ("b", None), ("c", Some(1))]))
+        .await
+        .unwrap();
     store.record_attempt(2, Some("c2".to_owned())).await.unwrap();
     let written = (id("c"), Some((document("c", 1).digest(), "servers/c.yaml".to_owned())));
     store.settle_export(2, vec![written], "c2").await.unwrap();
@@ -38,7 +43,10 @@ async fn write_down(path: &Path) {
     }];
     store.import(second).await.unwrap();
     store.set_meta("agreed", "c1").await.unwrap();
-    store.set_meta("store", "00000000000000000000000000000001").await.unwrap();
+    store
+        .set_meta("store", "00000000000000000000000000000001")
+        .await
+        .unwrap();
 }
 
 /// All that a store shows, as text.

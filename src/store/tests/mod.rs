@@ -2,6 +2,7 @@
 
 mod door;
 mod faults;
+#[expect(clippy::disallowed_methods, reason = "it reads and writes the committed fixtures")]
 mod fixture;
 mod migration;
 mod model;
@@ -17,7 +18,7 @@ use super::migrate::CHAIN;
 use super::schema::Retention;
 use super::{Store, StoreError};
 use crate::kit::time::Timestamp;
-use crate::record::{Actor, Edit, EditChange, Event, Import, ImportChange, Level, LedgerRow, Settle, StoreView};
+use crate::record::{Actor, Edit, EditChange, Event, Import, ImportChange, LedgerRow, Level, Settle, StoreView};
 use crate::resource::{Document, Id};
 
 pub(super) fn id(name: &str) -> Id {

@@ -22,7 +22,9 @@ enum Act {
     Reopen,
 }
 
-fn subset<T: Clone + std::fmt::Debug + 'static>(value: impl Strategy<Value = T> + Clone + 'static) -> BoxedStrategy<Vec<(usize, T)>> {
+fn subset<T: Clone + std::fmt::Debug + 'static>(
+    value: impl Strategy<Value = T> + Clone + 'static,
+) -> BoxedStrategy<Vec<(usize, T)>> {
     let one = (0..NAMES.len(), value);
     prop::collection::vec(one, 0..4)
         .prop_map(|picked| picked.into_iter().collect::<BTreeMap<_, _>>().into_iter().collect())
@@ -71,7 +73,10 @@ impl Model {
     }
 
     fn edit(&mut self, changes: &[(usize, Option<u32>)]) {
-        let real: Vec<_> = changes.iter().filter(|(n, after)| self.value(NAMES[*n]) != *after).collect();
+        let real: Vec<_> = changes
+            .iter()
+            .filter(|(n, after)| self.value(NAMES[*n]) != *after)
+            .collect();
         if real.is_empty() {
             return;
         }
@@ -80,7 +85,8 @@ impl Model {
             self.note(NAMES[*n], *after);
             self.rows.insert(NAMES[*n], (*after, self.revision));
         }
-        self.outbox.insert(self.revision, (real.iter().map(|(n, _)| NAMES[*n]).collect(), None));
+        self.outbox
+            .insert(self.revision, (real.iter().map(|(n, _)| NAMES[*n]).collect(), None));
         self.commits.insert(self.revision, None);
     }
 
@@ -99,7 +105,8 @@ impl Model {
                     self.rows.insert(name, (*after, next));
                 }
                 let revision = self.rows[name].1;
-                self.ledger.insert(name, (document(name, *replicas).digest(), commit.to_owned(), revision));
+                self.ledger
+                    .insert(name, (document(name, *replicas).digest(), commit.to_owned(), revision));
             } else {
                 self.rows.remove(name);
                 self.ledger.remove(name);
@@ -147,7 +154,15 @@ impl Model {
             .iter()
             .map(|(name, (digest, commit, revision))| {
                 let (digest, commit, path) = (*digest, commit.clone(), id(name).canonical_path());
-                (id(name), LedgerRow { digest, commit, revision: *revision, path })
+                (
+                    id(name),
+                    LedgerRow {
+                        digest,
+                        commit,
+                        revision: *revision,
+                        path,
+                    },
+                )
             })
             .collect();
         assert_eq!(ledger, want);
@@ -172,7 +187,13 @@ async fn live(acts: Vec<Act>) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.redb");
     let open = || {
-        let file = std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).unwrap();
+        let file = std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .unwrap();
         on(FileBackend::new(file).unwrap(), Retention::default()).unwrap()
     };
     let mut store = open();
@@ -180,17 +201,21 @@ async fn live(acts: Vec<Act>) {
     for (n, act) in acts.into_iter().enumerate() {
         let view = store.view();
         let commit = format!("c{n}");
-        let named = |changes: &[(usize, Option<u32>)]| changes.iter().map(|(n, after)| (NAMES[*n], *after)).collect::<Vec<_>>();
+        let by_name =
+            |changes: &[(usize, Option<u32>)]| changes.iter().map(|(n, after)| (NAMES[*n], *after)).collect::<Vec<_>>();
         let export = |place: usize| view.outbox.get(place).map_or(999, |export| export.revision);
         match act {
             Act::Edit(changes) => {
-                let made = store.edit(edit(&view, &named(&changes))).await.unwrap();
+                let made = store.edit(edit(&view, &by_name(&changes))).await.unwrap();
                 model.edit(&changes);
                 assert_eq!(made.is_some(), model.revision > view.revision);
             }
             Act::Import(changes, settles) => {
-                let mut import = import(&view, &commit, &named(&changes));
-                let settles: Vec<_> = settles.into_iter().filter(|(n, _)| changes.iter().all(|(m, _)| m != n)).collect();
+                let mut import = import(&view, &commit, &by_name(&changes));
+                let settles: Vec<_> = settles
+                    .into_iter()
+                    .filter(|(n, _)| changes.iter().all(|(m, _)| m != n))
+                    .collect();
                 for (n, keep) in &settles {
                     let ledger = keep.then(|| LedgerRow {
                         digest: Digest::of(NAMES[*n]),
@@ -205,7 +230,9 @@ async fn live(acts: Vec<Act>) {
                 for (n, keep) in settles {
                     let name = NAMES[n];
                     if keep {
-                        model.ledger.insert(name, (Digest::of(name), commit.clone(), view.revision));
+                        model
+                            .ledger
+                            .insert(name, (Digest::of(name), commit.clone(), view.revision));
                     } else {
                         model.ledger.remove(name);
                         if model.value(name).is_none() {
@@ -226,8 +253,16 @@ async fn live(acts: Vec<Act>) {
                 let revision = export(place);
                 let names: std::collections::BTreeSet<&'static str> = names.into_iter().map(|n| NAMES[n]).collect();
                 let landed = |name: &str| {
-                    let change = view.outbox.get(place)?.changes.iter().find(|change| change.id == id(name))?;
-                    change.after.as_ref().map(|after| (after.digest(), id(name).canonical_path()))
+                    let change = view
+                        .outbox
+                        .get(place)?
+                        .changes
+                        .iter()
+                        .find(|change| change.id == id(name))?;
+                    change
+                        .after
+                        .as_ref()
+                        .map(|after| (after.digest(), id(name).canonical_path()))
                 };
                 let written = names.iter().map(|name| (id(name), landed(name))).collect();
                 store.settle_export(revision, written, &commit).await.unwrap();
@@ -246,8 +281,15 @@ async fn live(acts: Vec<Act>) {
                 }
             }
             Act::Drop(place, names) => {
-                store.drop_exports(export(place), names.iter().map(|n| id(NAMES[*n])).collect()).await.unwrap();
-                model.leave(export(place), &names.iter().map(|n| NAMES[*n]).collect::<Vec<_>>(), None);
+                store
+                    .drop_exports(export(place), names.iter().map(|n| id(NAMES[*n])).collect())
+                    .await
+                    .unwrap();
+                model.leave(
+                    export(place),
+                    &names.iter().map(|n| NAMES[*n]).collect::<Vec<_>>(),
+                    None,
+                );
             }
             Act::Stale(name) => {
                 let mut wrong = edit(&view, &[(NAMES[name], Some(9))]);
@@ -271,7 +313,10 @@ async fn live(acts: Vec<Act>) {
     let store = open();
     assert_eq!(store.view(), shown);
     let audit = store.audit(0, 10_000).await.unwrap();
-    assert_eq!(audit.into_iter().map(|event| event.action).collect::<Vec<_>>(), model.audit);
+    assert_eq!(
+        audit.into_iter().map(|event| event.action).collect::<Vec<_>>(),
+        model.audit
+    );
     assert_eq!(store.events(0, 10_000).await.unwrap().len() as u64, model.events);
     let mutations = store.mutations(10_000).await.unwrap();
     let commits: BTreeMap<u64, Option<String>> = mutations.into_iter().map(|m| (m.revision, m.commit)).collect();

@@ -54,7 +54,11 @@ impl Apply {
         let status = wait::sync(&client, &session.terminal, seconds).await?;
         let remaining = wait::remaining(&status);
         remaining.iter().for_each(|line| session.terminal.say(line));
-        Ok(if remaining.is_empty() { outcome } else { Outcome::Remains })
+        Ok(if remaining.is_empty() {
+            outcome
+        } else {
+            Outcome::Remains
+        })
     }
 }
 

@@ -109,7 +109,10 @@ impl Client {
         let bytes = self.read(response).await?;
         serde_json::from_slice(&bytes).map_err(|cause| {
             let start: String = String::from_utf8_lossy(&bytes).chars().take(200).collect();
-            self.foreign(status, format!("{cause}; the answer begins {:?}", cut(&plain(&start), 60)))
+            self.foreign(
+                status,
+                format!("{cause}; the answer begins {:?}", cut(&plain(&start), 60)),
+            )
         })
     }
 
@@ -124,7 +127,10 @@ impl Client {
                 buffer: EventBuffer::default(),
             })
         } else {
-            Err(self.foreign(response.status(), format!("its content is {kind}, not text/event-stream")))
+            Err(self.foreign(
+                response.status(),
+                format!("its content is {kind}, not text/event-stream"),
+            ))
         }
     }
 
@@ -229,7 +235,11 @@ impl Client {
             },
             Err(_) => {
                 let text = String::from_utf8_lossy(&bytes);
-                let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("nothing");
+                let line = text
+                    .lines()
+                    .map(str::trim)
+                    .find(|line| !line.is_empty())
+                    .unwrap_or("nothing");
                 self.foreign(status, format!("{kind}: {}", cut(&plain(line), 120)))
             }
         }
@@ -271,7 +281,8 @@ fn retry_after(response: &Response) -> Option<Duration> {
 
 /// The pause before another attempt; nothing where another would be of no use. `jitter` is between 0 and 1.
 fn pause(status: StatusCode, asked: Option<Duration>, attempt: u32, jitter: f64) -> Option<Duration> {
-    let busy = status == StatusCode::TOO_MANY_REQUESTS || (status == StatusCode::SERVICE_UNAVAILABLE && asked.is_some());
+    let busy =
+        status == StatusCode::TOO_MANY_REQUESTS || (status == StatusCode::SERVICE_UNAVAILABLE && asked.is_some());
     if !busy {
         return None;
     }

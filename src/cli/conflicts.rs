@@ -65,7 +65,10 @@ async fn list(session: &Session, form: Output) -> Result<Outcome, Failure> {
     let terminal = &session.terminal;
     match form {
         Output::Json => terminal.line(&shown::json(&listing.items))?,
-        Output::Name => listing.items.iter().try_for_each(|conflict| terminal.line(&conflict.name()))?,
+        Output::Name => listing
+            .items
+            .iter()
+            .try_for_each(|conflict| terminal.line(&conflict.name()))?,
         _ if listing.items.is_empty() => terminal.say("no conflicts"),
         _ => {
             let mut table = Table::new(Conflict::HEADING.iter().copied(), false);

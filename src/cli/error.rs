@@ -272,7 +272,11 @@ mod tests {
                 "error: no such kind: \"x\"\nhint: kinds are server, project",
             ),
             (
-                refused(409, body("server/time is needed by project/demo\u{1b}[2J", Some("a\nb")), None),
+                refused(
+                    409,
+                    body("server/time is needed by project/demo\u{1b}[2J", Some("a\nb")),
+                    None,
+                ),
                 1,
                 "error: server/time is needed by project/demo [2J\nhint: a b",
             ),
@@ -301,7 +305,9 @@ mod tests {
 
     #[test]
     fn diagnostics_are_bounded_and_counted() {
-        let diagnostics = (0..25).map(|n| Diagnostic::of_file(format!("{n}.yaml"), "bad")).collect();
+        let diagnostics = (0..25)
+            .map(|n| Diagnostic::of_file(format!("{n}.yaml"), "bad"))
+            .collect();
         let lines = Failure::Invalid(diagnostics).lines();
         assert_eq!(lines.len(), 22);
         assert_eq!(lines[20], "… and 5 more errors");

@@ -18,7 +18,10 @@ pub(super) fn show(session: &Session, plan: &PlanBody, dry_run: bool, form: Outp
         _ => {
             terminal.plan(&lines(plan))?;
             for diagnostic in &plan.diagnostics {
-                diagnostic.to_string().lines().for_each(|line| terminal.say(&plain(line)));
+                diagnostic
+                    .to_string()
+                    .lines()
+                    .for_each(|line| terminal.say(&plain(line)));
             }
             terminal.line(&match (dry_run, plan.steps.is_empty()) {
                 (true, _) => "dry run: nothing was changed".to_owned(),

@@ -16,13 +16,13 @@ use super::terminal::Terminal;
 /// The longest answer that is read.
 const ANSWER: usize = 256 << 20;
 /// How long an answer may take, beyond what was asked to be waited for.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// The first pause before asking a busy mcpd again.
 const PAUSE: Duration = Duration::from_millis(500);
 /// The longest pause that mcpctl takes by itself.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// How long a busy mcpd is asked again, in all.
-const BUSY: Duration = Duration::from_secs(120);
+const BUSY: Duration = Duration::from_mins(2);
 
 /// A connection to mcpd.
 #[derive(Debug, Clone)]

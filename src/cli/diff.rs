@@ -62,12 +62,7 @@ impl Diff {
                 if let Some(line) = containers(&plan.containers) {
                     terminal.line(&line)?;
                 }
-                for diagnostic in &plan.diagnostics {
-                    diagnostic
-                        .to_string()
-                        .lines()
-                        .for_each(|line| terminal.say(&plain(line)));
-                }
+                terminal.diagnostics(&plan.diagnostics);
             }
         }
         let same = plan.steps.is_empty()

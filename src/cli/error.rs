@@ -6,8 +6,7 @@ use crate::kit::{Diagnostic, count};
 use crate::wire::ErrorBody;
 use crate::wire::words::plain;
 
-/// How many diagnostics are shown; the rest is counted.
-const SHOWN: usize = 20;
+use super::terminal::diagnostic_lines;
 
 /// Why a command did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -226,14 +225,7 @@ impl Failure {
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
         let diagnostics = self.diagnostics();
-        let mut lines: Vec<String> = diagnostics
-            .iter()
-            .take(SHOWN)
-            .flat_map(|diagnostic| diagnostic.to_string().lines().map(plain).collect::<Vec<_>>())
-            .collect();
-        if diagnostics.len() > SHOWN {
-            lines.push(format!("… and {}", count(diagnostics.len() - SHOWN, "more error")));
-        }
+        let mut lines = diagnostic_lines(diagnostics);
         if diagnostics.is_empty() {
             lines.push(format!("error: {self}"));
         } else {

@@ -296,7 +296,7 @@ fn report(terminal: &Terminal, failure: &Failure, json: bool) -> u8 {
     if json {
         terminal.say(&shown::json_line(&failure.body()));
     } else {
-        failure.lines().iter().for_each(|line| terminal.say(line));
+        terminal.say_all(failure.lines());
     }
     failure.exit()
 }

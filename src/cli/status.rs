@@ -12,9 +12,6 @@ use super::table::Table;
 use super::terminal::{Style, Terminal};
 use super::{Outcome, Output, Session, wait};
 
-/// How many diagnostics are shown; the rest is counted.
-const DIAGNOSTICS: usize = 20;
-
 /// Show how all of it stands
 ///
 /// mcpd, its runtime, the repository it follows, what waits or went wrong, and every instance.
@@ -109,22 +106,10 @@ fn page(terminal: &Terminal, status: &StatusBody, url: &str) -> Result<(), Failu
     if !status.instances.is_empty() {
         terminal.line("")?;
         let mut table = Table::new(InstanceStatus::HEADING.iter().copied(), false);
-        status
-            .instances
-            .iter()
-            .for_each(|instance| table.push(instance.cells()));
-        table.take(terminal).iter().try_for_each(|line| terminal.line(line))?;
+        table.fill(status.instances.iter().map(|instance| instance.cells()));
+        table.print(terminal)?;
     }
-    let wrong = &status.diagnostics;
-    for diagnostic in wrong.iter().take(DIAGNOSTICS) {
-        diagnostic
-            .to_string()
-            .lines()
-            .for_each(|line| terminal.say(&plain(line)));
-    }
-    if wrong.len() > DIAGNOSTICS {
-        terminal.say(&format!("… and {}", count(wrong.len() - DIAGNOSTICS, "more error")));
-    }
+    terminal.diagnostics(&status.diagnostics);
     terminal.line("")?;
     let remaining = wait::remaining(status);
     if remaining.is_empty() {

@@ -53,8 +53,12 @@ impl Apply {
         };
         let status = wait::sync(&client, &session.terminal, seconds).await?;
         let remaining = wait::remaining(&status);
-        remaining.iter().for_each(|line| session.terminal.say(line));
-        Ok(if remaining.is_empty() { outcome } else { Outcome::Remains })
+        session.terminal.say_all(&remaining);
+        Ok(if remaining.is_empty() {
+            outcome
+        } else {
+            Outcome::Remains
+        })
     }
 }
 

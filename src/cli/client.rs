@@ -16,13 +16,13 @@ use super::terminal::Terminal;
 /// The longest answer that is read.
 const ANSWER: usize = 256 << 20;
 /// How long an answer may take, beyond what was asked to be waited for.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// The first pause before asking a busy mcpd again.
 const PAUSE: Duration = Duration::from_millis(500);
 /// The longest pause that mcpctl takes by itself.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// How long a busy mcpd is asked again, in all.
-const BUSY: Duration = Duration::from_secs(120);
+const BUSY: Duration = Duration::from_mins(2);
 
 /// A connection to mcpd.
 #[derive(Debug, Clone)]
@@ -109,7 +109,10 @@ impl Client {
         let bytes = self.read(response).await?;
         serde_json::from_slice(&bytes).map_err(|cause| {
             let start: String = String::from_utf8_lossy(&bytes).chars().take(200).collect();
-            self.foreign(status, format!("{cause}; the answer begins {:?}", cut(&plain(&start), 60)))
+            self.foreign(
+                status,
+                format!("{cause}; the answer begins {:?}", cut(&plain(&start), 60)),
+            )
         })
     }
 
@@ -124,7 +127,10 @@ impl Client {
                 buffer: EventBuffer::default(),
             })
         } else {
-            Err(self.foreign(response.status(), format!("its content is {kind}, not text/event-stream")))
+            Err(self.foreign(
+                response.status(),
+                format!("its content is {kind}, not text/event-stream"),
+            ))
         }
     }
 
@@ -229,7 +235,11 @@ impl Client {
             },
             Err(_) => {
                 let text = String::from_utf8_lossy(&bytes);
-                let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("nothing");
+                let line = text
+                    .lines()
+                    .map(str::trim)
+                    .find(|line| !line.is_empty())
+                    .unwrap_or("nothing");
                 self.foreign(status, format!("{kind}: {}", cut(&plain(line), 120)))
             }
         }
@@ -271,7 +281,8 @@ fn retry_after(response: &Response) -> Option<Duration> {
 
 /// The pause before another attempt; nothing where another would be of no use. `jitter` is between 0 and 1.
 fn pause(status: StatusCode, asked: Option<Duration>, attempt: u32, jitter: f64) -> Option<Duration> {
-    let busy = status == StatusCode::TOO_MANY_REQUESTS || (status == StatusCode::SERVICE_UNAVAILABLE && asked.is_some());
+    let busy =
+        status == StatusCode::TOO_MANY_REQUESTS || (status == StatusCode::SERVICE_UNAVAILABLE && asked.is_some());
     if !busy {
         return None;
     }

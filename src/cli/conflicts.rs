@@ -65,12 +65,15 @@ async fn list(session: &Session, form: Output) -> Result<Outcome, Failure> {
     let terminal = &session.terminal;
     match form {
         Output::Json => terminal.line(&shown::json(&listing.items))?,
-        Output::Name => listing.items.iter().try_for_each(|conflict| terminal.line(&conflict.name()))?,
+        Output::Name => listing
+            .items
+            .iter()
+            .try_for_each(|conflict| terminal.line(&conflict.name()))?,
         _ if listing.items.is_empty() => terminal.say("no conflicts"),
         _ => {
             let mut table = Table::new(Conflict::HEADING.iter().copied(), false);
-            listing.items.iter().for_each(|conflict| table.push(conflict.cells()));
-            table.take(terminal).iter().try_for_each(|line| terminal.line(line))?;
+            table.fill(listing.items.iter().map(|conflict| conflict.cells()));
+            table.print(terminal)?;
             terminal.say("hint: mcpctl conflicts accept RESOURCE --from repo|store");
         }
     }

@@ -22,7 +22,11 @@ pub(super) struct Connection {
 pub(super) fn resolve(global: &Global, environment: &Environment) -> Result<Connection, Failure> {
     let pick = |flag: &Option<String>, word: &str, variable: &str| {
         let given = flag.clone().map(|value| (value, word.to_owned()));
-        given.or_else(|| environment.set(variable).map(|value| (value.to_owned(), variable.to_owned())))
+        given.or_else(|| {
+            environment
+                .set(variable)
+                .map(|value| (value.to_owned(), variable.to_owned()))
+        })
     };
     let (url, origin) = pick(&global.url, "--url", "MCPCTL_URL")
         .unwrap_or_else(|| ("http://127.0.0.1:3100".to_owned(), "the default".to_owned()));

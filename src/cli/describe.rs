@@ -62,7 +62,7 @@ impl Describe {
         let instances = shown::server_status(&item).instances;
         if !instances.is_empty() {
             let mut table = Table::new(crate::record::InstanceStatus::HEADING.iter().copied(), true);
-            instances.iter().for_each(|instance| table.push(instance.cells()));
+            table.fill(instances.iter().map(|instance| instance.cells()));
             section(terminal, "instances", &table.take(terminal))?;
         }
         if let Some(clash) = clash {
@@ -70,7 +70,7 @@ impl Describe {
         }
         if !events.is_empty() {
             let mut table = Table::new(Event::HEADING.iter().copied(), true);
-            events.iter().for_each(|event| table.push(event.cells()));
+            table.fill(events.iter().map(|event| event.cells()));
             section(terminal, "events", &table.take(terminal))?;
         }
         let text = shown::yaml_of([&shown::document(&item.resource)?]);

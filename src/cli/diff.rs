@@ -62,9 +62,7 @@ impl Diff {
                 if let Some(line) = containers(&plan.containers) {
                     terminal.line(&line)?;
                 }
-                for diagnostic in &plan.diagnostics {
-                    diagnostic.to_string().lines().for_each(|line| terminal.say(&plain(line)));
-                }
+                terminal.diagnostics(&plan.diagnostics);
             }
         }
         let same = plan.steps.is_empty()
@@ -77,7 +75,10 @@ impl Diff {
 
 /// The diff of one resource. The store's document is asked for; the other side is that one with the step's fields.
 async fn of_step(client: &Client, step: &Step) -> Result<String, Failure> {
-    let id: Id = step.resource.parse().map_err(|_| client.foreign_event("a step names no resource"))?;
+    let id: Id = step
+        .resource
+        .parse()
+        .map_err(|_| client.foreign_event("a step names no resource"))?;
     let stored = match client.get::<Item>(&noun::path(&id)).await {
         Ok(item) => shown::document(&item.resource)?.spec,
         Err(Failure::Refused { status: 404, .. }) => Value::Null,
@@ -90,8 +91,16 @@ async fn of_step(client: &Client, step: &Step) -> Result<String, Failure> {
 fn between(id: &Id, step: &Step, stored: &Value) -> String {
     // Where the repository is still to follow, the store holds the new side.
     let exported = step.source == "store";
-    let forward = |base: &Value| step.fields.iter().fold(base.clone(), |spec, change| with(spec, change, false));
-    let backward = |base: &Value| step.fields.iter().fold(base.clone(), |spec, change| with(spec, change, true));
+    let forward = |base: &Value| {
+        step.fields
+            .iter()
+            .fold(base.clone(), |spec, change| with(spec, change, false))
+    };
+    let backward = |base: &Value| {
+        step.fields
+            .iter()
+            .fold(base.clone(), |spec, change| with(spec, change, true))
+    };
     let absent = Value::Null;
     let known = |side: Value| if side.is_null() { stored.clone() } else { side };
     let (before, after) = match (step.op, exported) {
@@ -105,7 +114,11 @@ fn between(id: &Id, step: &Step, stored: &Value) -> String {
         if spec.is_null() && step.op != Op::Change {
             return None;
         }
-        let spec = if spec.is_null() { Value::Object(Map::new()) } else { spec.clone() };
+        let spec = if spec.is_null() {
+            Value::Object(Map::new())
+        } else {
+            spec.clone()
+        };
         Some(shown::yaml_of([&Document { id: id.clone(), spec }]))
     };
     let before = text(&before).filter(|_| step.op != Op::Create).unwrap_or_default();
@@ -224,19 +237,40 @@ mod tests {
         let file = "servers/git.yaml:1@3fa2c1e";
         let none = Value::Null;
         for (step, stored, heads) in [
-            (step(Op::Create, file, &none, &new), &none, "(absent) (servers/git.yaml:1@3fa2c1e)"),
+            (
+                step(Op::Create, file, &none, &new),
+                &none,
+                "(absent) (servers/git.yaml:1@3fa2c1e)",
+            ),
             (step(Op::Create, "store", &none, &new), &new, "(absent) (store)"),
-            (step(Op::Change, file, &old, &new), &old, "(store) (servers/git.yaml:1@3fa2c1e)"),
+            (
+                step(Op::Change, file, &old, &new),
+                &old,
+                "(store) (servers/git.yaml:1@3fa2c1e)",
+            ),
             (step(Op::Change, "store", &old, &new), &new, "(repository) (store)"),
             (step(Op::Delete, file, &old, &none), &old, "(store) (absent)"),
             (step(Op::Delete, "store", &old, &none), &none, "(repository) (absent)"),
         ] {
             let text = between(&id, &step, stored);
             let mut lines = text.lines();
-            let head = |line: Option<&str>| line.unwrap().split_once(" (").map(|(_, label)| format!("({label}")).unwrap();
-            assert_eq!(format!("{} {}", head(lines.next()), head(lines.next())), heads, "{text}");
+            let head = |line: Option<&str>| {
+                line.unwrap()
+                    .split_once(" (")
+                    .map(|(_, label)| format!("({label}"))
+                    .unwrap()
+            };
+            assert_eq!(
+                format!("{} {}", head(lines.next()), head(lines.next())),
+                heads,
+                "{text}"
+            );
             assert_eq!(text.contains("\n-"), step.op != Op::Create, "{text}");
-            assert_eq!(text.lines().skip(2).any(|line| line.starts_with('+')), step.op != Op::Delete, "{text}");
+            assert_eq!(
+                text.lines().skip(2).any(|line| line.starts_with('+')),
+                step.op != Op::Delete,
+                "{text}"
+            );
         }
     }
 }

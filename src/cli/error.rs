@@ -6,8 +6,7 @@ use crate::kit::{Diagnostic, count};
 use crate::wire::ErrorBody;
 use crate::wire::words::plain;
 
-/// How many diagnostics are shown; the rest is counted.
-const SHOWN: usize = 20;
+use super::terminal::diagnostic_lines;
 
 /// Why a command did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -226,14 +225,7 @@ impl Failure {
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
         let diagnostics = self.diagnostics();
-        let mut lines: Vec<String> = diagnostics
-            .iter()
-            .take(SHOWN)
-            .flat_map(|diagnostic| diagnostic.to_string().lines().map(plain).collect::<Vec<_>>())
-            .collect();
-        if diagnostics.len() > SHOWN {
-            lines.push(format!("… and {}", count(diagnostics.len() - SHOWN, "more error")));
-        }
+        let mut lines = diagnostic_lines(diagnostics);
         if diagnostics.is_empty() {
             lines.push(format!("error: {self}"));
         } else {
@@ -272,7 +264,11 @@ mod tests {
                 "error: no such kind: \"x\"\nhint: kinds are server, project",
             ),
             (
-                refused(409, body("server/time is needed by project/demo\u{1b}[2J", Some("a\nb")), None),
+                refused(
+                    409,
+                    body("server/time is needed by project/demo\u{1b}[2J", Some("a\nb")),
+                    None,
+                ),
                 1,
                 "error: server/time is needed by project/demo [2J\nhint: a b",
             ),
@@ -301,7 +297,9 @@ mod tests {
 
     #[test]
     fn diagnostics_are_bounded_and_counted() {
-        let diagnostics = (0..25).map(|n| Diagnostic::of_file(format!("{n}.yaml"), "bad")).collect();
+        let diagnostics = (0..25)
+            .map(|n| Diagnostic::of_file(format!("{n}.yaml"), "bad"))
+            .collect();
         let lines = Failure::Invalid(diagnostics).lines();
         assert_eq!(lines.len(), 22);
         assert_eq!(lines[20], "… and 5 more errors");

@@ -133,10 +133,8 @@ fn show(session: &Session, groups: &[(&'static Kind, Vec<Item>)], form: Output, 
                     terminal.line(&terminal.styled(kind.plural, Some(super::terminal::Style::Heading)))?;
                 }
                 let mut table = Table::new(shown::heading(kind.name, wide), wide);
-                items
-                    .iter()
-                    .for_each(|item| table.push(shown::cells(kind.name, item, wide, url)));
-                table.take(terminal).iter().try_for_each(|line| terminal.line(line))?;
+                table.fill(items.iter().map(|item| shown::cells(kind.name, item, wide, url)));
+                table.print(terminal)?;
             }
             if first && groups.len() > 1 {
                 terminal.say("nothing is declared");
@@ -176,7 +174,7 @@ async fn records<R: Recording + DeserializeOwned>(
                     let mut cells = vec![event.name.to_uppercase()];
                     cells.extend(record.cells());
                     table.push(cells);
-                    table.take(terminal).iter().try_for_each(|line| terminal.line(line))?;
+                    table.print(terminal)?;
                 }
             }
         }
@@ -193,8 +191,8 @@ async fn records<R: Recording + DeserializeOwned>(
         Output::Name => records.iter().try_for_each(|record| terminal.line(&record.name()))?,
         _ if records.is_empty() => terminal.say(&format!("no {plural}")),
         _ => {
-            records.iter().for_each(|record| table.push(record.cells()));
-            table.take(terminal).iter().try_for_each(|line| terminal.line(line))?;
+            table.fill(records.iter().map(|record| record.cells()));
+            table.print(terminal)?;
         }
     }
     Ok(Outcome::Done)
@@ -231,7 +229,7 @@ async fn watch_items(
                 let mut cells = vec![event.name.to_uppercase()];
                 cells.extend(shown::cells(kind.name, &item, wide, client.url()));
                 table.push(cells);
-                table.take(terminal).iter().try_for_each(|line| terminal.line(line))?;
+                table.print(terminal)?;
             }
         }
     }

@@ -1,5 +1,8 @@
 //! What `-f` names: files, folders and stdin, put together into one request and told apart again in the answer.
-#![expect(clippy::disallowed_methods, reason = "`apply -f` and `diff -f` read the files that the user names")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "`apply -f` and `diff -f` read the files that the user names"
+)]
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -40,7 +43,10 @@ impl Input {
         for name in names {
             if name.as_os_str() == "-" {
                 if files.iter().any(|file: &FileText| file.path == "<stdin>") {
-                    return Err(Failure::usage("stdin can be read once only", "give -f - once".to_owned()));
+                    return Err(Failure::usage(
+                        "stdin can be read once only",
+                        "give -f - once".to_owned(),
+                    ));
                 }
                 let mut bytes = vec![];
                 std::io::stdin()
@@ -155,7 +161,11 @@ impl Input {
     /// Turns `<request>:7` and `<request>:7:3: …` into the place in the file.
     pub(super) fn place(&self, text: &str) -> String {
         let Some((name, rest)) = text.split_once(':').filter(|(name, _)| is_request(name)) else {
-            return if is_request(text) { self.whole() } else { text.to_owned() };
+            return if is_request(text) {
+                self.whole()
+            } else {
+                text.to_owned()
+            };
         };
         let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
         let (line, tail) = rest.split_at(digits);
@@ -294,7 +304,13 @@ mod tests {
         ]);
         let want = "kind: server\nname: a\n# b\n---\nkind: server\nname: b\n---\n{\"kind\": \"server\"}\n...\n%YAML 1.2\n---\nkind: x\n";
         assert_eq!(input.text, want);
-        for (line, path, own) in [(1, "a.yaml", 1), (2, "a.yaml", 2), (3, "b.yaml", 1), (8, "c.json", 1), (12, "d.yaml", 3)] {
+        for (line, path, own) in [
+            (1, "a.yaml", 1),
+            (2, "a.yaml", 2),
+            (3, "b.yaml", 1),
+            (8, "c.json", 1),
+            (12, "d.yaml", 3),
+        ] {
             assert_eq!(input.origin(line), Some((path, own)), "{line}");
         }
         for (text, want) in [
@@ -329,11 +345,17 @@ mod tests {
             path: "all.json".into(),
             bytes: Ok(text.into()),
         };
-        let paths = |text: &str| elements(file(text)).into_iter().map(|file| file.path).collect::<Vec<_>>();
+        let paths = |text: &str| {
+            elements(file(text))
+                .into_iter()
+                .map(|file| file.path)
+                .collect::<Vec<_>>()
+        };
         assert_eq!(paths(" [{\"kind\": \"server\"}, 7]"), ["all.json[0]", "all.json[1]"]);
         assert_eq!(paths("[a, b]"), ["all.json"]);
         assert_eq!(paths("kind: server"), ["all.json"]);
-        let array = r#"[{"kind": "server", "name": "a", "command": ["a"]}, {"kind": "server", "name": "b", "command": ["b"]}]"#;
+        let array =
+            r#"[{"kind": "server", "name": "a", "command": ["a"]}, {"kind": "server", "name": "b", "command": ["b"]}]"#;
         let files = elements(file(array));
         assert_eq!(Input::of(&files).unwrap().parts.len(), 2);
     }

@@ -246,7 +246,9 @@ fn parsed(arguments: &[OsString], environment: Environment, doors: Doors) -> u8 
 /// Whether a command line that can't be parsed asks for JSON.
 fn wants_json(arguments: &[OsString]) -> bool {
     let words: Vec<&str> = arguments.iter().filter_map(|word| word.to_str()).collect();
-    words.iter().any(|word| matches!(*word, "-ojson" | "-o=json" | "--output=json"))
+    words
+        .iter()
+        .any(|word| matches!(*word, "-ojson" | "-o=json" | "--output=json"))
         || words.windows(2).any(|pair| matches!(pair, ["-o" | "--output", "json"]))
 }
 
@@ -294,7 +296,7 @@ fn report(terminal: &Terminal, failure: &Failure, json: bool) -> u8 {
     if json {
         terminal.say(&shown::json_line(&failure.body()));
     } else {
-        failure.lines().iter().for_each(|line| terminal.say(line));
+        terminal.say_all(failure.lines());
     }
     failure.exit()
 }

@@ -59,7 +59,10 @@ pub(super) fn noun(word: &str) -> Result<Noun, Failure> {
 
 /// The failure for a word that is no kind.
 fn unknown(word: &str, recorded: bool) -> Failure {
-    let more = RECORDED.iter().filter(|_| recorded).flat_map(|(_, plural, singular)| [*plural, *singular]);
+    let more = RECORDED
+        .iter()
+        .filter(|_| recorded)
+        .flat_map(|(_, plural, singular)| [*plural, *singular]);
     let known = KINDS
         .iter()
         .flat_map(|kind| [kind.name, kind.plural].into_iter().chain(kind.aliases.iter().copied()))
@@ -83,7 +86,10 @@ pub(super) fn resource(kind: &str, name: Option<&str>) -> Result<Id, Failure> {
         None if kind.contains('/') => kind.to_owned(),
         None => {
             return Err(match kind_named(kind) {
-                Some(row) => Failure::usage(format!("which {}?", row.name), format!("give a name, as {}/NAME", row.name)),
+                Some(row) => Failure::usage(
+                    format!("which {}?", row.name),
+                    format!("give a name, as {}/NAME", row.name),
+                ),
                 None => unknown(kind, false),
             });
         }
@@ -112,18 +118,27 @@ mod tests {
     fn words_for_kinds() {
         for kind in KINDS {
             for word in [kind.name, kind.plural].iter().chain(kind.aliases) {
-                assert!(matches!(noun(word), Ok(Noun::Declared(row)) if row.name == kind.name), "{word}");
+                assert!(
+                    matches!(noun(word), Ok(Noun::Declared(row)) if row.name == kind.name),
+                    "{word}"
+                );
             }
         }
         for (recorded, plural, singular) in RECORDED {
             for word in [plural, singular] {
-                assert!(matches!(noun(word), Ok(Noun::Recorded(row)) if row == recorded), "{word}");
+                assert!(
+                    matches!(noun(word), Ok(Noun::Recorded(row)) if row == recorded),
+                    "{word}"
+                );
             }
         }
         for (word, hint) in [
-            ("serverz", "did you mean \"servers\"?"),
+            ("serverz", "did you mean \"server\"?"),
             ("evnets", "did you mean \"events\"?"),
-            ("secret", "kinds are servers, projects, instances, conflicts, events, revisions"),
+            (
+                "secret",
+                "kinds are servers, projects, instances, conflicts, events, revisions",
+            ),
         ] {
             let failure = noun(word).unwrap_err();
             assert_eq!(failure.exit(), 2);
@@ -136,7 +151,12 @@ mod tests {
         for (kind, name) in [("srv", Some("time")), ("server/time", None), ("servers/time", None)] {
             assert_eq!(resource(kind, name).unwrap().to_string(), "server/time");
         }
-        for (kind, name) in [("server", None), ("serverz", Some("x")), ("server", Some("A")), ("server/a", Some("b"))] {
+        for (kind, name) in [
+            ("server", None),
+            ("serverz", Some("x")),
+            ("server", Some("A")),
+            ("server/a", Some("b")),
+        ] {
             assert_eq!(resource(kind, name).unwrap_err().exit(), 2, "{kind} {name:?}");
         }
         assert_eq!(path(&resource("proj", Some("demo")).unwrap()), "/projects/demo");

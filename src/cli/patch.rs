@@ -44,16 +44,16 @@ impl Patch {
             return Err(Failure::usage("nothing to change is given", "as replicas=2".to_owned()));
         }
         let client = session.client()?;
-        let path = noun::path(&id);
-        let before: Item = client.get(&path).await?;
+        let route = noun::path(&id);
+        let before: Item = client.get(&route).await?;
         let old = shown::document(&before.resource)?;
-        let patch = merge_patch(&id, &old.spec, words)?;
+        let merge = merge_patch(&id, &old.spec, words)?;
         let sending = Sending {
-            body: Some((wait::MERGE_PATCH, patch.to_string())),
+            body: Some((wait::MERGE_PATCH, merge.to_string())),
             if_match: Some(before.revision),
             ..Sending::default()
         };
-        let after: Item = client.call(Method::PATCH, &path, &sending).await?;
+        let after: Item = client.call(Method::PATCH, &route, &sending).await?;
         let new = shown::document(&after.resource)?;
         match form {
             Output::Json => session.terminal.line(&shown::json(&after.resource))?,
@@ -81,23 +81,29 @@ fn said(old: &Document, new: &Document) -> String {
 
 /// The JSON merge patch that the words mean.
 fn merge_patch(id: &Id, spec: &Value, words: &[String]) -> Result<Value, Failure> {
-    let mut patch = Value::Object(Map::new());
+    let mut merge = Value::Object(Map::new());
     for word in words {
-        let (path, text) = word.split_once('=').filter(|(path, _)| !path.is_empty()).ok_or_else(|| {
-            Failure::usage(format!("{word:?} is not of the form FIELD=VALUE"), "as replicas=2".to_owned())
-        })?;
+        let (path, text) = word
+            .split_once('=')
+            .filter(|(path, _)| !path.is_empty())
+            .ok_or_else(|| {
+                Failure::usage(
+                    format!("{word:?} is not of the form FIELD=VALUE"),
+                    "as replicas=2".to_owned(),
+                )
+            })?;
         let shape: &Shape = id.kind().shape;
         // A list of {name, value} is entered by name; merge patches take lists whole.
         if let Some((list, name)) = path.split_once('.')
             && shape.field(&format!("{list}[0].value")).is_some()
         {
             let value = typed(shape, &format!("{list}[0].value"), path, text)?;
-            let current = patch.get(list).or_else(|| spec.get(list)).cloned();
-            patch[list] = set_named(current, name, &value);
+            let current = merge.get(list).or_else(|| spec.get(list)).cloned();
+            merge[list] = set_named(current, name, &value);
             continue;
         }
         let value = typed(shape, path, path, text)?;
-        let mut target = &mut patch;
+        let mut target = &mut merge;
         for key in path.split('.') {
             if !target.is_object() {
                 *target = Value::Object(Map::new());
@@ -106,7 +112,7 @@ fn merge_patch(id: &Id, spec: &Value, words: &[String]) -> Result<Value, Failure
         }
         *target = value;
     }
-    Ok(patch)
+    Ok(merge)
 }
 
 /// A word's value, read as the field's type says. `shown` is the path that the user wrote.
@@ -127,7 +133,9 @@ fn typed(shape: &Shape, path: &str, shown: &str, text: &str) -> Result<Value, Fa
     if text == "null" {
         return Ok(Value::Null);
     }
-    field.parse_word(text).map_err(|problem| Failure::usage(format!("{shown}: {problem}"), None))
+    field
+        .parse_word(text)
+        .map_err(|problem| Failure::usage(format!("{shown}: {problem}"), None))
 }
 
 #[cfg(test)]
@@ -150,7 +158,10 @@ mod tests {
             (vec!["description="], json!({"description": ""})),
             (vec!["description=a=b"], json!({"description": "a=b"})),
             (vec!["description=null"], json!({"description": null})),
-            (vec!["update=recreate", "replicas=null"], json!({"update": "recreate", "replicas": null})),
+            (
+                vec!["update=recreate", "replicas=null"],
+                json!({"update": "recreate", "replicas": null}),
+            ),
             (vec!["args=[a, \"2\"]"], json!({"args": ["a", "2"]})),
             (
                 vec!["env.A=null", "env.B.C=3", "env.D=4"],

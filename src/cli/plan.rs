@@ -17,9 +17,7 @@ pub(super) fn show(session: &Session, plan: &PlanBody, dry_run: bool, form: Outp
             .try_for_each(|step| terminal.line(&plain(&step.resource)))?,
         _ => {
             terminal.plan(&lines(plan))?;
-            for diagnostic in &plan.diagnostics {
-                diagnostic.to_string().lines().for_each(|line| terminal.say(&plain(line)));
-            }
+            terminal.diagnostics(&plan.diagnostics);
             terminal.line(&match (dry_run, plan.steps.is_empty()) {
                 (true, _) => "dry run: nothing was changed".to_owned(),
                 (false, true) => format!("nothing to change: revision {}", plan.revision),

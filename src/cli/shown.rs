@@ -64,7 +64,9 @@ pub(super) fn document(value: &Value) -> Result<Document, Failure> {
         (_, Some(agent)) if scoped => format!("{kind}/@{agent}/{name}"),
         _ => format!("{kind}/{name}"),
     };
-    let id: Id = identity.parse().map_err(|error: crate::resource::NotAnId| unusable(error.to_string()))?;
+    let id: Id = identity
+        .parse()
+        .map_err(|error: crate::resource::NotAnId| unusable(error.to_string()))?;
     let mut spec = value.as_object().cloned().unwrap_or_default();
     for field in ["apiVersion", "kind", "name"] {
         spec.remove(field);
@@ -97,7 +99,11 @@ pub(super) fn server_status(item: &Item) -> ServerStatus {
 
 /// Where a resource is declared.
 pub(super) fn provenance(item: &Item) -> String {
-    let text = item.status.get("provenance").and_then(Value::as_str).unwrap_or_default();
+    let text = item
+        .status
+        .get("provenance")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
     text.to_owned()
 }
 
@@ -109,7 +115,11 @@ pub(super) fn since(then: Timestamp) -> String {
 /// "in 12s", or "now" once it has come.
 pub(super) fn until(then: Timestamp) -> String {
     let now = now();
-    if then <= now { "now".to_owned() } else { format!("in {}", age(now, then)) }
+    if then <= now {
+        "now".to_owned()
+    } else {
+        format!("in {}", age(now, then))
+    }
 }
 
 fn count(value: Option<usize>) -> String {
@@ -228,7 +238,10 @@ impl Recording for Conflict {
     fn cells(&self) -> Vec<String> {
         let fields = match (&self.store, &self.repository) {
             (Some(store), Some(repository)) => {
-                let paths: Vec<String> = changes(&store.spec, &repository.spec).into_iter().map(|c| c.path).collect();
+                let paths: Vec<String> = changes(&store.spec, &repository.spec)
+                    .into_iter()
+                    .map(|c| c.path)
+                    .collect();
                 paths.join(",")
             }
             (Some(_), None) => "deleted in the repository".to_owned(),
@@ -249,7 +262,8 @@ impl Recording for Conflict {
     }
 
     fn answers_to(&self, name: &str) -> bool {
-        name.parse::<Id>().map_or_else(|_| self.id.name.as_str() == name, |id| id == self.id)
+        name.parse::<Id>()
+            .map_or_else(|_| self.id.name.as_str() == name, |id| id == self.id)
     }
 }
 
@@ -321,8 +335,16 @@ mod tests {
     fn a_resource_is_read_or_refused() {
         let value = json!({"kind": "server", "name": "time", "command": ["a"], "apiVersion": "mcpctl/v1"});
         let read = document(&value).unwrap();
-        assert_eq!((read.id.to_string(), read.spec), ("server/time".into(), json!({"command": ["a"]})));
-        for bad in [json!({}), json!({"kind": "server"}), json!({"kind": "x", "name": "y"}), json!(7)] {
+        assert_eq!(
+            (read.id.to_string(), read.spec),
+            ("server/time".into(), json!({"command": ["a"]}))
+        );
+        for bad in [
+            json!({}),
+            json!({"kind": "server"}),
+            json!({"kind": "x", "name": "y"}),
+            json!(7),
+        ] {
             assert!(document(&bad).is_err(), "{bad}");
         }
     }

@@ -1,19 +1,16 @@
 //! `mcpctl status`.
 
-use clap::Args;
 use crate::kit::count;
 use crate::record::InstanceStatus;
 use crate::wire::words::plain;
 use crate::wire::{SourceState, StatusBody};
+use clap::Args;
 
 use super::error::Failure;
 use super::shown::{self, Recording as _};
 use super::table::Table;
 use super::terminal::{Style, Terminal};
 use super::{Outcome, Output, Session, wait};
-
-/// How many diagnostics are shown; the rest is counted.
-const DIAGNOSTICS: usize = 20;
 
 /// Show how all of it stands
 ///
@@ -59,13 +56,19 @@ fn yaml(status: &StatusBody) -> Result<String, Failure> {
 
 fn page(terminal: &Terminal, status: &StatusBody, url: &str) -> Result<(), Failure> {
     let fact = |word: &str, text: &str| terminal.line(&format!("{word:<10} {}", plain(text)));
-    fact("mcpd", &format!("{} at {url}, cluster {}", status.version, status.cluster))?;
+    fact(
+        "mcpd",
+        &format!("{} at {url}, cluster {}", status.version, status.cluster),
+    )?;
     let runtime = &status.runtime;
-    fact("runtime", &match (runtime.available, runtime.reason.is_empty()) {
-        (true, true) => runtime.name.clone(),
-        (true, false) => format!("{} ({})", runtime.name, runtime.reason),
-        (false, _) => format!("{} does not answer: {}", runtime.name, runtime.reason),
-    })?;
+    fact(
+        "runtime",
+        &match (runtime.available, runtime.reason.is_empty()) {
+            (true, true) => runtime.name.clone(),
+            (true, false) => format!("{} ({})", runtime.name, runtime.reason),
+            (false, _) => format!("{} does not answer: {}", runtime.name, runtime.reason),
+        },
+    )?;
     let source = &status.source;
     let state = match source.state {
         SourceState::Pending => "not read yet",
@@ -75,8 +78,14 @@ fn page(terminal: &Terminal, status: &StatusBody, url: &str) -> Result<(), Failu
         SourceState::WaitingForApproval => "waiting for approval",
         SourceState::Failing => "failing",
     };
-    let head = source.head.iter().map(|head| format!(" at {}", head.chars().take(7).collect::<String>()));
-    let read = source.last_sync_at.iter().map(|at| format!(", read {} ago", shown::since(*at)));
+    let head = source
+        .head
+        .iter()
+        .map(|head| format!(" at {}", head.chars().take(7).collect::<String>()));
+    let read = source
+        .last_sync_at
+        .iter()
+        .map(|at| format!(", read {} ago", shown::since(*at)));
     let more: String = head.chain(read).collect();
     fact("source", &format!("{} {}: {state}{more}", source.kind, source.location))?;
     if let Some(error) = &source.last_error {
@@ -97,16 +106,10 @@ fn page(terminal: &Terminal, status: &StatusBody, url: &str) -> Result<(), Failu
     if !status.instances.is_empty() {
         terminal.line("")?;
         let mut table = Table::new(InstanceStatus::HEADING.iter().copied(), false);
-        status.instances.iter().for_each(|instance| table.push(instance.cells()));
-        table.take(terminal).iter().try_for_each(|line| terminal.line(line))?;
+        table.fill(status.instances.iter().map(|instance| instance.cells()));
+        table.print(terminal)?;
     }
-    let wrong = &status.diagnostics;
-    for diagnostic in wrong.iter().take(DIAGNOSTICS) {
-        diagnostic.to_string().lines().for_each(|line| terminal.say(&plain(line)));
-    }
-    if wrong.len() > DIAGNOSTICS {
-        terminal.say(&format!("… and {}", count(wrong.len() - DIAGNOSTICS, "more error")));
-    }
+    terminal.diagnostics(&status.diagnostics);
     terminal.line("")?;
     let remaining = wait::remaining(status);
     if remaining.is_empty() {

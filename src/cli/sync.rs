@@ -31,7 +31,9 @@ impl Sync {
         status::show(&session.terminal, &status, form, client.url())?;
         if status.source.state == SourceState::Failing {
             let error = status.source.last_error.clone();
-            return Err(Failure::Source(error.unwrap_or_else(|| "no reason is known".to_owned())));
+            return Err(Failure::Source(
+                error.unwrap_or_else(|| "no reason is known".to_owned()),
+            ));
         }
         let well = status.converged && wait::remaining(&status).is_empty();
         Ok(if self.wait.is_some() && !well {

@@ -2,6 +2,7 @@
 
 use crate::wire::words::{cut, plain};
 
+use super::error::Failure;
 use super::terminal::{Style, Terminal};
 
 /// The widest that a cell gets, unless everything is asked for.
@@ -42,6 +43,18 @@ impl Table {
             *width = (*width).max(cell.chars().count());
         }
         self.rows.push(cells);
+    }
+
+    /// Adds rows.
+    pub(super) fn fill(&mut self, rows: impl IntoIterator<Item = Vec<String>>) {
+        for row in rows {
+            self.push(row);
+        }
+    }
+
+    /// Writes the rows that were added since the last time.
+    pub(super) fn print(&mut self, terminal: &Terminal) -> Result<(), Failure> {
+        self.take(terminal).iter().try_for_each(|line| terminal.line(line))
     }
 
     /// Takes the rows that were added since the last time, aligned, a line each.

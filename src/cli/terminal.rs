@@ -3,6 +3,9 @@
 use std::io::{self, IsTerminal as _, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::kit::{Diagnostic, count};
+use crate::wire::words::plain;
+
 use super::error::Failure;
 
 /// How a piece of text stands out on a terminal.
@@ -46,6 +49,25 @@ impl Style {
             _ => None,
         }
     }
+}
+
+/// How many diagnostics are shown; the rest is counted.
+const DIAGNOSTICS: usize = 20;
+
+/// Diagnostics as lines that are safe on a terminal.
+pub(super) fn diagnostic_lines(diagnostics: &[Diagnostic]) -> Vec<String> {
+    let text = |diagnostic: &Diagnostic| diagnostic.to_string();
+    let shown = diagnostics.iter().take(DIAGNOSTICS).map(text);
+    let mut lines: Vec<String> = shown
+        .flat_map(|text| text.lines().map(plain).collect::<Vec<_>>())
+        .collect();
+    if diagnostics.len() > DIAGNOSTICS {
+        lines.push(format!(
+            "… and {}",
+            count(diagnostics.len() - DIAGNOSTICS, "more error")
+        ));
+    }
+    lines
 }
 
 /// One of the two outputs.
@@ -147,6 +169,18 @@ impl Terminal {
         });
         let line = line.unwrap_or_else(|| format!("{text}\n"));
         drop(Self::with(&self.talk, |stream| stream.write(&line)));
+    }
+
+    /// Says lines.
+    pub(super) fn say_all<T: AsRef<str>>(&self, lines: impl IntoIterator<Item = T>) {
+        for line in lines {
+            self.say(line.as_ref());
+        }
+    }
+
+    /// Says what is wrong with declarations; beyond a screenful the rest is counted.
+    pub(super) fn diagnostics(&self, diagnostics: &[Diagnostic]) {
+        self.say_all(diagnostic_lines(diagnostics));
     }
 
     /// Whether nobody reads the data any more.

@@ -428,8 +428,13 @@ impl Fields {
                 None => {}
             }
         }
+        let misspelt = |name: &str| {
+            let mut unknown = map.keys().filter(|key| self.find(key).is_none());
+            unknown.any(|key| nearest(key, [name]).is_some())
+        };
         for field in self.fields.iter().filter(|field| field.required) {
-            if !map.contains_key(&field.name) {
+            // A misspelt field is told as an unknown one already.
+            if !map.contains_key(&field.name) && !misspelt(&field.name) {
                 out.push(Problem::at(path.as_str(), format!("{} is missing", field.name)));
             }
         }

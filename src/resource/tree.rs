@@ -62,6 +62,9 @@ pub struct Tree {
 /// Of very many faults of a repository this many are told.
 const MOST_DIAGNOSTICS: usize = 10_000;
 
+/// Unreadable bytes that are searched for the names of missing resources, in all.
+const MOST_SEARCHED: usize = 1 << 28;
+
 impl Tree {
     /// Puts files together: duplicates, missing references.
     ///
@@ -132,6 +135,7 @@ impl Tree {
     /// Takes the documents whose references are met; the others are held.
     fn references(&mut self, single: &[&Parsed]) {
         let known: BTreeSet<&Id> = single.iter().map(|it| &it.placed.document.id).collect();
+        let mut budget = MOST_SEARCHED;
         for parsed in single {
             let document = &parsed.placed.document;
             let mut met = true;
@@ -139,10 +143,11 @@ impl Tree {
                 let target = reference.target();
                 let exists = target
                     .as_ref()
-                    .is_some_and(|id| known.contains(id) || self.held.contains(id) || self.may_hold(id));
+                    .is_some_and(|id| known.contains(id) || self.held.contains(id) || self.may_hold(id, &mut budget));
                 if !exists {
                     met = false;
-                    let it = missing(reference, at, &parsed.placed.path, &known);
+                    let names = known.iter().copied().chain(&self.held);
+                    let it = missing(reference, at, &parsed.placed.path, names);
                     self.diagnostics.push(it);
                 }
             }
@@ -154,26 +159,31 @@ impl Tree {
         }
     }
 
-    /// Whether this may stand in something that can't be read.
-    fn may_hold(&self, id: &Id) -> bool {
+    /// Whether this may stand in something that can't be read. What remains when the budget is used up may.
+    fn may_hold(&self, id: &Id, budget: &mut usize) -> bool {
         self.unreadable
             .iter()
             .filter(|it| it.id.is_none())
             .filter_map(|it| it.bytes.as_ref())
-            .any(|bytes| memchr::memmem::find(bytes, id.name.as_str().as_bytes()).is_some())
+            .any(|bytes| {
+                let Some(left) = budget.checked_sub(bytes.len()) else {
+                    return true;
+                };
+                *budget = left;
+                memchr::memmem::find(bytes, id.name.as_str().as_bytes()).is_some()
+            })
     }
 }
 
-fn missing(reference: &Reference, at: &Located, path: &str, known: &BTreeSet<&Id>) -> Diagnostic {
-    let names = || {
-        let of_kind = known.iter().filter(|id| id.kind().name == reference.kind);
-        of_kind.map(|id| id.name.as_str())
-    };
+fn missing<'a>(reference: &Reference, at: &Located, path: &str, known: impl Iterator<Item = &'a Id>) -> Diagnostic {
+    let names = known
+        .filter(|id| id.kind().name == reference.kind)
+        .map(|id| id.name.as_str());
     let it = at.diagnostic(
         path,
         format!("no {} is called \"{}\"", reference.kind, cut(&reference.name)),
     );
-    if let Some(near) = nearest(&reference.name, names()) {
+    if let Some(near) = nearest(&reference.name, names) {
         it.hint(format!("did you mean \"{near}\"?"))
     } else if let Some(target) = reference.target() {
         it.hint(format!("declare it, in {} for example", target.canonical_path()))

@@ -48,7 +48,12 @@ pub fn value(value: &Value) -> String {
 /// `replicas 1 → 2`.
 #[must_use]
 pub fn field(change: &FieldChange) -> String {
-    format!("{} {} → {}", plain(&change.path), value(&change.from), value(&change.to))
+    format!(
+        "{} {} → {}",
+        plain(&change.path),
+        value(&change.from),
+        value(&change.to)
+    )
 }
 
 impl fmt::Display for Op {
@@ -177,10 +182,7 @@ mod tests {
     use super::*;
 
     fn document(spec: Value) -> Option<Arc<Document>> {
-        "server/web"
-            .parse()
-            .ok()
-            .map(|id| Arc::new(Document { id, spec }))
+        "server/web".parse().ok().map(|id| Arc::new(Document { id, spec }))
     }
 
     fn step(op: Op, fields: Vec<FieldChange>) -> Step {
@@ -263,7 +265,10 @@ mod tests {
             instance: instance.into(),
             reason: reason.into(),
         };
-        let steps = [container("start", "time/0", "new"), container("replace", "git/0", "env")];
+        let steps = [
+            container("start", "time/0", "new"),
+            container("replace", "git/0", "env"),
+        ];
         assert_eq!(
             containers(&steps).as_deref(),
             Some("containers: start time/0 · replace git/0 (env) · stop none")

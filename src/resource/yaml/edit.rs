@@ -180,7 +180,14 @@ impl<'t> Text<'t> {
     /// The bytes of a node, without the line end that block scalars include.
     fn range(&self, node: &Node<'_>) -> Range<usize> {
         let (start, end) = (self.byte(node.start.index), self.byte(node.end.index));
-        start..start + self.text[start..end.max(start)].trim_end().len()
+        let end = start + self.text[start..end.max(start)].trim_end().len();
+        // The parser sees a value that is not there before its colon.
+        let colon = usize::from(self.text[end..].starts_with(':'));
+        if start == end {
+            start + colon..end + colon
+        } else {
+            start..end + colon
+        }
     }
 
     fn line_start(&self, at: usize) -> usize {

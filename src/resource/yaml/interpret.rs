@@ -11,7 +11,7 @@ use super::super::id::{Id, Scope};
 use super::super::kind::{KINDS, Kind, kind_named};
 use super::super::shape::{API_VERSION, article, cut, found};
 use super::super::tree::{Placed, Unreadable};
-use super::node::{Data, Node, Tree};
+use super::node::{Data, Found, Node, Tree};
 use super::source::{Source, Span};
 use super::{Parsed, ParsedFile};
 
@@ -214,7 +214,7 @@ impl<'s, 't> Interpreter<'s, 't> {
         let before = self.file.diagnostics.len();
         let mut sound = self.version(node, &mut map);
         let kind = self.kind(item, &mut map);
-        let name = self.name(node, &mut map, "name", true);
+        let name = self.name(node, &mut map, "name", kind.is_some());
         let scope = match kind {
             Some(kind) if kind.scoped => self.scope(node, &mut map),
             _ => Some(Scope::Global),
@@ -320,7 +320,12 @@ impl<'s, 't> Interpreter<'s, 't> {
     /// Takes a name out of the fields.
     fn name(&mut self, node: &Node<'t>, map: &mut Map<String, Value>, field: &str, needed: bool) -> Option<Name> {
         let value = map.remove(field);
-        let span = || node.at(field).value.span();
+        let span = || match node.at(field) {
+            Found {
+                key: Some(key), value, ..
+            } if value.is_null() => key.span(),
+            found => found.value.span(),
+        };
         match value {
             None => {
                 // A misspelt name is told as an unknown field already.

@@ -4,7 +4,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::super::{Document, FileText};
-use super::{print, put, read};
+use super::print::{self, print};
+use super::{put, read};
 
 fn text() -> impl Strategy<Value = String> {
     prop_oneof![
@@ -95,5 +96,101 @@ proptest! {
     fn what_is_printed_reads_back(document in document()) {
         let text = print(&document);
         prop_assert_eq!(documents(&text), vec![document], "{}", text);
+    }
+}
+
+/// A file of several documents with comments around them, and what it declares.
+fn repository_file() -> impl Strategy<Value = (String, Vec<Document>)> {
+    let unique = |documents: Vec<Document>| {
+        let mut seen = std::collections::BTreeSet::new();
+        documents
+            .into_iter()
+            .filter(|it| seen.insert(it.id.clone()))
+            .collect::<Vec<_>>()
+    };
+    (prop::collection::vec(document(), 0..4), 0..5u8, any::<bool>()).prop_map(move |(documents, style, windows)| {
+        let documents = unique(documents);
+        let mut text = String::new();
+        for (n, document) in documents.iter().enumerate() {
+            let lines = print(document);
+            match style {
+                // Grouped, each group a document of its own.
+                0 => {
+                    text.push_str(&format!("---\n{}:\n  # about it\n", document.id.kind().plural));
+                    for (n, line) in print::below_kind(document).lines().enumerate() {
+                        let lead = match (n, line) {
+                            (0, _) => "  - ",
+                            (_, "") => "",
+                            _ => "    ",
+                        };
+                        text.push_str(&format!("{lead}{line}\n"));
+                    }
+                }
+                1 => text.push_str(&format!(
+                    "{}{}\n",
+                    if n > 0 { "---\n" } else { "" },
+                    print::json(document, false)
+                )),
+                2 => text.push_str(&format!("--- # document {n}\n# head\n\n{lines}# foot\n")),
+                _ => text.push_str(&format!("{}{lines}", if n > 0 { "---\n" } else { "# file\n" })),
+            }
+        }
+        if style == 4 {
+            text = text.trim_end().to_owned();
+        }
+        if windows {
+            text = text.replace('\n', "\r\n");
+        }
+        (text, documents)
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn an_edit_changes_one_document((text, before) in repository_file(), new in document(), pick in any::<prop::sample::Index>(), remove in any::<bool>()) {
+        let read = read(&file(&text));
+        prop_assume!(read.unreadable.is_empty());
+        let before: Vec<Document> = { let _ = before; documents(&text) };
+        let target = if before.is_empty() { new.id.clone() } else { pick.get(&before).id.clone() };
+        // Half the edits change a document that is there.
+        let new = match Document::new(target.clone(), &new.spec) {
+            Ok(changed) => changed,
+            Err(_) => new,
+        };
+        let id = if remove { target } else { new.id.clone() };
+        let result = put("a.yaml", &text, &id, (!remove).then_some(&new));
+        let mut want: Vec<Document> = before.iter().filter(|it| it.id != id).cloned().collect();
+        if remove && before.iter().all(|it| it.id != id) {
+            prop_assert!(result.is_err());
+            return Ok(());
+        }
+        if !remove {
+            want.push(new);
+        }
+        let result = result.unwrap_or_else(|error| panic!("{error}\n{text}"));
+        let mut got = result.map(|it| documents(&it)).unwrap_or_default();
+        got.sort_by(|a, b| a.id.cmp(&b.id));
+        want.sort_by(|a, b| a.id.cmp(&b.id));
+        prop_assert_eq!(got, want);
+    }
+
+    #[test]
+    fn any_text_is_read_or_refused(text in prop_oneof![
+        any::<String>(),
+        "[a-c:\\-\\[\\]{}&*!|>'\"#%@,? \n\t]{0,60}",
+        "(kind: server\n|name: a\n|command: \\[x\\]\n|---\n|\\.\\.\\.\n|servers:\n|- name: b\n|  command: \\[y\\]\n|# c\n|env: &a\n|  - \\*a\n|\\? \\[x\\]\n|: z\n|k: \\|\n|  t\n|k2: >-\n){0,12}",
+    ]) {
+        let once = read(&file(&text));
+        prop_assert_eq!(&once, &read(&file(&text)));
+        // What is refused is told, and what is told is refused.
+        prop_assert_eq!(once.diagnostics.is_empty(), once.unreadable.is_empty(), "{:?}", once);
+    }
+
+    #[test]
+    fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let once = read(&FileText { path: "a.yaml".into(), bytes: Ok(bytes) });
+        prop_assert_eq!(once.diagnostics.is_empty(), once.unreadable.is_empty());
     }
 }

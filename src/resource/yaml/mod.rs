@@ -9,6 +9,8 @@ mod source;
 mod syntax;
 
 #[cfg(test)]
+mod edit_tests;
+#[cfg(test)]
 mod faults_tests;
 #[cfg(test)]
 mod laws_tests;

@@ -8,6 +8,11 @@ use super::source::{Source, Span};
 /// What the parsers say, what we say, and the way out.
 const WORDS: &[(&str, &str, &str)] = &[
     (
+        "recursion limit exceeded",
+        "nested too deeply",
+        "64 lists and mappings within each other at most",
+    ),
+    (
         "mapping values are not allowed",
         "a second \": \" in one value",
         "quote a text that contains \": \", or put the field on its own line with the right indentation",
@@ -98,10 +103,7 @@ const WORDS: &[(&str, &str, &str)] = &[
 /// The diagnostic of a file that is no YAML.
 pub fn broken(source: &Source<'_>, broken: &Broken) -> Diagnostic {
     match broken {
-        Broken::Deep(span) => source.at(
-            *span,
-            "nested too deeply: 64 lists and mappings within each other at most",
-        ),
+        Broken::Deep(span) => translate(source, *span, "recursion limit exceeded"),
         Broken::Alias(span) => unknown_alias(source, *span),
         Broken::Syntax(error) => {
             let marker = error.marker();
@@ -124,9 +126,13 @@ pub fn translate(source: &Source<'_>, span: Span, said: &str) -> Diagnostic {
             .count();
         return unknown_alias(source, Span { width, ..span });
     }
-    if let Some(column) = tab(source.line(span.line)) {
+    // The parser may notice a tab at the end of the line before.
+    let tabbed = |line: u32| Some((line, tab(source.line(line))?));
+    let below = || tabbed(span.line + 1).filter(|_| said.contains("tab"));
+    if let Some((line, column)) = tabbed(span.line).or_else(below) {
+        let span = Span { line, column, width: 1 };
         return source
-            .at(Span { column, ..span }, "a tab can't be used for indentation")
+            .at(span, "a tab can't be used for indentation")
             .hint("use spaces");
     }
     let line = source.line(span.line);
@@ -138,6 +144,16 @@ pub fn translate(source: &Source<'_>, span: Span, said: &str) -> Diagnostic {
         return source
             .at(span, format!("a value can't begin{shown}"))
             .hint("put the text in quotes");
+    }
+    if said.contains("mapping values are not allowed")
+        && let Some(column) = too_far(source, span)
+    {
+        return source
+            .at(
+                Span { column, ..span },
+                "this line is indented further than the field before it",
+            )
+            .hint("give all fields of a mapping the same indentation");
     }
     let (span, message, hint) = match WORDS.iter().find(|(words, _, _)| said.contains(words)) {
         Some((_, message, hint)) => (span, (*message).to_owned(), Some(*hint)),
@@ -165,4 +181,14 @@ fn tab(line: &str) -> Option<u32> {
     (line.as_bytes().get(at) == Some(&b'\t'))
         .then(|| u32::try_from(at + 1).ok())
         .flatten()
+}
+
+/// The column at which a line begins that would be a field if it were not indented further than the one before.
+fn too_far(source: &Source<'_>, span: Span) -> Option<u32> {
+    let line = source.line(span.line);
+    let before = source.line(span.line.checked_sub(1)?);
+    let indent = |line: &str| line.bytes().take_while(|b| *b == b' ').count();
+    let key: String = line.chars().take(span.column.saturating_sub(1) as usize).collect();
+    let first = !key.contains(": ") && indent(line) > indent(before) && before.contains(": ");
+    first.then(|| u32::try_from(indent(line) + 1).ok()).flatten()
 }

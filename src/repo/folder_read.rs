@@ -96,12 +96,20 @@ impl Look {
 
     /// The digests of the files.
     pub fn digests(&self) -> BTreeMap<String, Digest> {
-        self.files.iter().map(|(path, kept)| (path.clone(), kept.digest)).collect()
+        self.files
+            .iter()
+            .map(|(path, kept)| (path.clone(), kept.digest))
+            .collect()
     }
 
     /// Puts the declarations together.
     pub fn tree(&self) -> Tree {
-        let mut files: Vec<_> = self.files.values().map(|kept| &kept.parsed).chain(&self.refused).collect();
+        let mut files: Vec<_> = self
+            .files
+            .values()
+            .map(|kept| &kept.parsed)
+            .chain(&self.refused)
+            .collect();
         files.sort_by(|a, b| a.path.cmp(&b.path));
         Tree::assemble(files.into_iter().cloned())
     }
@@ -109,9 +117,13 @@ impl Look {
     /// The head of the folder: a digest over paths and digests, and over what is refused.
     pub fn head(&self, digests: &BTreeMap<String, Digest>) -> String {
         let refused = self.refused.iter().flat_map(|file| &file.diagnostics);
-        let mut refused: Vec<String> = refused.map(|fault| format!("{}\0{}", fault.file, fault.message)).collect();
+        let mut refused: Vec<String> = refused
+            .map(|fault| format!("{}\0{}", fault.file, fault.message))
+            .collect();
         refused.sort_unstable();
-        let files = digests.iter().flat_map(|(path, digest)| [path.as_bytes(), digest.bytes().as_slice()]);
+        let files = digests
+            .iter()
+            .flat_map(|(path, digest)| [path.as_bytes(), digest.bytes().as_slice()]);
         Digest::of_parts(files.chain(refused.iter().map(String::as_bytes))).to_string()
     }
 
@@ -211,7 +223,11 @@ impl Look {
 }
 
 fn unreadable(path: String, error: &io::Error) -> Arc<ParsedFile> {
-    read::refused(path, format!("it can't be read: {error}"), "mcpd's user needs the right to read it")
+    read::refused(
+        path,
+        format!("it can't be read: {error}"),
+        "mcpd's user needs the right to read it",
+    )
 }
 
 fn trouble(path: &Path, error: io::Error) -> Trouble {

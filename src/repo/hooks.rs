@@ -101,7 +101,9 @@ pub(super) enum Answer {
 impl Hosted {
     /// Answers the hooks until `stop`; pushes that are not decided by then are refused. Call it once.
     pub async fn serve_hooks(&self, judge: Arc<dyn PushJudge>, stop: CancellationToken) {
-        let Some(listener) = lock(&self.0.listener).take() else { return };
+        let Some(listener) = lock(&self.0.listener).take() else {
+            return;
+        };
         let listener = match tokio::net::UnixListener::from_std(listener) {
             Ok(listener) => listener,
             Err(error) => {
@@ -133,7 +135,9 @@ async fn answer(inner: Arc<Inner>, judge: Arc<dyn PushJudge>, stream: UnixStream
     let mut message = String::new();
     let mut reader = BufReader::new(reader.take(LONGEST_MESSAGE));
     let read = reader.read_line(&mut message);
-    let Ok(Ok(_)) = tokio::time::timeout(std::time::Duration::from_secs(30), read).await else { return };
+    let Ok(Ok(_)) = tokio::time::timeout(std::time::Duration::from_secs(30), read).await else {
+        return;
+    };
     let Ok(request) = serde_json::from_str::<Request>(&message) else {
         tracing::warn!("a hook sent what can't be read");
         return;
@@ -142,7 +146,11 @@ async fn answer(inner: Arc<Inner>, judge: Arc<dyn PushJudge>, stream: UnixStream
     let (lines, mut shown) = Lines::channel();
     let (Some(actor), Ok(quarantine)) = (actor, request.quarantine.map(|path| inner.quarantine(path)).transpose())
     else {
-        let _ = write(&mut writer, &Answer::Line("error: this push did not come through mcpd".into())).await;
+        let _ = write(
+            &mut writer,
+            &Answer::Line("error: this push did not come through mcpd".into()),
+        )
+        .await;
         let _ = write(&mut writer, &Answer::Exit(1)).await;
         return;
     };

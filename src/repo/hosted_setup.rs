@@ -59,7 +59,9 @@ async fn check_git() -> Result<(), RepoError> {
     if new_enough(&text) {
         Ok(())
     } else {
-        Err(RepoError::OldGit(text.chars().take(80).collect::<String>().trim().to_owned()))
+        Err(RepoError::OldGit(
+            text.chars().take(80).collect::<String>().trim().to_owned(),
+        ))
     }
 }
 
@@ -95,9 +97,14 @@ fn set_up(git_folder: &Path) -> Result<(), RepoError> {
     for (name, value) in texts {
         config.set_str(name, value).map_err(git("settings: libgit2"))?;
     }
-    config.set_i64("receive.maxInputSize", LARGEST_PUSH).map_err(git("settings: libgit2"))?;
+    config
+        .set_i64("receive.maxInputSize", LARGEST_PUSH)
+        .map_err(git("settings: libgit2"))?;
     // Whatever was set by hand: the branch that is applied is the one that is cloned.
-    if repository.find_reference("HEAD").ok().and_then(|head| head.symbolic_target().ok().flatten().map(str::to_owned))
+    if repository
+        .find_reference("HEAD")
+        .ok()
+        .and_then(|head| head.symbolic_target().ok().flatten().map(str::to_owned))
         != Some(BRANCH.to_owned())
     {
         repository.set_head(BRANCH).map_err(git("settings: libgit2"))?;
@@ -151,7 +158,10 @@ fn remove_stale_locks(git_folder: &Path) {
 
 /// Whether a lock file is too old to belong to a living process.
 pub(super) fn is_stale(lock: &Path) -> bool {
-    let age = fs::metadata(lock).and_then(|about| about.modified()).ok().and_then(|then| then.elapsed().ok());
+    let age = fs::metadata(lock)
+        .and_then(|about| about.modified())
+        .ok()
+        .and_then(|then| then.elapsed().ok());
     age.is_some_and(|age| age > STALE_LOCK)
 }
 
@@ -176,8 +186,14 @@ fn listen(socket: &Path) -> Result<UnixListener, RepoError> {
 /// A short path of a file in an open folder.
 fn through_descriptor(folder: &fs::File, path: &Path) -> PathBuf {
     use std::os::fd::AsRawFd as _;
-    let folders = if cfg!(target_os = "linux") { "/proc/self/fd" } else { "/dev/fd" };
-    Path::new(folders).join(folder.as_raw_fd().to_string()).join(path.file_name().unwrap_or_default())
+    let folders = if cfg!(target_os = "linux") {
+        "/proc/self/fd"
+    } else {
+        "/dev/fd"
+    };
+    Path::new(folders)
+        .join(folder.as_raw_fd().to_string())
+        .join(path.file_name().unwrap_or_default())
 }
 
 #[cfg(test)]

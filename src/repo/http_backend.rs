@@ -72,7 +72,10 @@ impl Asked {
             (&Method::POST, "/git-receive-pack", "") => (Operation::Push, false),
             _ => return None,
         };
-        Some(Self { operation, advertisement })
+        Some(Self {
+            operation,
+            advertisement,
+        })
     }
 }
 
@@ -158,8 +161,12 @@ impl Hosted {
 fn plain(status: StatusCode, text: &'static str) -> Response {
     let mut response = Response::new(Body::from(text));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+        .headers_mut()
+        .insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     response
 }
 
@@ -233,7 +240,11 @@ struct Run {
 
 impl Run {
     async fn to_the_end(mut self, body: Body) {
-        let (stdin, stdout, stderr) = (self.child.stdin.take(), self.child.stdout.take(), self.child.stderr.take());
+        let (stdin, stdout, stderr) = (
+            self.child.stdin.take(),
+            self.child.stdout.take(),
+            self.child.stderr.take(),
+        );
         let feed = async {
             if let Some(mut stdin) = stdin {
                 let mut body = body.into_data_stream();

@@ -34,7 +34,10 @@ impl Watches {
         let noted = Arc::clone(&gone);
         let heard = move |events: DebounceEventResult| {
             for event in events.iter().flatten() {
-                if matches!(event.kind, EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_))) {
+                if matches!(
+                    event.kind,
+                    EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_))
+                ) {
                     lock(&noted).extend(event.paths.iter().cloned());
                 }
             }
@@ -61,7 +64,9 @@ impl Watches {
     /// Watches these folders and no others. Gives whether a watch is new: what changed in its folder before has to be
     /// looked for.
     pub fn set(&mut self, folders: &BTreeSet<PathBuf>) -> bool {
-        let Some(debouncer) = &mut self.debouncer else { return false };
+        let Some(debouncer) = &mut self.debouncer else {
+            return false;
+        };
         let gone = std::mem::take(&mut *lock(&self.gone));
         self.watched.retain(|folder| {
             let keep = folders.contains(folder) && !folder.ancestors().any(|part| gone.contains(part));

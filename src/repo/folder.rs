@@ -192,7 +192,7 @@ impl Inner {
     }
 
     fn prepare(&self, seen: &Snapshot, export: &PendingExport, pending: &[Id]) -> Result<Prepared, RepoError> {
-        let edits = export::edits(seen, export, pending, |path| self.standing(path))?;
+        let edits = export::edits(seen, export, pending, |path| Ok(self.standing(path)))?;
         let mut files = (*seen.files).clone();
         let mut attempt = vec![];
         for edit in &edits.files {
@@ -229,27 +229,24 @@ impl Inner {
         lock(&self.state).look.head(files)
     }
 
-    fn standing(&self, path: &str) -> Result<Standing, RepoError> {
+    fn standing(&self, path: &str) -> Standing {
         let above = Path::new(path)
             .ancestors()
             .skip(1)
             .filter(|part| !part.as_os_str().is_empty());
         for part in above {
             if fs::symlink_metadata(self.root.join(part)).is_ok_and(|about| !about.is_dir()) {
-                return Ok(Standing::Other(format!(
-                    "lies below {}, which is no folder",
-                    part.display()
-                )));
+                return Standing::Other(format!("lies below {}, which is no folder", part.display()));
             }
         }
-        Ok(match bytes_of(&self.root.join(path)) {
+        match bytes_of(&self.root.join(path)) {
             Ok(None) => Standing::Nothing,
             Ok(Some(bytes)) => match String::from_utf8(bytes) {
                 Ok(text) => Standing::Text(text),
                 Err(_) => Standing::Other("is not UTF-8".into()),
             },
             Err(error) => Standing::Other(format!("can't be read: {error}")),
-        })
+        }
     }
 
     /// Writes every file or, where one of them is not what the plan saw, none.

@@ -61,8 +61,6 @@ pub(super) struct Look {
     /// Every folder that was looked into.
     pub folders: BTreeSet<PathBuf>,
     entries: usize,
-    #[cfg(test)]
-    pub read: usize,
 }
 
 /// Why a look has to be begun again or given up.
@@ -199,16 +197,11 @@ impl Look {
             }
         };
         let digest = Digest::of(&bytes);
-        let parsed = match known.filter(|kept| kept.digest == digest) {
-            Some(kept) => Arc::clone(&kept.parsed),
-            None => {
-                #[cfg(test)]
-                {
-                    self.read += 1;
-                }
-                let path = path.clone();
-                Arc::new(yaml::read(&FileText { path, bytes: Ok(bytes) }))
-            }
+        let parsed = if let Some(kept) = known.filter(|kept| kept.digest == digest) {
+            Arc::clone(&kept.parsed)
+        } else {
+            let path = path.clone();
+            Arc::new(yaml::read(&FileText { path, bytes: Ok(bytes) }))
         };
         let settled = mark.is_settled(time::now().as_second());
         let kept = Kept {

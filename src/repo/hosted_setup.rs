@@ -20,6 +20,8 @@ use super::hosted::{Hosted, Inner};
 const LARGEST_PUSH: i64 = 128 << 20;
 /// Locks older than this belong to a process that is gone: git holds one for milliseconds.
 const STALE_LOCK: Duration = Duration::from_secs(5);
+/// Objects in quarantine for longer than this belong to a push that is over.
+const STALE_QUARANTINE: Duration = Duration::from_hours(1);
 /// What a socket's address has room for, with something to spare.
 const SOCKET_PATH: usize = 100;
 
@@ -40,7 +42,7 @@ impl Hosted {
             let git_folder = data.join("config.git");
             set_up(&git_folder)?;
             write_hooks(&git_folder, &hook_program)?;
-            remove_stale_locks(&git_folder);
+            remove_remains(&git_folder);
             let listener = listen(&data.join("hook.sock"))?;
             Ok(Self(Arc::new(Inner::new(data, &writer, listener))))
         })
@@ -140,29 +142,44 @@ fn write_hooks(git_folder: &Path, program: &Path) -> Result<(), RepoError> {
     Ok(())
 }
 
-/// A machine that went down while git moved the branch leaves a lock that would refuse every push.
-fn remove_stale_locks(git_folder: &Path) {
+/// A machine that went down while git moved the branch leaves a lock that would refuse every push, and what was being
+/// pushed then stays in quarantine for ever.
+fn remove_remains(git_folder: &Path) {
     let mut folders = vec![git_folder.to_owned(), git_folder.join("refs/heads")];
     while let Some(folder) = folders.pop() {
         let Ok(entries) = fs::read_dir(&folder) else { continue };
-        for path in entries.flatten().map(|entry| entry.path()) {
+        for entry in entries.flatten() {
+            let path = entry.path();
             if path.extension().is_some_and(|ending| ending == "lock") && is_stale(&path) {
                 tracing::warn!(lock = %path.display(), "removed a lock that a dead git process left behind");
                 let _ = fs::remove_file(&path);
-            } else if folder != git_folder && path.is_dir() {
+            } else if folder != git_folder && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 folders.push(path);
             }
+        }
+    }
+    let Ok(entries) = fs::read_dir(git_folder.join("objects")) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let quarantine = entry.file_name().as_bytes().starts_with(b"tmp_objdir-");
+        if quarantine && age(&entry.path()).is_some_and(|age| age > STALE_QUARANTINE) {
+            let _ = fs::remove_dir_all(entry.path());
         }
     }
 }
 
 /// Whether a lock file is too old to belong to a living process.
 pub(super) fn is_stale(lock: &Path) -> bool {
-    let age = fs::metadata(lock)
+    age(lock).is_some_and(|age| age > STALE_LOCK)
+}
+
+fn age(path: &Path) -> Option<Duration> {
+    fs::metadata(path)
         .and_then(|about| about.modified())
+        .ok()?
+        .elapsed()
         .ok()
-        .and_then(|then| then.elapsed().ok());
-    age.is_some_and(|age| age > STALE_LOCK)
 }
 
 fn listen(socket: &Path) -> Result<UnixListener, RepoError> {

@@ -86,12 +86,11 @@ impl Inner {
                 )
             }
         };
-        let tree = match &parent {
-            Some(commit) => commit.tree().map_err(git("read"))?,
-            None => {
-                let empty = repository.treebuilder(None).and_then(|builder| builder.write());
-                empty.and_then(|id| repository.find_tree(id)).map_err(git("write"))?
-            }
+        let tree = if let Some(commit) = &parent {
+            commit.tree().map_err(git("read"))?
+        } else {
+            let empty = repository.treebuilder(None).and_then(|builder| builder.write());
+            empty.and_then(|id| repository.find_tree(id)).map_err(git("write"))?
         };
         let edits = export::edits(seen, export, pending, |path| standing(&repository, &tree, path))?;
         let head = seen.head.clone();
@@ -193,13 +192,10 @@ impl Inner {
         let lock = self.git_folder.join(format!("{BRANCH}.lock"));
         for _ in 0..200 {
             let moved = repository.reference_matching(BRANCH, to, true, from.unwrap_or(Oid::ZERO_SHA1), "mcpctl");
-            let error = match moved {
-                Ok(_) => {
-                    sync(&self.git_folder.join(BRANCH))?;
-                    sync(&self.git_folder.join("refs/heads"))?;
-                    return Ok(Landing::Landed);
-                }
-                Err(error) => error,
+            let Err(error) = moved else {
+                sync(&self.git_folder.join(BRANCH))?;
+                sync(&self.git_folder.join("refs/heads"))?;
+                return Ok(Landing::Landed);
             };
             match error.code() {
                 // Landing again after a crash is no move.

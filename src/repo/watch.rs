@@ -15,6 +15,8 @@ use super::hosted::lock;
 
 /// An editor's save is several events; they are one change.
 const DEBOUNCE: Duration = Duration::from_millis(150);
+/// How many paths that went are remembered between two looks.
+const MOST_NOTED: usize = 10_000;
 
 /// The watches on a folder and those below it. Each folder has its own, so that hidden ones (with a data folder, or all
 /// of git's objects in it) cost nothing.
@@ -38,7 +40,14 @@ impl Watches {
                     event.kind,
                     EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_))
                 ) {
-                    lock(&noted).extend(event.paths.iter().cloned());
+                    let mut noted = lock(&noted);
+                    if noted.len() < MOST_NOTED {
+                        noted.extend(event.paths.iter().cloned());
+                    } else {
+                        // Too much to tell apart: every watch is made anew.
+                        noted.clear();
+                        noted.insert(base.clone());
+                    }
                 }
             }
             let relevant = match &events {

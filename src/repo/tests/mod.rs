@@ -100,7 +100,9 @@ impl PushJudge for FakeJudge {
             self.hold.subscribe().wait_for(|hold| !hold).await.unwrap();
             let refuse = self.refuse.lock().unwrap().clone();
             out.send("plan for you");
-            refuse.iter().for_each(|line| out.send(line));
+            for line in &refuse {
+                out.send(line);
+            }
             refuse.is_empty()
         })
     }

@@ -110,10 +110,14 @@ async fn a_start_after_a_crash_heals() {
     let lock = data.join("config.git/refs/heads/main.lock");
     let file = std::fs::File::create(&lock).unwrap();
     file.set_modified(std::time::UNIX_EPOCH).unwrap();
+    let quarantine = data.join("config.git/objects/tmp_objdir-incoming-x");
+    std::fs::create_dir(&quarantine).unwrap();
+    let file = std::fs::File::open(&quarantine).unwrap();
+    file.set_modified(std::time::UNIX_EPOCH).unwrap();
     std::fs::write(data.join("config.git/hooks/pre-receive"), "#!/bin/sh\nexit 0\n").unwrap();
     std::fs::write(data.join("config.git/HEAD"), "ref: refs/heads/elsewhere\n").unwrap();
     let hosted = Hosted::open(&data, &program, "w").await.unwrap();
-    assert!(!lock.exists());
+    assert!(!lock.exists() && !quarantine.exists());
     let hook = std::fs::read_to_string(hosted.path().join("hooks/pre-receive")).unwrap();
     assert!(hook.contains(r"it'\''s a hook' hook pre-receive"), "{hook}");
     let head = git_output(hosted.path(), &["symbolic-ref", "HEAD"]).await.stdout;

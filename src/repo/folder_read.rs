@@ -255,3 +255,32 @@ pub(super) fn bytes_of(path: &Path) -> io::Result<Option<Vec<u8>>> {
         Err(error) => Err(error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Mark;
+
+    /// A file that is written twice within one tick of the clock has one mark for two contents.
+    #[test]
+    fn a_file_that_was_just_touched_is_doubted() {
+        let mark = |modified, changed| Mark {
+            inode: 1,
+            size: 1,
+            modified: (modified, 0),
+            changed: (changed, 0),
+        };
+        for (modified, changed, now, settled) in [
+            (100, 100, 100, false),
+            (100, 100, 102, false),
+            (100, 100, 103, true),
+            (0, 100, 101, false),
+            (900, 100, 103, false),
+        ] {
+            assert_eq!(
+                mark(modified, changed).is_settled(now),
+                settled,
+                "{modified} {changed} {now}"
+            );
+        }
+    }
+}

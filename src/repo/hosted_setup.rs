@@ -54,6 +54,10 @@ impl Hosted {
 async fn check_git() -> Result<(), RepoError> {
     let output = tokio::process::Command::new("git")
         .arg("--version")
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("HOME", "/dev/null")
+        .env("XDG_CONFIG_HOME", "/dev/null")
         .output()
         .await
         .map_err(RepoError::NoGit)?;

@@ -124,3 +124,40 @@ fn is_relevant(root: &Path, event: &notify::Event) -> bool {
     };
     !reading && (event.paths.is_empty() || event.need_rescan() || !event.paths.iter().all(hidden))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use notify::Event;
+    use notify::event::{AccessKind, AccessMode, CreateKind, DataChange, EventKind, ModifyKind, RemoveKind};
+
+    /// Looking at the folder must not be a reason to look again.
+    #[test]
+    fn reading_and_hidden_places_are_no_change() {
+        let open = EventKind::Access(AccessKind::Open(AccessMode::Any));
+        let close = EventKind::Access(AccessKind::Close(AccessMode::Write));
+        let data = EventKind::Modify(ModifyKind::Data(DataChange::Any));
+        let (create, remove) = (EventKind::Create(CreateKind::Any), EventKind::Remove(RemoveKind::Any));
+        for (kind, paths, relevant) in [
+            (open, &["/r/.x/a.yaml"][..], false),
+            (EventKind::Access(AccessKind::Read), &["/r/.x/a.yaml"], false),
+            (close, &["/r/.x/a.yaml"], true),
+            (data, &["/r/.x/b/a.yaml"], true),
+            (create, &["/r/.x/new"], true),
+            (remove, &["/r/.x"], true),
+            (data, &["/r/.x/.mcpctl/local/store"], false),
+            (data, &["/r/.x/b/.mcpctl-0123"], false),
+            (
+                EventKind::Modify(ModifyKind::Any),
+                &["/r/.x/.tmp", "/r/.x/a.yaml"],
+                true,
+            ),
+        ] {
+            let event = paths
+                .iter()
+                .fold(Event::new(kind), |event, path| event.add_path(path.into()));
+            assert_eq!(super::is_relevant(Path::new("/r/.x"), &event), relevant, "{event:?}");
+        }
+    }
+}

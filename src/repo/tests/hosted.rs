@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::super::{BRANCH, Landing, RepoError, Snapshot, Source};
+use super::super::{BRANCH, Landing, Relation, RepoError, Snapshot, Source};
 use super::{World, declared, export, git, git_output, id, ids, server, text, until};
 
 async fn seen(world: &World) -> (Source, Snapshot) {
@@ -122,6 +122,14 @@ async fn the_branch_moves_by_compare_and_set() {
     assert!(!push.await.unwrap().status.success());
     assert_eq!(world.head().await, Some(late.commit.clone()));
 
+    // What the pusher is told of it.
+    let relation = world.hosted.relation(&late.commit, &commit, None).await.unwrap();
+    let rewound = Relation::Diverged {
+        base: commit.clone(),
+        lost: 1,
+        by_mcpctl: 1,
+    };
+    assert_eq!(relation, rewound);
     assert!(source.landed(&commit).await.unwrap());
     assert!(!source.landed(&early.attempt).await.unwrap());
     for nonsense in ["", "nonsense", &"0".repeat(40), &"é".repeat(20)] {

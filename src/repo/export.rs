@@ -76,10 +76,23 @@ pub(super) fn edits(
                 let before = match standing(&path)? {
                     Standing::Nothing => None,
                     Standing::Text(text) => Some(text),
-                    Standing::Other(fault) => return Err(RepoError::InTheWay { id: id.clone(), path, fault }),
+                    Standing::Other(fault) => {
+                        return Err(RepoError::InTheWay {
+                            id: id.clone(),
+                            path,
+                            fault,
+                        });
+                    }
                 };
                 let after = before.clone();
-                files.insert(path.clone(), FileEdit { path: path.clone(), before, after });
+                files.insert(
+                    path.clone(),
+                    FileEdit {
+                        path: path.clone(),
+                        before,
+                        after,
+                    },
+                );
             }
             if let Some(file) = files.get_mut(&path) {
                 file.after = edited(&path, file.after.as_deref(), id, after)?;
@@ -146,7 +159,11 @@ fn edited(
 
 /// A text as one clean line of at most `most` characters.
 fn line(text: &str, most: usize) -> String {
-    let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(most).collect();
+    let clean: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(most)
+        .collect();
     clean.trim().to_owned()
 }
 
@@ -154,7 +171,10 @@ fn line(text: &str, most: usize) -> String {
 pub(super) fn author(name: &str) -> (String, String) {
     let shown = line(&name.replace(['<', '>', '\\', '"'], ""), 100);
     let shown = if shown.is_empty() { "unknown".to_owned() } else { shown };
-    let address: String = shown.chars().filter(|c| c.is_ascii_alphanumeric() || "@.+-_".contains(*c)).collect();
+    let address: String = shown
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || "@.+-_".contains(*c))
+        .collect();
     let (local, host) = address.split_once('@').unwrap_or((&address, "mcpctl.local"));
     let local = if local.is_empty() { "unknown" } else { local };
     let host = if host.is_empty() { "mcpctl.local" } else { host };

@@ -103,6 +103,12 @@ impl Folder {
         Err(RepoError::Unsettled(self.0.root.clone()))
     }
 
+    /// Whether one look is believed by itself.
+    #[cfg(test)]
+    pub fn believes_one_look(&self) -> bool {
+        matches!(self.0.look(None), Ok(Seen::Snapshot(_)))
+    }
+
     pub(super) async fn prepare(
         &self,
         seen: &Snapshot,
@@ -123,7 +129,9 @@ impl Folder {
         let (inner, attempt) = (Arc::clone(&self.0), attempt.to_owned());
         blocking(move || {
             for line in attempt.lines() {
-                let Some((path, digest)) = line.rsplit_once('=') else { return Ok(false) };
+                let Some((path, digest)) = line.rsplit_once('=') else {
+                    return Ok(false);
+                };
                 let file = inner.root.join(path);
                 // What can't be read can't be what was written.
                 let Ok(bytes) = bytes_of(&file) else { return Ok(false) };
@@ -170,7 +178,10 @@ impl Inner {
             message_author: None,
             files: Arc::new(digests),
         };
-        let known = state.snapshot.iter().flat_map(|snapshot| snapshot.tree.documents.keys());
+        let known = state
+            .snapshot
+            .iter()
+            .flat_map(|snapshot| snapshot.tree.documents.keys());
         let whole = known.into_iter().all(|id| snapshot.tree.documents.contains_key(id));
         if !whole && snapshot.head.as_deref() != confirmed {
             return Ok(Seen::Missing(snapshot));
@@ -181,12 +192,16 @@ impl Inner {
     }
 
     fn prepare(&self, seen: &Snapshot, export: &PendingExport, pending: &[Id]) -> Result<Prepared, RepoError> {
-        let edits = export::edits(seen, export, pending, |path| self.standing(path))?;
+        let edits = export::edits(seen, export, pending, |path| Ok(self.standing(path)))?;
         let mut files = (*seen.files).clone();
         let mut attempt = vec![];
         for edit in &edits.files {
             let digest = edit.after.as_ref().map(Digest::of);
-            attempt.push(format!("{}={}", edit.path, digest.map_or_else(|| GONE.to_owned(), |d| d.to_string())));
+            attempt.push(format!(
+                "{}={}",
+                edit.path,
+                digest.map_or_else(|| GONE.to_owned(), |d| d.to_string())
+            ));
             match digest {
                 Some(digest) => drop(files.insert(edit.path.clone(), digest)),
                 None => drop(files.remove(&edit.path)),
@@ -214,27 +229,33 @@ impl Inner {
         lock(&self.state).look.head(files)
     }
 
-    fn standing(&self, path: &str) -> Result<Standing, RepoError> {
-        let above = Path::new(path).ancestors().skip(1).filter(|part| !part.as_os_str().is_empty());
+    fn standing(&self, path: &str) -> Standing {
+        let above = Path::new(path)
+            .ancestors()
+            .skip(1)
+            .filter(|part| !part.as_os_str().is_empty());
         for part in above {
             if fs::symlink_metadata(self.root.join(part)).is_ok_and(|about| !about.is_dir()) {
-                return Ok(Standing::Other(format!("lies below {}, which is no folder", part.display())));
+                return Standing::Other(format!("lies below {}, which is no folder", part.display()));
             }
         }
-        Ok(match bytes_of(&self.root.join(path)) {
+        match bytes_of(&self.root.join(path)) {
             Ok(None) => Standing::Nothing,
             Ok(Some(bytes)) => match String::from_utf8(bytes) {
                 Ok(text) => Standing::Text(text),
                 Err(_) => Standing::Other("is not UTF-8".into()),
             },
             Err(error) => Standing::Other(format!("can't be read: {error}")),
-        })
+        }
     }
 
     /// Writes every file or, where one of them is not what the plan saw, none.
     fn land(&self, edits: &[FileEdit]) -> Result<Landing, RepoError> {
         // Landing again after a crash finds some files written already.
-        let due: Vec<&FileEdit> = edits.iter().filter(|edit| !self.holds(edit, edit.after.as_deref())).collect();
+        let due: Vec<&FileEdit> = edits
+            .iter()
+            .filter(|edit| !self.holds(edit, edit.after.as_deref()))
+            .collect();
         if !due.iter().all(|edit| self.holds(edit, edit.before.as_deref())) {
             return Ok(Landing::Moved);
         }

@@ -61,8 +61,6 @@ pub(super) struct Look {
     /// Every folder that was looked into.
     pub folders: BTreeSet<PathBuf>,
     entries: usize,
-    #[cfg(test)]
-    pub read: usize,
 }
 
 /// Why a look has to be begun again or given up.
@@ -96,12 +94,20 @@ impl Look {
 
     /// The digests of the files.
     pub fn digests(&self) -> BTreeMap<String, Digest> {
-        self.files.iter().map(|(path, kept)| (path.clone(), kept.digest)).collect()
+        self.files
+            .iter()
+            .map(|(path, kept)| (path.clone(), kept.digest))
+            .collect()
     }
 
     /// Puts the declarations together.
     pub fn tree(&self) -> Tree {
-        let mut files: Vec<_> = self.files.values().map(|kept| &kept.parsed).chain(&self.refused).collect();
+        let mut files: Vec<_> = self
+            .files
+            .values()
+            .map(|kept| &kept.parsed)
+            .chain(&self.refused)
+            .collect();
         files.sort_by(|a, b| a.path.cmp(&b.path));
         Tree::assemble(files.into_iter().cloned())
     }
@@ -109,9 +115,13 @@ impl Look {
     /// The head of the folder: a digest over paths and digests, and over what is refused.
     pub fn head(&self, digests: &BTreeMap<String, Digest>) -> String {
         let refused = self.refused.iter().flat_map(|file| &file.diagnostics);
-        let mut refused: Vec<String> = refused.map(|fault| format!("{}\0{}", fault.file, fault.message)).collect();
+        let mut refused: Vec<String> = refused
+            .map(|fault| format!("{}\0{}", fault.file, fault.message))
+            .collect();
         refused.sort_unstable();
-        let files = digests.iter().flat_map(|(path, digest)| [path.as_bytes(), digest.bytes().as_slice()]);
+        let files = digests
+            .iter()
+            .flat_map(|(path, digest)| [path.as_bytes(), digest.bytes().as_slice()]);
         Digest::of_parts(files.chain(refused.iter().map(String::as_bytes))).to_string()
     }
 
@@ -187,16 +197,11 @@ impl Look {
             }
         };
         let digest = Digest::of(&bytes);
-        let parsed = match known.filter(|kept| kept.digest == digest) {
-            Some(kept) => Arc::clone(&kept.parsed),
-            None => {
-                #[cfg(test)]
-                {
-                    self.read += 1;
-                }
-                let path = path.clone();
-                Arc::new(yaml::read(&FileText { path, bytes: Ok(bytes) }))
-            }
+        let parsed = if let Some(kept) = known.filter(|kept| kept.digest == digest) {
+            Arc::clone(&kept.parsed)
+        } else {
+            let path = path.clone();
+            Arc::new(yaml::read(&FileText { path, bytes: Ok(bytes) }))
         };
         let settled = mark.is_settled(time::now().as_second());
         let kept = Kept {
@@ -211,7 +216,11 @@ impl Look {
 }
 
 fn unreadable(path: String, error: &io::Error) -> Arc<ParsedFile> {
-    read::refused(path, format!("it can't be read: {error}"), "mcpd's user needs the right to read it")
+    read::refused(
+        path,
+        format!("it can't be read: {error}"),
+        "mcpd's user needs the right to read it",
+    )
 }
 
 fn trouble(path: &Path, error: io::Error) -> Trouble {
@@ -244,5 +253,34 @@ pub(super) fn bytes_of(path: &Path) -> io::Result<Option<Vec<u8>>> {
         Ok(None) => Err(io::ErrorKind::FileTooLarge.into()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Mark;
+
+    /// A file that is written twice within one tick of the clock has one mark for two contents.
+    #[test]
+    fn a_file_that_was_just_touched_is_doubted() {
+        let mark = |modified, changed| Mark {
+            inode: 1,
+            size: 1,
+            modified: (modified, 0),
+            changed: (changed, 0),
+        };
+        for (modified, changed, now, settled) in [
+            (100, 100, 100, false),
+            (100, 100, 102, false),
+            (100, 100, 103, true),
+            (0, 100, 101, false),
+            (900, 100, 103, false),
+        ] {
+            assert_eq!(
+                mark(modified, changed).is_settled(now),
+                settled,
+                "{modified} {changed} {now}"
+            );
+        }
     }
 }

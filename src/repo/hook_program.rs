@@ -20,7 +20,13 @@ pub(super) const PUSH: &str = "MCPD_PUSH_ID";
 pub fn hook_main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let hook = arguments.into_iter().next().unwrap_or_default();
     let variable = |name: &str| std::env::var_os(name);
-    run(&hook.to_string_lossy(), &variable, &mut io::stdin().lock(), &mut io::stdout().lock()).into()
+    run(
+        &hook.to_string_lossy(),
+        &variable,
+        &mut io::stdin().lock(),
+        &mut io::stdout().lock(),
+    )
+    .into()
 }
 
 /// The same, with its surroundings as arguments. Gives the exit code.
@@ -65,13 +71,21 @@ fn ask(
         .take(LONGEST_MESSAGE)
         .read_to_string(&mut lines)
         .map_err(|_| "the list of branches can't be read")?;
-    let options = text("GIT_PUSH_OPTION_COUNT").and_then(|count| count.parse().ok()).unwrap_or(0);
+    let options = text("GIT_PUSH_OPTION_COUNT")
+        .and_then(|count| count.parse().ok())
+        .unwrap_or(0);
     let request = Request {
         hook: hook.to_owned(),
         push,
         quarantine: variable("GIT_QUARANTINE_PATH").map(PathBuf::from),
-        options: (0..options.min(100)).filter_map(|n: usize| text(&format!("GIT_PUSH_OPTION_{n}"))).collect(),
-        updates: lines.lines().map(update).collect::<Option<_>>().ok_or("the list of branches can't be read")?,
+        options: (0..options.min(100))
+            .filter_map(|n: usize| text(&format!("GIT_PUSH_OPTION_{n}")))
+            .collect(),
+        updates: lines
+            .lines()
+            .map(update)
+            .collect::<Option<_>>()
+            .ok_or("the list of branches can't be read")?,
     };
     let mut message = serde_json::to_vec(&request).map_err(|error| error.to_string())?;
     message.push(b'\n');

@@ -1,6 +1,6 @@
 //! mcpd's end of the hooks: a push is handed to a judge, and what the judge says is shown to the pusher.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
@@ -101,7 +101,9 @@ pub(super) enum Answer {
 impl Hosted {
     /// Answers the hooks until `stop`; pushes that are not decided by then are refused. Call it once.
     pub async fn serve_hooks(&self, judge: Arc<dyn PushJudge>, stop: CancellationToken) {
-        let Some(listener) = lock(&self.0.listener).take() else { return };
+        let Some(listener) = lock(&self.0.listener).take() else {
+            return;
+        };
         let listener = match tokio::net::UnixListener::from_std(listener) {
             Ok(listener) => listener,
             Err(error) => {
@@ -133,16 +135,24 @@ async fn answer(inner: Arc<Inner>, judge: Arc<dyn PushJudge>, stream: UnixStream
     let mut message = String::new();
     let mut reader = BufReader::new(reader.take(LONGEST_MESSAGE));
     let read = reader.read_line(&mut message);
-    let Ok(Ok(_)) = tokio::time::timeout(std::time::Duration::from_secs(30), read).await else { return };
+    let Ok(Ok(_)) = tokio::time::timeout(std::time::Duration::from_secs(30), read).await else {
+        return;
+    };
     let Ok(request) = serde_json::from_str::<Request>(&message) else {
         tracing::warn!("a hook sent what can't be read");
         return;
     };
     let actor = lock(&inner.pushes).get(&request.push).cloned();
     let (lines, mut shown) = Lines::channel();
-    let (Some(actor), Ok(quarantine)) = (actor, request.quarantine.map(|path| inner.quarantine(path)).transpose())
-    else {
-        let _ = write(&mut writer, &Answer::Line("error: this push did not come through mcpd".into())).await;
+    let (Some(actor), Ok(quarantine)) = (
+        actor,
+        request.quarantine.map(|path| inner.quarantine(&path)).transpose(),
+    ) else {
+        let _ = write(
+            &mut writer,
+            &Answer::Line("error: this push did not come through mcpd".into()),
+        )
+        .await;
         let _ = write(&mut writer, &Answer::Exit(1)).await;
         return;
     };
@@ -182,13 +192,13 @@ async fn write(writer: &mut (impl tokio::io::AsyncWrite + Unpin), answer: &Answe
     let mut line = serde_json::to_vec(answer)?;
     line.push(b'\n');
     // A hook that does not read is as good as gone.
-    let written = tokio::time::timeout(std::time::Duration::from_secs(60), writer.write_all(&line)).await;
+    let written = tokio::time::timeout(std::time::Duration::from_mins(1), writer.write_all(&line)).await;
     written.map_err(|_| std::io::ErrorKind::TimedOut)?
 }
 
 impl Inner {
     /// A quarantine folder lies among the repository's own objects, and nowhere else is read.
-    fn quarantine(&self, path: PathBuf) -> std::io::Result<Quarantine> {
+    fn quarantine(&self, path: &Path) -> std::io::Result<Quarantine> {
         let path = path.canonicalize()?;
         if path.starts_with(self.git_folder.join("objects")) {
             Ok(Quarantine(path))

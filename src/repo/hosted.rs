@@ -107,7 +107,10 @@ impl Inner {
         let repository = Repository::open_bare(&self.git_folder).map_err(git("can't be opened: libgit2"))?;
         if let Some(quarantine) = quarantine {
             let path = quarantine.0.to_str().ok_or_else(|| {
-                RepoError::Git("quarantine", git2::Error::from_str("the data folder's path is not UTF-8"))
+                RepoError::Git(
+                    "quarantine",
+                    git2::Error::from_str("the data folder's path is not UTF-8"),
+                )
             })?;
             let odb = repository.odb().map_err(git("open"))?;
             odb.add_disk_alternate(path).map_err(git("open of the quarantine"))?;
@@ -128,7 +131,9 @@ impl Inner {
             }
             return Ok(cache.pushed.snapshot.clone());
         }
-        let commit = repository.find_commit(id).map_err(|_| RepoError::NoCommit(name.clone()))?;
+        let commit = repository
+            .find_commit(id)
+            .map_err(|_| RepoError::NoCommit(name.clone()))?;
         let tree = commit.tree().map_err(git("read"))?;
         let (tree, parsed) = read::read_tree(repository, &tree, [&cache.head.parsed, &cache.pushed.parsed])?;
         let author = String::from_utf8_lossy(commit.author().name_bytes()).into_owned();
@@ -203,12 +208,7 @@ impl Hosted {
     }
 
     /// How the commit `new`, maybe in quarantine, relates to `old`, which it shall replace.
-    pub async fn relation(
-        &self,
-        old: &str,
-        new: &str,
-        quarantine: Option<&Quarantine>,
-    ) -> Result<Relation, RepoError> {
+    pub async fn relation(&self, old: &str, new: &str, quarantine: Option<&Quarantine>) -> Result<Relation, RepoError> {
         let inner = Arc::clone(&self.0);
         let (old, new, quarantine) = (commit_id(old)?, commit_id(new)?, quarantine.cloned());
         blocking(move || {
@@ -224,7 +224,9 @@ impl Hosted {
             walk.hide(new).map_err(git("walk of the history"))?;
             let (mut lost, mut by_mcpctl) = (0, 0);
             for id in walk {
-                let commit = id.and_then(|id| repository.find_commit(id)).map_err(git("walk of the history"))?;
+                let commit = id
+                    .and_then(|id| repository.find_commit(id))
+                    .map_err(git("walk of the history"))?;
                 lost += 1;
                 by_mcpctl += usize::from(commit.committer().name_bytes() == super::hosted_write::COMMITTER.as_bytes());
             }

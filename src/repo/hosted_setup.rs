@@ -20,6 +20,8 @@ use super::hosted::{Hosted, Inner};
 const LARGEST_PUSH: i64 = 128 << 20;
 /// Locks older than this belong to a process that is gone: git holds one for milliseconds.
 const STALE_LOCK: Duration = Duration::from_secs(5);
+/// Objects in quarantine for longer than this belong to a push that is over.
+const STALE_QUARANTINE: Duration = Duration::from_hours(1);
 /// What a socket's address has room for, with something to spare.
 const SOCKET_PATH: usize = 100;
 
@@ -40,7 +42,7 @@ impl Hosted {
             let git_folder = data.join("config.git");
             set_up(&git_folder)?;
             write_hooks(&git_folder, &hook_program)?;
-            remove_stale_locks(&git_folder);
+            remove_remains(&git_folder);
             let listener = listen(&data.join("hook.sock"))?;
             Ok(Self(Arc::new(Inner::new(data, &writer, listener))))
         })
@@ -52,6 +54,10 @@ impl Hosted {
 async fn check_git() -> Result<(), RepoError> {
     let output = tokio::process::Command::new("git")
         .arg("--version")
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("HOME", "/dev/null")
+        .env("XDG_CONFIG_HOME", "/dev/null")
         .output()
         .await
         .map_err(RepoError::NoGit)?;
@@ -59,7 +65,9 @@ async fn check_git() -> Result<(), RepoError> {
     if new_enough(&text) {
         Ok(())
     } else {
-        Err(RepoError::OldGit(text.chars().take(80).collect::<String>().trim().to_owned()))
+        Err(RepoError::OldGit(
+            text.chars().take(80).collect::<String>().trim().to_owned(),
+        ))
     }
 }
 
@@ -95,9 +103,14 @@ fn set_up(git_folder: &Path) -> Result<(), RepoError> {
     for (name, value) in texts {
         config.set_str(name, value).map_err(git("settings: libgit2"))?;
     }
-    config.set_i64("receive.maxInputSize", LARGEST_PUSH).map_err(git("settings: libgit2"))?;
+    config
+        .set_i64("receive.maxInputSize", LARGEST_PUSH)
+        .map_err(git("settings: libgit2"))?;
     // Whatever was set by hand: the branch that is applied is the one that is cloned.
-    if repository.find_reference("HEAD").ok().and_then(|head| head.symbolic_target().ok().flatten().map(str::to_owned))
+    if repository
+        .find_reference("HEAD")
+        .ok()
+        .and_then(|head| head.symbolic_target().ok().flatten().map(str::to_owned))
         != Some(BRANCH.to_owned())
     {
         repository.set_head(BRANCH).map_err(git("settings: libgit2"))?;
@@ -133,26 +146,44 @@ fn write_hooks(git_folder: &Path, program: &Path) -> Result<(), RepoError> {
     Ok(())
 }
 
-/// A machine that went down while git moved the branch leaves a lock that would refuse every push.
-fn remove_stale_locks(git_folder: &Path) {
+/// A machine that went down while git moved the branch leaves a lock that would refuse every push, and what was being
+/// pushed then stays in quarantine for ever.
+fn remove_remains(git_folder: &Path) {
     let mut folders = vec![git_folder.to_owned(), git_folder.join("refs/heads")];
     while let Some(folder) = folders.pop() {
         let Ok(entries) = fs::read_dir(&folder) else { continue };
-        for path in entries.flatten().map(|entry| entry.path()) {
+        for entry in entries.flatten() {
+            let path = entry.path();
             if path.extension().is_some_and(|ending| ending == "lock") && is_stale(&path) {
                 tracing::warn!(lock = %path.display(), "removed a lock that a dead git process left behind");
                 let _ = fs::remove_file(&path);
-            } else if folder != git_folder && path.is_dir() {
+            } else if folder != git_folder && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 folders.push(path);
             }
+        }
+    }
+    let Ok(entries) = fs::read_dir(git_folder.join("objects")) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let quarantine = entry.file_name().as_bytes().starts_with(b"tmp_objdir-");
+        if quarantine && age(&entry.path()).is_some_and(|age| age > STALE_QUARANTINE) {
+            let _ = fs::remove_dir_all(entry.path());
         }
     }
 }
 
 /// Whether a lock file is too old to belong to a living process.
 pub(super) fn is_stale(lock: &Path) -> bool {
-    let age = fs::metadata(lock).and_then(|about| about.modified()).ok().and_then(|then| then.elapsed().ok());
-    age.is_some_and(|age| age > STALE_LOCK)
+    age(lock).is_some_and(|age| age > STALE_LOCK)
+}
+
+fn age(path: &Path) -> Option<Duration> {
+    fs::metadata(path)
+        .and_then(|about| about.modified())
+        .ok()?
+        .elapsed()
+        .ok()
 }
 
 fn listen(socket: &Path) -> Result<UnixListener, RepoError> {
@@ -176,8 +207,14 @@ fn listen(socket: &Path) -> Result<UnixListener, RepoError> {
 /// A short path of a file in an open folder.
 fn through_descriptor(folder: &fs::File, path: &Path) -> PathBuf {
     use std::os::fd::AsRawFd as _;
-    let folders = if cfg!(target_os = "linux") { "/proc/self/fd" } else { "/dev/fd" };
-    Path::new(folders).join(folder.as_raw_fd().to_string()).join(path.file_name().unwrap_or_default())
+    let folders = if cfg!(target_os = "linux") {
+        "/proc/self/fd"
+    } else {
+        "/dev/fd"
+    };
+    Path::new(folders)
+        .join(folder.as_raw_fd().to_string())
+        .join(path.file_name().unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -54,7 +54,9 @@ impl Hosted {
         let inner = Arc::clone(&self.0);
         blocking(move || {
             let repository = inner.repository(None)?;
-            let Some(head) = head(&repository)? else { return Ok(false) };
+            let Some(head) = head(&repository)? else {
+                return Ok(false);
+            };
             if head == id {
                 return Ok(true);
             }
@@ -62,7 +64,9 @@ impl Hosted {
             if repository.find_commit(id).is_err() {
                 return Ok(false);
             }
-            repository.graph_descendant_of(head, id).map_err(git("walk of the history"))
+            repository
+                .graph_descendant_of(head, id)
+                .map_err(git("walk of the history"))
         })
         .await
     }
@@ -75,15 +79,18 @@ impl Inner {
             None => None,
             Some(head) => {
                 let id = commit_id(head)?;
-                Some(repository.find_commit(id).map_err(|_| RepoError::NoCommit(head.clone()))?)
+                Some(
+                    repository
+                        .find_commit(id)
+                        .map_err(|_| RepoError::NoCommit(head.clone()))?,
+                )
             }
         };
-        let tree = match &parent {
-            Some(commit) => commit.tree().map_err(git("read"))?,
-            None => {
-                let empty = repository.treebuilder(None).and_then(|builder| builder.write());
-                empty.and_then(|id| repository.find_tree(id)).map_err(git("write"))?
-            }
+        let tree = if let Some(commit) = &parent {
+            commit.tree().map_err(git("read"))?
+        } else {
+            let empty = repository.treebuilder(None).and_then(|builder| builder.write());
+            empty.and_then(|id| repository.find_tree(id)).map_err(git("write"))?
         };
         let edits = export::edits(seen, export, pending, |path| standing(&repository, &tree, path))?;
         let head = seen.head.clone();
@@ -97,7 +104,9 @@ impl Inner {
                 landing: Step::Branch(head, commit),
             });
         }
-        let commit = self.commit(&repository, parent.as_ref(), &tree, &edits.files, export)?.to_string();
+        let commit = self
+            .commit(&repository, parent.as_ref(), &tree, &edits.files, export)?
+            .to_string();
         Ok(Prepared {
             attempt: commit.clone(),
             commit: commit.clone(),
@@ -123,12 +132,18 @@ impl Inner {
                         Ok(entry) if entry.filemode() & 0o111 != 0 => FileMode::BlobExecutable,
                         _ => FileMode::Blob,
                     };
-                    update.upsert(&file.path, repository.blob(text.as_bytes()).map_err(git("write"))?, mode);
+                    update.upsert(
+                        &file.path,
+                        repository.blob(text.as_bytes()).map_err(git("write"))?,
+                        mode,
+                    );
                 }
                 None => drop(update.remove(&file.path)),
             }
         }
-        let tree = update.create_updated(repository, tree).and_then(|id| repository.find_tree(id));
+        let tree = update
+            .create_updated(repository, tree)
+            .and_then(|id| repository.find_tree(id));
         let tree = tree.map_err(git("write"))?;
         // The time is the mutation's own, so that the same export on the same head is the same commit.
         let when = Time::new(export.at.as_second(), 0);
@@ -154,7 +169,10 @@ impl Inner {
     ) -> Result<(), RepoError> {
         let mut ids = vec![commit, tree.id()];
         for file in files {
-            for part in Path::new(&file.path).ancestors().filter(|part| !part.as_os_str().is_empty()) {
+            for part in Path::new(&file.path)
+                .ancestors()
+                .filter(|part| !part.as_os_str().is_empty())
+            {
                 ids.extend(tree.get_path(part).ok().map(|entry| entry.id()));
             }
         }
@@ -174,13 +192,10 @@ impl Inner {
         let lock = self.git_folder.join(format!("{BRANCH}.lock"));
         for _ in 0..200 {
             let moved = repository.reference_matching(BRANCH, to, true, from.unwrap_or(Oid::ZERO_SHA1), "mcpctl");
-            let error = match moved {
-                Ok(_) => {
-                    sync(&self.git_folder.join(BRANCH))?;
-                    sync(&self.git_folder.join("refs/heads"))?;
-                    return Ok(Landing::Landed);
-                }
-                Err(error) => error,
+            let Err(error) = moved else {
+                sync(&self.git_folder.join(BRANCH))?;
+                sync(&self.git_folder.join("refs/heads"))?;
+                return Ok(Landing::Landed);
             };
             match error.code() {
                 // Landing again after a crash is no move.
@@ -198,12 +213,18 @@ impl Inner {
 }
 
 fn standing(repository: &Repository, tree: &git2::Tree<'_>, path: &str) -> Result<Standing, RepoError> {
-    let mut above = Path::new(path).ancestors().skip(1).filter(|part| !part.as_os_str().is_empty());
+    let mut above = Path::new(path)
+        .ancestors()
+        .skip(1)
+        .filter(|part| !part.as_os_str().is_empty());
     if let Some(part) = above.find(|part| {
         let entry = tree.get_path(part);
         entry.is_ok_and(|entry| entry.filemode() & 0o170_000 != 0o040_000)
     }) {
-        return Ok(Standing::Other(format!("lies below {}, which is no folder", part.display())));
+        return Ok(Standing::Other(format!(
+            "lies below {}, which is no folder",
+            part.display()
+        )));
     }
     let entry = match tree.get_path(Path::new(path)) {
         Ok(entry) => entry,

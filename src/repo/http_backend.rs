@@ -28,7 +28,7 @@ const LARGEST_HEADERS: usize = 16 << 10;
 /// The most that a request's body may be, as it comes (git counts what it unpacks to).
 const LARGEST_BODY: u64 = 256 << 20;
 /// A client that takes nothing for so long is taken for gone.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What a client of the repository is about to do: fetching and pushing need different rights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +72,10 @@ impl Asked {
             (&Method::POST, "/git-receive-pack", "") => (Operation::Push, false),
             _ => return None,
         };
-        Some(Self { operation, advertisement })
+        Some(Self {
+            operation,
+            advertisement,
+        })
     }
 }
 
@@ -142,7 +145,7 @@ impl Hosted {
             _permit: permit,
         };
         // A task of its own: the request's future ends when the client hangs up, and the push must not.
-        drop(tokio::spawn(run.to_the_end(request.into_body())));
+        drop(tokio::spawn(run.finish(request.into_body())));
         match answered.await {
             Ok((status, headers)) => {
                 let mut response = Response::new(Body::from_stream(ReceiverStream::new(body)));
@@ -158,8 +161,12 @@ impl Hosted {
 fn plain(status: StatusCode, text: &'static str) -> Response {
     let mut response = Response::new(Body::from(text));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+        .headers_mut()
+        .insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     response
 }
 
@@ -232,8 +239,12 @@ struct Run {
 }
 
 impl Run {
-    async fn to_the_end(mut self, body: Body) {
-        let (stdin, stdout, stderr) = (self.child.stdin.take(), self.child.stdout.take(), self.child.stderr.take());
+    async fn finish(mut self, body: Body) {
+        let (stdin, stdout, stderr) = (
+            self.child.stdin.take(),
+            self.child.stdout.take(),
+            self.child.stderr.take(),
+        );
         let feed = async {
             if let Some(mut stdin) = stdin {
                 let mut body = body.into_data_stream();
@@ -274,16 +285,16 @@ impl Run {
         };
         // What feeds the process must not hold up its end: a client may keep a body open for ever.
         tokio::pin!(feed, answer, complaints);
-        let (mut fed, mut heard) = (false, false);
+        let (mut all_fed, mut all_heard) = (false, false);
         loop {
             tokio::select! {
-                () = &mut feed, if !fed => fed = true,
-                () = &mut complaints, if !heard => heard = true,
+                () = &mut feed, if !all_fed => all_fed = true,
+                () = &mut complaints, if !all_heard => all_heard = true,
                 () = &mut answer => break,
             }
         }
         drop(self.known);
-        if !heard {
+        if !all_heard {
             let _ = tokio::time::timeout(Duration::from_secs(1), complaints).await;
         }
     }

@@ -33,12 +33,20 @@ pub(super) fn hidden(name: &[u8]) -> bool {
 
 /// Whether a name says that the file holds declarations.
 pub(super) fn is_yaml(name: &[u8]) -> bool {
-    [&b".yaml"[..], b".yml", b".json"].iter().any(|ending| name.ends_with(ending))
+    [&b".yaml"[..], b".yml", b".json"]
+        .iter()
+        .any(|ending| name.ends_with(ending))
 }
 
 /// The path of an entry, or a printable form of it where it can't be used.
 pub(super) fn path_of(folder: &str, name: &[u8]) -> Result<String, String> {
-    let join = |name: &str| if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") };
+    let join = |name: &str| {
+        if folder.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{folder}/{name}")
+        }
+    };
     match std::str::from_utf8(name) {
         Ok(text) if !text.chars().any(char::is_control) => Ok(join(text)),
         _ => Err(join(&String::from_utf8_lossy(name).escape_debug().to_string())),
@@ -48,11 +56,18 @@ pub(super) fn path_of(folder: &str, name: &[u8]) -> Result<String, String> {
 /// An entry that is refused.
 pub(super) fn refused(path: String, message: impl Into<String>, hint: &str) -> Arc<ParsedFile> {
     let fault = Diagnostic::of_file(&path, message).hint(hint);
-    Arc::new(yaml::read(&FileText { path, bytes: Err(fault) }))
+    Arc::new(yaml::read(&FileText {
+        path,
+        bytes: Err(fault),
+    }))
 }
 
 pub(super) fn refused_name(path: String) -> Arc<ParsedFile> {
-    refused(path, "the name is not clean UTF-8", "rename the file: letters, digits, - and _ are safe")
+    refused(
+        path,
+        "the name is not clean UTF-8",
+        "rename the file: letters, digits, - and _ are safe",
+    )
 }
 
 pub(super) fn refused_size(path: String) -> Arc<ParsedFile> {
@@ -60,11 +75,19 @@ pub(super) fn refused_size(path: String) -> Arc<ParsedFile> {
 }
 
 pub(super) fn refused_link(path: String) -> Arc<ParsedFile> {
-    refused(path, "symbolic links are not followed", "put the file or folder itself into the repository")
+    refused(
+        path,
+        "symbolic links are not followed",
+        "put the file or folder itself into the repository",
+    )
 }
 
 pub(super) fn refused_depth(path: String) -> Arc<ParsedFile> {
-    refused(path, format!("folders are nested over {DEEPEST} deep"), "move the files up")
+    refused(
+        path,
+        format!("folders are nested over {DEEPEST} deep"),
+        "move the files up",
+    )
 }
 
 /// Reads a tree, parsing only what neither cache holds. Gives the tree and what it consists of.

@@ -15,6 +15,8 @@ use super::hosted::lock;
 
 /// An editor's save is several events; they are one change.
 const DEBOUNCE: Duration = Duration::from_millis(150);
+/// How many paths that went are remembered between two looks.
+const MOST_NOTED: usize = 10_000;
 
 /// The watches on a folder and those below it. Each folder has its own, so that hidden ones (with a data folder, or all
 /// of git's objects in it) cost nothing.
@@ -34,8 +36,18 @@ impl Watches {
         let noted = Arc::clone(&gone);
         let heard = move |events: DebounceEventResult| {
             for event in events.iter().flatten() {
-                if matches!(event.kind, EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_))) {
-                    lock(&noted).extend(event.paths.iter().cloned());
+                if matches!(
+                    event.kind,
+                    EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_))
+                ) {
+                    let mut noted = lock(&noted);
+                    if noted.len() < MOST_NOTED {
+                        noted.extend(event.paths.iter().cloned());
+                    } else {
+                        // Too much to tell apart: every watch is made anew.
+                        noted.clear();
+                        noted.insert(base.clone());
+                    }
                 }
             }
             let relevant = match &events {
@@ -61,7 +73,9 @@ impl Watches {
     /// Watches these folders and no others. Gives whether a watch is new: what changed in its folder before has to be
     /// looked for.
     pub fn set(&mut self, folders: &BTreeSet<PathBuf>) -> bool {
-        let Some(debouncer) = &mut self.debouncer else { return false };
+        let Some(debouncer) = &mut self.debouncer else {
+            return false;
+        };
         let gone = std::mem::take(&mut *lock(&self.gone));
         self.watched.retain(|folder| {
             let keep = folders.contains(folder) && !folder.ancestors().any(|part| gone.contains(part));
@@ -109,4 +123,41 @@ fn is_relevant(root: &Path, event: &notify::Event) -> bool {
         below.iter().any(|part| part.as_encoded_bytes().first() == Some(&b'.'))
     };
     !reading && (event.paths.is_empty() || event.need_rescan() || !event.paths.iter().all(hidden))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use notify::Event;
+    use notify::event::{AccessKind, AccessMode, CreateKind, DataChange, EventKind, ModifyKind, RemoveKind};
+
+    /// Looking at the folder must not be a reason to look again.
+    #[test]
+    fn reading_and_hidden_places_are_no_change() {
+        let open = EventKind::Access(AccessKind::Open(AccessMode::Any));
+        let close = EventKind::Access(AccessKind::Close(AccessMode::Write));
+        let data = EventKind::Modify(ModifyKind::Data(DataChange::Any));
+        let (create, remove) = (EventKind::Create(CreateKind::Any), EventKind::Remove(RemoveKind::Any));
+        for (kind, paths, relevant) in [
+            (open, &["/r/.x/a.yaml"][..], false),
+            (EventKind::Access(AccessKind::Read), &["/r/.x/a.yaml"], false),
+            (close, &["/r/.x/a.yaml"], true),
+            (data, &["/r/.x/b/a.yaml"], true),
+            (create, &["/r/.x/new"], true),
+            (remove, &["/r/.x"], true),
+            (data, &["/r/.x/.mcpctl/local/store"], false),
+            (data, &["/r/.x/b/.mcpctl-0123"], false),
+            (
+                EventKind::Modify(ModifyKind::Any),
+                &["/r/.x/.tmp", "/r/.x/a.yaml"],
+                true,
+            ),
+        ] {
+            let event = paths
+                .iter()
+                .fold(Event::new(kind), |event, path| event.add_path(path.into()));
+            assert_eq!(super::is_relevant(Path::new("/r/.x"), &event), relevant, "{event:?}");
+        }
+    }
 }

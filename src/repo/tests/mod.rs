@@ -32,7 +32,9 @@ MCPCTL_TEST_HOOK="$2" exec 'PROGRAM' --exact repo::tests::hook_entry --nocapture
 
 #[test]
 fn hook_entry() {
-    let Some(hook) = std::env::var_os("MCPCTL_TEST_HOOK") else { return };
+    let Some(hook) = std::env::var_os("MCPCTL_TEST_HOOK") else {
+        return;
+    };
     let mut output = std::fs::File::options().write(true).open("/dev/fd/3").unwrap();
     let variable = |name: &str| std::env::var_os(name);
     let hook = hook.to_string_lossy();
@@ -65,7 +67,10 @@ pub async fn git_output(folder: &Path, arguments: &[&str]) -> Output {
 /// Runs git, which has to succeed; gives what it printed to stdout.
 pub async fn git(folder: &Path, arguments: &[&str]) -> String {
     let output = git_output(folder, arguments).await;
-    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let (out, err) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
     assert!(output.status.success(), "git {arguments:?}: {out}{err}");
     out.trim().to_owned()
 }
@@ -95,7 +100,9 @@ impl PushJudge for FakeJudge {
             self.hold.subscribe().wait_for(|hold| !hold).await.unwrap();
             let refuse = self.refuse.lock().unwrap().clone();
             out.send("plan for you");
-            refuse.iter().for_each(|line| out.send(line));
+            for line in &refuse {
+                out.send(line);
+            }
             refuse.is_empty()
         })
     }
@@ -151,7 +158,10 @@ impl World {
         let (serve, noted) = (hosted.clone(), Arc::clone(&encodings));
         let app = axum::Router::new().fallback(move |request: axum::extract::Request| async move {
             for name in ["content-encoding", "transfer-encoding"] {
-                let value = request.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+                let value = request
+                    .headers()
+                    .get(name)
+                    .map(|value| value.to_str().unwrap().to_owned());
                 noted.lock().unwrap().extend(value);
             }
             let actor = Actor {
@@ -194,13 +204,19 @@ impl World {
     /// Pushes; gives whether it was accepted and what was shown.
     pub async fn push(&self, arguments: &[&str]) -> (bool, String) {
         let output = git_output(&self.clone(), &[&["push"], arguments].concat()).await;
-        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+        (
+            output.status.success(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
     }
 
     /// What the branch is at, by git itself.
     pub async fn head(&self) -> Option<String> {
         let output = git_output(self.hosted.path(), &["rev-parse", "-q", "--verify", "refs/heads/main"]).await;
-        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        output
+            .status
+            .success()
+            .then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
     }
 }
 
@@ -259,6 +275,12 @@ pub fn ids(export: &PendingExport) -> Vec<Id> {
 pub fn declared(snapshot: &Snapshot) -> Vec<String> {
     let documents = snapshot.tree.documents.values();
     documents
-        .map(|placed| format!("{}={}", placed.document.id, placed.document.spec["description"].as_str().unwrap_or("")))
+        .map(|placed| {
+            format!(
+                "{}={}",
+                placed.document.id,
+                placed.document.spec["description"].as_str().unwrap_or("")
+            )
+        })
         .collect()
 }

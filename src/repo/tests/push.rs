@@ -16,41 +16,66 @@ async fn a_push_is_judged_moves_the_branch_and_is_watched() {
     let commit = world.commit("servers/a.yaml", &text("a", "one")).await;
     let (accepted, shown) = world.push(&["-o", "no-wait", "-o", "wait=3", "origin", "main"]).await;
     assert!(accepted, "{shown}");
-    assert!(shown.contains("remote: plan for you") && shown.contains("remote: applied: revision 1"), "{shown}");
+    assert!(
+        shown.contains("remote: plan for you") && shown.contains("remote: applied: revision 1"),
+        "{shown}"
+    );
     assert!(!shown.contains("warning"), "{shown}");
     assert_eq!(world.head().await.as_deref(), Some(&*commit));
     changed.wait_for(|count| *count > 0).await.unwrap();
 
     let snapshot = source.snapshot().await.unwrap();
     assert_eq!(snapshot.head.as_deref(), Some(&*commit));
-    assert_eq!(snapshot.message_author, Some(("Ann".into(), "write servers/a.yaml".into())));
+    assert_eq!(
+        snapshot.message_author,
+        Some(("Ann".into(), "write servers/a.yaml".into()))
+    );
     assert_eq!(declared(&snapshot), ["server/a=one"]);
 
     let push = world.judge.judged.lock().unwrap()[0].clone();
     assert_eq!(push.actor.name, "ann@example.com");
     assert_eq!(push.options, ["no-wait", "wait=3"]);
-    assert_eq!((&push.updates[0].old, push.updates[0].new.as_deref()), (&None, Some(&*commit)));
+    assert_eq!(
+        (&push.updates[0].old, push.updates[0].new.as_deref()),
+        (&None, Some(&*commit))
+    );
     assert_eq!(push.updates[0].name, "refs/heads/main");
     assert_eq!(world.judge.watched.lock().unwrap()[0].id, push.id);
-    until("the push ended", async || *world.judge.ended.lock().unwrap() == [push.id.clone()]).await;
+    until("the push ended", async || {
+        *world.judge.ended.lock().unwrap() == [push.id.clone()]
+    })
+    .await;
 }
 
 /// Row "a daemon that can't see quarantined objects".
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_push_was_read_in_quarantine_and_changes_nothing() {
     let world = World::new().await;
-    *world.judge.refuse.lock().unwrap() = vec!["error: a.yaml:1:1: no\n  kind: x\n  ^".into(), "refused: 1 error".into()];
+    *world.judge.refuse.lock().unwrap() = vec![
+        "error: a.yaml:1:1: no\n  kind: x\n  ^".into(),
+        "refused: 1 error".into(),
+    ];
     let commit = world.commit("a.yaml", &text("a", "one")).await;
     let (accepted, shown) = world.push(&["origin", "main"]).await;
     assert!(!accepted);
-    for line in ["remote: error: a.yaml:1:1: no", "remote:   kind: x", "remote:   ^", "remote: refused: 1 error"] {
+    for line in [
+        "remote: error: a.yaml:1:1: no",
+        "remote:   kind: x",
+        "remote:   ^",
+        "remote: refused: 1 error",
+    ] {
         assert!(shown.contains(line), "{line} in {shown}");
     }
     assert_eq!(world.head().await, None);
     let seen = world.judge.seen.lock().unwrap().pop().unwrap().unwrap();
     assert_eq!(declared(&seen), ["server/a=one"]);
     // Its objects were in quarantine alone and are gone with it.
-    assert!(!git_output(world.hosted.path(), &["cat-file", "-e", &commit]).await.status.success());
+    assert!(
+        !git_output(world.hosted.path(), &["cat-file", "-e", &commit])
+            .await
+            .status
+            .success()
+    );
     assert!(world.judge.watched.lock().unwrap().is_empty());
     until("the push ended", async || world.judge.ended.lock().unwrap().len() == 1).await;
 }
@@ -70,9 +95,10 @@ async fn large_pushes_come_chunked_and_large_questions_gzipped() {
     // A clone that has many commits of its own asks with a long list of them, which git compresses.
     let other = world.folder.path().join("other");
     git(world.folder.path(), &["clone", "-q", &world.url, "other"]).await;
-    for n in 0..40 {
+    for n in 0..80 {
         git(&other, &["commit", "-q", "--allow-empty", "-m", &format!("mine {n}")]).await;
     }
+    git(&other, &["update-ref", "-d", "refs/remotes/origin/main"]).await;
     let commit = world.commit("b.yaml", &text("b", "two")).await;
     assert!(world.push(&["origin", "main"]).await.0);
     git(&other, &["-c", "protocol.version=0", "fetch", "-q", "origin"]).await;
@@ -106,7 +132,13 @@ async fn pushes_at_once_do_not_disturb_each_other() {
         let output = push.await.unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
-    assert_eq!(git(world.hosted.path(), &["for-each-ref", "--format=x"]).await.lines().count(), names.len());
+    assert_eq!(
+        git(world.hosted.path(), &["for-each-ref", "--format=x"])
+            .await
+            .lines()
+            .count(),
+        names.len()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -147,10 +179,18 @@ async fn only_smart_http_is_served() {
     };
     let get = Method::GET;
     for (method, path, want) in [
-        (&get, "/git/config.git/info/refs?service=git-upload-pack", StatusCode::OK),
+        (
+            &get,
+            "/git/config.git/info/refs?service=git-upload-pack",
+            StatusCode::OK,
+        ),
         (&get, "/info/refs?service=git-receive-pack", StatusCode::OK),
         (&get, "/git/config.git/info/refs", StatusCode::NOT_FOUND),
-        (&get, "/git/config.git/info/refs?service=git-upload-archive", StatusCode::NOT_FOUND),
+        (
+            &get,
+            "/git/config.git/info/refs?service=git-upload-archive",
+            StatusCode::NOT_FOUND,
+        ),
         (&get, "/git/config.git/HEAD", StatusCode::NOT_FOUND),
         (&get, "/git/config.git/config", StatusCode::NOT_FOUND),
         (&get, "/git/config.git/objects/info/packs", StatusCode::NOT_FOUND),
@@ -158,7 +198,11 @@ async fn only_smart_http_is_served() {
         (&get, "/git/config.git/git-receive-pack", StatusCode::NOT_FOUND),
         (&Method::PUT, "/git/config.git/git-receive-pack", StatusCode::NOT_FOUND),
         // git itself refuses a body of another type.
-        (&Method::POST, "/git/config.git/git-upload-pack", StatusCode::UNSUPPORTED_MEDIA_TYPE),
+        (
+            &Method::POST,
+            "/git/config.git/git-upload-pack",
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        ),
     ] {
         let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
         let response = world.hosted.serve_http(&actor, request).await;

@@ -9,14 +9,20 @@ async fn a_client_that_hangs_up_loses_nothing() {
     let world = World::new().await;
     let commit = world.commit("a.yaml", &text("a", "one")).await;
     world.judge.hold.send_replace(true);
-    let mut client = git_command(&world.clone(), &["push", "origin", "main"]).process_group(0).spawn().unwrap();
+    let mut client = git_command(&world.clone(), &["push", "origin", "main"])
+        .process_group(0)
+        .spawn()
+        .unwrap();
     until("the push waits", async || world.judge.judged.lock().unwrap().len() == 1).await;
     // The whole group: git's transport is a process of its own.
     let group = rustix::process::Pid::from_raw(i32::try_from(client.id().unwrap()).unwrap()).unwrap();
     rustix::process::kill_process_group(group, rustix::process::Signal::KILL).unwrap();
     assert!(!client.wait().await.unwrap().success());
     world.judge.hold.send_replace(false);
-    until("the branch moved", async || world.head().await.as_deref() == Some(&*commit)).await;
+    until("the branch moved", async || {
+        world.head().await.as_deref() == Some(&*commit)
+    })
+    .await;
     until("the push ended", async || world.judge.ended.lock().unwrap().len() == 1).await;
     assert_eq!(world.judge.watched.lock().unwrap().len(), 1);
 }
@@ -32,7 +38,10 @@ async fn a_push_that_is_undecided_when_mcpd_stops_is_refused() {
     world.stop.cancel();
     let output = push.await.unwrap();
     let shown = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && shown.contains("remote: error: mcpd stopped before it decided"), "{shown}");
+    assert!(
+        !output.status.success() && shown.contains("remote: error: mcpd stopped before it decided"),
+        "{shown}"
+    );
     assert_eq!(world.head().await, None);
 }
 
@@ -42,7 +51,10 @@ async fn a_push_past_mcpd_is_refused() {
     world.commit("a.yaml", &text("a", "one")).await;
     let path = world.hosted.path().to_str().unwrap().to_owned();
     let (accepted, shown) = world.push(&[&path, "main"]).await;
-    assert!(!accepted && shown.contains("remote: error: mcpd is not running"), "{shown}");
+    assert!(
+        !accepted && shown.contains("remote: error: mcpd is not running"),
+        "{shown}"
+    );
     // Knowing the socket is not enough: a push id is given out with each request and ends with it.
     let output = git_command(&world.clone(), &["push", &path, "main"])
         .env(hook_program::SOCKET, world.folder.path().join("data/hook.sock"))
@@ -51,7 +63,10 @@ async fn a_push_past_mcpd_is_refused() {
         .await
         .unwrap();
     let shown = String::from_utf8_lossy(&output.stderr);
-    assert!(!output.status.success() && shown.contains("did not come through mcpd"), "{shown}");
+    assert!(
+        !output.status.success() && shown.contains("did not come through mcpd"),
+        "{shown}"
+    );
     assert_eq!(world.head().await, None);
     assert!(world.judge.judged.lock().unwrap().is_empty());
 }
@@ -95,10 +110,14 @@ async fn a_start_after_a_crash_heals() {
     let lock = data.join("config.git/refs/heads/main.lock");
     let file = std::fs::File::create(&lock).unwrap();
     file.set_modified(std::time::UNIX_EPOCH).unwrap();
+    let quarantine = data.join("config.git/objects/tmp_objdir-incoming-x");
+    std::fs::create_dir(&quarantine).unwrap();
+    let file = std::fs::File::open(&quarantine).unwrap();
+    file.set_modified(std::time::UNIX_EPOCH).unwrap();
     std::fs::write(data.join("config.git/hooks/pre-receive"), "#!/bin/sh\nexit 0\n").unwrap();
     std::fs::write(data.join("config.git/HEAD"), "ref: refs/heads/elsewhere\n").unwrap();
     let hosted = Hosted::open(&data, &program, "w").await.unwrap();
-    assert!(!lock.exists());
+    assert!(!lock.exists() && !quarantine.exists());
     let hook = std::fs::read_to_string(hosted.path().join("hooks/pre-receive")).unwrap();
     assert!(hook.contains(r"it'\''s a hook' hook pre-receive"), "{hook}");
     let head = git_output(hosted.path(), &["symbolic-ref", "HEAD"]).await.stdout;

@@ -170,7 +170,10 @@ impl Sessions {
         }
         if all.len() >= self.most {
             let idle = all.values().filter(|session| session.is_idle());
-            let oldest = idle.min_by_key(|session| session.used.load(Ordering::Relaxed))?.id.clone();
+            let oldest = idle
+                .min_by_key(|session| session.used.load(Ordering::Relaxed))?
+                .id
+                .clone();
             all.remove(&oldest);
         }
         all.insert(id, Arc::clone(&session));

@@ -134,10 +134,13 @@ async fn initialize(connection: &Connection) -> Result<Greeting, HandshakeError>
         "capabilities": {},
         "clientInfo": {"name": "mcpctl", "version": env!("CARGO_PKG_VERSION")},
     });
-    let mut call = connection.call(|id| envelope::request(id, METHOD, &params), false).await?;
+    let mut call = connection
+        .call(|id| envelope::request(id, METHOD, &params), false)
+        .await?;
     call.never_cancel();
     let answer = call.answer().await?;
-    let said: Initialized = serde_json::from_slice(result_of(METHOD, &answer)?).map_err(|error| nonsense(METHOD, &error))?;
+    let said: Initialized =
+        serde_json::from_slice(result_of(METHOD, &answer)?).map_err(|error| nonsense(METHOD, &error))?;
     if !VERSIONS.contains(&said.protocol_version.as_str()) {
         return Err(HandshakeError::Version(one_line(&said.protocol_version, 40)));
     }
@@ -160,7 +163,9 @@ async fn pages(connection: &Connection) -> Result<Vec<Tool>, HandshakeError> {
     let mut bytes = 0;
     let mut params = serde_json::json!({});
     for _ in 0..MOST_PAGES {
-        let call = connection.call(|id| envelope::request(id, METHOD, &params), false).await?;
+        let call = connection
+            .call(|id| envelope::request(id, METHOD, &params), false)
+            .await?;
         let answer = call.answer().await?;
         let text = std::str::from_utf8(result_of(METHOD, &answer)?).map_err(|error| nonsense(METHOD, &error))?;
         let [entries, cursor] = members(text, ["tools", "nextCursor"]).map_err(|fault| nonsense(METHOD, &fault))?;
@@ -202,7 +207,10 @@ fn result_of<'a>(method: &'static str, answer: &'a Answer) -> Result<&'a [u8], H
         let said: Result<Error, _> = serde_json::from_slice(error);
         HandshakeError::Refused {
             method,
-            message: said.map_or_else(|_| "no reason was given".to_owned(), |error| one_line(&error.message, 300)),
+            message: said.map_or_else(
+                |_| "no reason was given".to_owned(),
+                |error| one_line(&error.message, 300),
+            ),
         }
     })
 }

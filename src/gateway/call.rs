@@ -177,10 +177,10 @@ async fn send(
                     session.stick(server, life);
                 }
                 let deadline = arrived + callable.timeout;
-                let line = |id: u64| asked.line(id, &target.name);
+                let text = |id: u64| asked.line(id, &target.name);
                 let progress = streams && asked.token.is_some();
                 let late = || Failure::Server(too_slow(server, callable.timeout));
-                match timeout_at(deadline, connection.call(line, progress))
+                match timeout_at(deadline, connection.call(text, progress))
                     .await
                     .map_err(|_| late())?
                 {

@@ -39,14 +39,20 @@ pub async fn serve(inner: &Arc<Inner>, endpoint: &Endpoint, caller: &str, reques
         }),
         _ => Err(refusal(StatusCode::METHOD_NOT_ALLOWED, "use POST, GET or DELETE")),
     };
-    answered.unwrap_or_else(|refused| *refused)
+    answered.unwrap_or_else(|refused| *refused.0)
 }
 
 /// A refusal is a response too; boxed, for it is large and rare.
-type Refused = Box<Response>;
+struct Refused(Box<Response>);
+
+impl From<Response> for Refused {
+    fn from(response: Response) -> Self {
+        Self(Box::new(response))
+    }
+}
 
 fn refusal(status: StatusCode, message: &str) -> Refused {
-    Box::new(answer::refused(status, code::SERVER, message))
+    answer::refused(status, code::SERVER, message).into()
 }
 
 fn get(inner: &Arc<Inner>, endpoint: &Endpoint, caller: &str, headers: &HeaderMap) -> Result<Response, Refused> {
@@ -79,18 +85,14 @@ async fn post(
     check_version(headers)?;
     let body = match tokio::time::timeout(SLOWEST, to_bytes(body, LARGEST)).await {
         Ok(Ok(body)) => body,
-        Ok(Err(error))
-            if error
-                .source()
-                .is_some_and(|e| e.is::<http_body_util::LengthLimitError>()) =>
-        {
+        Ok(Err(error)) if is_too_large(&error) => {
             let message = format!("a request may have {LARGEST} bytes at most");
             return Err(refusal(StatusCode::PAYLOAD_TOO_LARGE, &message));
         }
         Ok(Err(_)) => return Err(refusal(StatusCode::BAD_REQUEST, "the request's body can't be read")),
         Err(_) => return Err(refusal(StatusCode::REQUEST_TIMEOUT, "the request's body took too long")),
     };
-    let bad = |code: i32, message: &str| Box::new(answer::refused(StatusCode::BAD_REQUEST, code, message));
+    let bad = |code: i32, message: &str| Refused::from(answer::refused(StatusCode::BAD_REQUEST, code, message));
     let text = std::str::from_utf8(&body).map_err(|_| bad(code::PARSE, "not JSON: not UTF-8"))?;
     let message = Message::parse(text).map_err(|fault| bad(fault.code(), &fault.to_string()))?;
     if too_deep(text) {
@@ -129,6 +131,11 @@ async fn post(
             Ok(answer::empty(StatusCode::ACCEPTED))
         }
     }
+}
+
+fn is_too_large(error: &axum::Error) -> bool {
+    let cause = error.source();
+    cause.is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>)
 }
 
 fn no_method(id: Id<'_>, method: &str) -> Response {
@@ -196,7 +203,7 @@ fn session(inner: &Inner, endpoint: &Endpoint, caller: &str, headers: &HeaderMap
         .and_then(|id| inner.sessions.find(id, caller, endpoint));
     found.ok_or_else(|| {
         let message = "Session not found";
-        Box::new(answer::refused(StatusCode::NOT_FOUND, code::SESSION_NOT_FOUND, message))
+        answer::refused(StatusCode::NOT_FOUND, code::SESSION_NOT_FOUND, message).into()
     })
 }
 

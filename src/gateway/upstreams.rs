@@ -24,7 +24,7 @@ const GATHER: Duration = Duration::from_millis(50);
 /// The longest that a server may take to list its tools anew.
 const LIST: Duration = Duration::from_secs(30);
 /// The longest wait between two tries to list tools anew.
-const SLOWEST_RETRY: Duration = Duration::from_secs(60);
+const SLOWEST_RETRY: Duration = Duration::from_mins(1);
 /// The longest reason that is shown.
 const REASON: usize = 500;
 

@@ -184,10 +184,7 @@ impl Connection {
             .await
             .map_err(|_| CallError::NotSent(self.shared.reason()))?;
         let (answer, answered) = oneshot::channel();
-        let (progress, progressed) = match progress {
-            true => Some(mpsc::channel(QUEUED_PROGRESS)).unzip(),
-            false => (None, None),
-        };
+        let (progress, progressed) = progress.then(|| mpsc::channel(QUEUED_PROGRESS)).unzip();
         {
             let mut calls = locked(&self.shared.calls);
             if let Some(reason) = &calls.closed {

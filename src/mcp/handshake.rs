@@ -101,30 +101,27 @@ pub async fn greet(connection: &Connection, within: Duration) -> Result<(Greetin
     let work = async {
         let greeting = initialize(connection).await?;
         asking = "tools/list";
-        let tools = match greeting.tools {
-            true => pages(connection).await?,
-            false => vec![],
+        let tools = if greeting.tools {
+            pages(connection).await?
+        } else {
+            vec![]
         };
         Ok((greeting, tools))
     };
     let answered = tokio::time::timeout(within, work).await;
-    answered.unwrap_or_else(|_| {
-        Err(HandshakeError::Silent {
-            method: asking,
-            seconds: within.as_secs(),
-        })
-    })
+    answered.unwrap_or(Err(HandshakeError::Silent {
+        method: asking,
+        seconds: within.as_secs(),
+    }))
 }
 
 /// Reads the list of tools anew.
 pub async fn list_tools(connection: &Connection, within: Duration) -> Result<Vec<Tool>, HandshakeError> {
     let answered = tokio::time::timeout(within, pages(connection)).await;
-    answered.unwrap_or_else(|_| {
-        Err(HandshakeError::Silent {
-            method: "tools/list",
-            seconds: within.as_secs(),
-        })
-    })
+    answered.unwrap_or(Err(HandshakeError::Silent {
+        method: "tools/list",
+        seconds: within.as_secs(),
+    }))
 }
 
 async fn initialize(connection: &Connection) -> Result<Greeting, HandshakeError> {

@@ -10,7 +10,7 @@ use super::handshake::{Greeting, HandshakeError, Tool, greet};
 use super::*;
 use crate::kit::Pipes;
 
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 fn open(pipes: Pipes) -> Connection {
     open_with(pipes, Options::default())

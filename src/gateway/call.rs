@@ -58,7 +58,10 @@ pub async fn call(
     let Some((name, tool)) = name.and_then(|name| Some((name.get(), text_of(name)?))) else {
         return invalid("tools/call needs the name of a tool");
     };
-    let token = match meta.filter(|meta| meta.get() != "null").map(|meta| members(meta.get(), ["progressToken"])) {
+    let token = match meta
+        .filter(|meta| meta.get() != "null")
+        .map(|meta| members(meta.get(), ["progressToken"]))
+    {
         None => None,
         Some(Ok([token])) => token.map(RawValue::get),
         Some(Err(_)) => return invalid("_meta must be an object with one progressToken at most"),
@@ -155,23 +158,32 @@ async fn send(
         let seen = Arc::clone(&view.borrow_and_update());
         let table = seen.table(endpoint).map_err(|_| Failure::UnknownTool)?;
         let target = table.target(asked.tool);
-        let owner = target.map(|target| &target.server).or_else(|| table.owner_to_be(asked.tool));
+        let owner = target
+            .map(|target| &target.server)
+            .or_else(|| table.owner_to_be(asked.tool));
         let (server, callable) = owner
             .and_then(|server| Some((server, seen.server(server)?)))
             .ok_or(Failure::UnknownTool)?;
         let several = callable.candidates.len() > 1;
         let sticks_to = several.then(|| session.life(server)).flatten();
-        match choose(&callable.candidates, sticks_to.as_ref(), callable.unavailable.as_deref()) {
+        match choose(
+            &callable.candidates,
+            sticks_to.as_ref(),
+            callable.unavailable.as_deref(),
+        ) {
             Choice::Go(life, connection) => {
                 let target = target.ok_or(Failure::UnknownTool)?;
                 if several {
                     session.stick(server, life);
                 }
                 let deadline = arrived + callable.timeout;
-                let line = |id: u64| asked.line(id, &target.name);
+                let text = |id: u64| asked.line(id, &target.name);
                 let progress = streams && asked.token.is_some();
                 let late = || Failure::Server(too_slow(server, callable.timeout));
-                match timeout_at(deadline, connection.call(line, progress)).await.map_err(|_| late())? {
+                match timeout_at(deadline, connection.call(text, progress))
+                    .await
+                    .map_err(|_| late())?
+                {
                     Ok(call) => {
                         return Ok(Sent {
                             call,
@@ -189,7 +201,10 @@ async fn send(
                 let patience = callable.timeout.min(START);
                 let changed = timeout_at(arrived + patience, view.changed()).await;
                 if !matches!(changed, Ok(Ok(()))) {
-                    let why = callable.unavailable.as_ref().map_or(String::new(), |why| format!(" ({why})"));
+                    let why = callable
+                        .unavailable
+                        .as_ref()
+                        .map_or(String::new(), |why| format!(" ({why})"));
                     return Err(Failure::Server(format!(
                         "server {server} is still starting after {} s{why}; try again later.",
                         patience.as_secs()

@@ -51,7 +51,11 @@ impl Table {
                 } else {
                     tool.name.clone()
                 };
-                let quoted = if prefixed { format!("\"{shown}\"") } else { own.to_owned() };
+                let quoted = if prefixed {
+                    format!("\"{shown}\"")
+                } else {
+                    own.to_owned()
+                };
                 let target = Target {
                     server: server.clone(),
                     name: own.to_owned(),
@@ -125,7 +129,13 @@ mod tests {
     #[test]
     fn entries_keep_every_byte_but_the_name() {
         let parts = vec![
-            part("time", &[r#"{"x": 1e3, "name" : "now", "_meta":{"name":"now"}}"#, r#"{"name":"a\u0062","annotations":{}}"#]),
+            part(
+                "time",
+                &[
+                    r#"{"x": 1e3, "name" : "now", "_meta":{"name":"now"}}"#,
+                    r#"{"name":"a\u0062","annotations":{}}"#,
+                ],
+            ),
             ("none".parse().unwrap(), None),
             part("git", &[r#"{"name":"now"}"#]),
         ];

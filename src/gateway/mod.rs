@@ -68,7 +68,10 @@ struct Inner {
 
 impl Gateway {
     /// Starts to hold connections to the lives of the fleet, until `stop`. Must be called within a tokio runtime.
-    #[expect(clippy::disallowed_methods, reason = "this room owns tasks: the keeper of the connections")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this room owns tasks: the keeper of the connections"
+    )]
     pub fn start(
         attach: Arc<dyn Attach>,
         fleet: watch::Receiver<Arc<Fleet>>,
@@ -103,7 +106,9 @@ impl Gateway {
     #[must_use]
     pub fn in_flight(&self, life: &Life) -> usize {
         let view = Arc::clone(&self.0.view.borrow());
-        view.connections.get(life).map_or(0, |connection| connection.in_flight())
+        view.connections
+            .get(life)
+            .map_or(0, |connection| connection.in_flight())
     }
 
     /// Answers one request of an authenticated caller. `caller` is the key that sessions are bound to.

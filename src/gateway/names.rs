@@ -44,9 +44,19 @@ mod tests {
             ("get_time", "time__get_time".to_owned()),
             ("a.b-c", "time__a.b-c".to_owned()),
             (&long[..122], format!("time__{}", &long[..122])),
-            (&long[..123], format!("time__{}_{}", &long[..113], Digest::of(format!("time__{}", &long[..123])).short(8))),
+            (
+                &long[..123],
+                format!(
+                    "time__{}_{}",
+                    &long[..113],
+                    Digest::of(format!("time__{}", &long[..123])).short(8)
+                ),
+            ),
             ("a b", format!("time__a_b_{}", Digest::of("time__a b").short(8))),
-            ("zeit/für", format!("time__zeit_f_r_{}", Digest::of("time__zeit/für").short(8))),
+            (
+                "zeit/für",
+                format!("time__zeit_f_r_{}", Digest::of("time__zeit/für").short(8)),
+            ),
         ] {
             assert_eq!(shown(&name("time"), tool), want);
         }

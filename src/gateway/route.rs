@@ -87,7 +87,9 @@ mod tests {
     }
 
     async fn busy(stage: &Stage) -> crate::mcp::Call {
-        let Stage::Ready(connection) = stage else { panic!("not ready") };
+        let Stage::Ready(connection) = stage else {
+            panic!("not ready")
+        };
         connection.call(|_| b"{}\n".to_vec(), false).await.unwrap()
     }
 
@@ -118,9 +120,17 @@ mod tests {
         let failed = || candidate("f", true, Stage::Failed("exited with code 1".into()));
         let table = [
             (vec![], None, "down: no instance of it is running"),
-            (vec![], Some("exited with code 3: boom"), "down: exited with code 3: boom"),
+            (
+                vec![],
+                Some("exited with code 3: boom"),
+                "down: exited with code 3: boom",
+            ),
             (vec![failed()], None, "down: exited with code 1"),
-            (vec![failed(), candidate("c", false, Stage::Connecting)], Some("exited"), "wait"),
+            (
+                vec![failed(), candidate("c", false, Stage::Connecting)],
+                Some("exited"),
+                "wait",
+            ),
             (vec![candidate("r", false, open())], None, "wait"),
             (vec![failed(), candidate("r", true, open())], Some("exited"), "r"),
         ];

@@ -39,14 +39,20 @@ pub async fn serve(inner: &Arc<Inner>, endpoint: &Endpoint, caller: &str, reques
         }),
         _ => Err(refusal(StatusCode::METHOD_NOT_ALLOWED, "use POST, GET or DELETE")),
     };
-    answered.unwrap_or_else(|refused| *refused)
+    answered.unwrap_or_else(|refused| *refused.0)
 }
 
 /// A refusal is a response too; boxed, for it is large and rare.
-type Refused = Box<Response>;
+struct Refused(Box<Response>);
+
+impl From<Response> for Refused {
+    fn from(response: Response) -> Self {
+        Self(Box::new(response))
+    }
+}
 
 fn refusal(status: StatusCode, message: &str) -> Refused {
-    Box::new(answer::refused(status, code::SERVER, message))
+    answer::refused(status, code::SERVER, message).into()
 }
 
 fn get(inner: &Arc<Inner>, endpoint: &Endpoint, caller: &str, headers: &HeaderMap) -> Result<Response, Refused> {
@@ -79,14 +85,14 @@ async fn post(
     check_version(headers)?;
     let body = match tokio::time::timeout(SLOWEST, to_bytes(body, LARGEST)).await {
         Ok(Ok(body)) => body,
-        Ok(Err(error)) if error.source().is_some_and(|e| e.is::<http_body_util::LengthLimitError>()) => {
+        Ok(Err(error)) if is_too_large(&error) => {
             let message = format!("a request may have {LARGEST} bytes at most");
             return Err(refusal(StatusCode::PAYLOAD_TOO_LARGE, &message));
         }
         Ok(Err(_)) => return Err(refusal(StatusCode::BAD_REQUEST, "the request's body can't be read")),
         Err(_) => return Err(refusal(StatusCode::REQUEST_TIMEOUT, "the request's body took too long")),
     };
-    let bad = |code: i32, message: &str| Box::new(answer::refused(StatusCode::BAD_REQUEST, code, message));
+    let bad = |code: i32, message: &str| Refused::from(answer::refused(StatusCode::BAD_REQUEST, code, message));
     let text = std::str::from_utf8(&body).map_err(|_| bad(code::PARSE, "not JSON: not UTF-8"))?;
     let message = Message::parse(text).map_err(|fault| bad(fault.code(), &fault.to_string()))?;
     if too_deep(text) {
@@ -127,9 +133,18 @@ async fn post(
     }
 }
 
+fn is_too_large(error: &axum::Error) -> bool {
+    let cause = error.source();
+    cause.is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>)
+}
+
 fn no_method(id: Id<'_>, method: &str) -> Response {
     let method: String = method.chars().take(100).collect();
-    answer::error(id.text(), code::METHOD_NOT_FOUND, &format!("Method not found: {method}"))
+    answer::error(
+        id.text(),
+        code::METHOD_NOT_FOUND,
+        &format!("Method not found: {method}"),
+    )
 }
 
 fn initialize(inner: &Inner, endpoint: &Endpoint, caller: &str, id: Id<'_>, params: Option<&RawValue>) -> Response {
@@ -139,9 +154,13 @@ fn initialize(inner: &Inner, endpoint: &Endpoint, caller: &str, id: Id<'_>, para
         return answer::error(id.text(), code::INVALID_PARAMS, message);
     };
     // A version that is not spoken here is answered with the newest that is; the client decides.
-    let version = VERSIONS.iter().find(|version| **version == asked).unwrap_or(&VERSIONS[0]);
+    let version = VERSIONS
+        .iter()
+        .find(|version| **version == asked)
+        .unwrap_or(&VERSIONS[0]);
     let minted = inner.sessions.mint(caller, endpoint);
-    let Some((session, header)) = minted.and_then(|s| HeaderValue::from_str(&s.id).ok().map(|header| (s, header))) else {
+    let Some((session, header)) = minted.and_then(|s| HeaderValue::from_str(&s.id).ok().map(|header| (s, header)))
+    else {
         let message = "too many sessions are busy; try again later";
         return answer::refused(StatusCode::SERVICE_UNAVAILABLE, code::SERVER, message);
     };
@@ -178,10 +197,13 @@ fn session(inner: &Inner, endpoint: &Endpoint, caller: &str, headers: &HeaderMap
         let message = "Bad Request: an Mcp-Session-Id header is needed; initialize gives one";
         return Err(refusal(StatusCode::BAD_REQUEST, message));
     };
-    let found = id.to_str().ok().and_then(|id| inner.sessions.find(id, caller, endpoint));
+    let found = id
+        .to_str()
+        .ok()
+        .and_then(|id| inner.sessions.find(id, caller, endpoint));
     found.ok_or_else(|| {
         let message = "Session not found";
-        Box::new(answer::refused(StatusCode::NOT_FOUND, code::SESSION_NOT_FOUND, message))
+        answer::refused(StatusCode::NOT_FOUND, code::SESSION_NOT_FOUND, message).into()
     })
 }
 
@@ -201,12 +223,17 @@ fn check_version(headers: &HeaderMap) -> Result<(), Refused> {
 
 /// Whether a client takes a kind of answer; one that says nothing takes all.
 fn accepts(headers: &HeaderMap, wanted: &str) -> bool {
-    let mut said = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).peekable();
+    let mut said = headers
+        .get_all(ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .peekable();
     let group = wanted.split_once('/').map_or("", |(group, _)| group);
     said.peek().is_none()
-        || said.flat_map(|value| value.split(',')).map(media_type).any(|kind| {
-            kind == "*/*" || kind.eq_ignore_ascii_case(wanted) || kind.strip_suffix("/*") == Some(group)
-        })
+        || said
+            .flat_map(|value| value.split(','))
+            .map(media_type)
+            .any(|kind| kind == "*/*" || kind.eq_ignore_ascii_case(wanted) || kind.strip_suffix("/*") == Some(group))
 }
 
 fn media_type(value: &str) -> &str {

@@ -19,7 +19,7 @@ use super::Endpoint;
 /// Sessions that are kept; beyond, the one that was idle the longest goes.
 const MOST: usize = 10_000;
 /// How long a session without calls and streams is kept.
-const IDLE: Duration = Duration::from_secs(12 * 60 * 60);
+const IDLE: Duration = Duration::from_hours(12);
 /// Calls of one session that may run at once.
 const MOST_CALLS: usize = 1_000;
 
@@ -152,7 +152,7 @@ impl Sessions {
     pub fn mint(&self, caller: &str, endpoint: &Endpoint) -> Option<Arc<Session>> {
         let mut random = [0; 16];
         getrandom::fill(&mut random).ok()?;
-        let id: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        let id = format!("{:032x}", u128::from_ne_bytes(random));
         let now = self.now();
         let session = Arc::new(Session {
             id: id.clone(),
@@ -170,7 +170,10 @@ impl Sessions {
         }
         if all.len() >= self.most {
             let idle = all.values().filter(|session| session.is_idle());
-            let oldest = idle.min_by_key(|session| session.used.load(Ordering::Relaxed))?.id.clone();
+            let oldest = idle
+                .min_by_key(|session| session.used.load(Ordering::Relaxed))?
+                .id
+                .clone();
             all.remove(&oldest);
         }
         all.insert(id, Arc::clone(&session));

@@ -24,7 +24,7 @@ const GATHER: Duration = Duration::from_millis(50);
 /// The longest that a server may take to list its tools anew.
 const LIST: Duration = Duration::from_secs(30);
 /// The longest wait between two tries to list tools anew.
-const SLOWEST_RETRY: Duration = Duration::from_secs(60);
+const SLOWEST_RETRY: Duration = Duration::from_mins(1);
 /// The longest reason that is shown.
 const REASON: usize = 500;
 
@@ -69,7 +69,10 @@ pub struct Keeper {
 
 impl Keeper {
     /// Holds what the fleet names until the end.
-    #[expect(clippy::disallowed_methods, reason = "this room owns tasks: one for each life of the fleet")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this room owns tasks: one for each life of the fleet"
+    )]
     pub async fn run(mut self) {
         let (tell, mut heard) = mpsc::channel(64);
         let mut lives: BTreeMap<Life, Held> = BTreeMap::new();
@@ -113,7 +116,10 @@ impl Keeper {
     }
 
     fn publish(&self, lives: &BTreeMap<Life, Held>, tools: &BTreeMap<Name, Arc<Vec<Tool>>>, routes: &Routes) {
-        let upstreams: Upstreams = lives.iter().map(|(life, held)| (life.clone(), held.upstream())).collect();
+        let upstreams: Upstreams = lives
+            .iter()
+            .map(|(life, held)| (life.clone(), held.upstream()))
+            .collect();
         let mut held: Vec<(&Life, &Held)> = lives.iter().collect();
         held.sort_by_key(|(_, held)| held.member.instance.index);
         let mut candidates: HashMap<Name, Vec<Candidate>> = HashMap::new();
@@ -132,7 +138,10 @@ impl Keeper {
                 serving: held.member.serving,
                 stage,
             };
-            candidates.entry(held.member.instance.server.clone()).or_default().push(candidate);
+            candidates
+                .entry(held.member.instance.server.clone())
+                .or_default()
+                .push(candidate);
         }
         let before = Arc::clone(&self.view.borrow());
         let view = View::new(routes, candidates, connections, tools, &before);
@@ -193,7 +202,10 @@ fn take(lives: &mut BTreeMap<Life, Held>, life: &Life, news: News) {
 /// is gone or out of service has none.
 fn refresh(tools: &mut BTreeMap<Name, Arc<Vec<Tool>>>, lives: &BTreeMap<Life, Held>, routes: &Routes) {
     tools.retain(|name, _| {
-        let server = routes.servers.get(name).and_then(|document| document.typed::<Server>().ok());
+        let server = routes
+            .servers
+            .get(name)
+            .and_then(|document| document.typed::<Server>().ok());
         server.is_some_and(|server| server.replicas > 0)
     });
     let mut first: BTreeMap<&Name, (&InstanceName, &Arc<Vec<Tool>>)> = BTreeMap::new();
@@ -218,7 +230,10 @@ fn refresh(tools: &mut BTreeMap<Name, Arc<Vec<Tool>>>, lives: &BTreeMap<Life, He
 }
 
 /// Holds the connection of one life: attaches, shakes hands, reads the tools again when they change, tells its end.
-#[expect(clippy::disallowed_methods, reason = "this room owns tasks: the driver of each connection")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this room owns tasks: the driver of each connection"
+)]
 async fn hold(
     attach: Arc<dyn Attach>,
     life: Life,

@@ -6,8 +6,8 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::ops::Range;
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -176,16 +176,15 @@ impl Connection {
         let counted = Counted::new(&self.shared);
         let id = self.shared.next.fetch_add(1, Ordering::Relaxed);
         let line = line(id);
-        let size = u32::try_from(line.len().max(SMALLEST)).unwrap_or(u32::MAX).min(QUEUED_BYTES);
+        let size = u32::try_from(line.len().max(SMALLEST))
+            .unwrap_or(u32::MAX)
+            .min(QUEUED_BYTES);
         let budget = Arc::clone(&self.shared.budget)
             .acquire_many_owned(size)
             .await
-            .map_err(|_| CallError::NotSent("the connection ended".into()))?;
+            .map_err(|_| CallError::NotSent(self.shared.reason()))?;
         let (answer, answered) = oneshot::channel();
-        let (progress, progressed) = match progress {
-            true => Some(mpsc::channel(QUEUED_PROGRESS)).unzip(),
-            false => (None, None),
-        };
+        let (progress, progressed) = progress.then(|| mpsc::channel(QUEUED_PROGRESS)).unzip();
         {
             let mut calls = locked(&self.shared.calls);
             if let Some(reason) = &calls.closed {
@@ -227,8 +226,7 @@ impl Connection {
     /// Waits for the end, and says why.
     pub async fn closed(&self) -> Arc<str> {
         self.shared.ended.cancelled().await;
-        let reason = locked(&self.shared.calls).closed.clone();
-        reason.unwrap_or_else(|| "the connection ended".into())
+        self.shared.reason()
     }
 
     /// Ends the conversation, whoever else holds the handle.
@@ -339,11 +337,18 @@ impl Shared {
 
     /// Writes what may be lost rather than waited for: a server that does not read can't make us hold its answers.
     fn write_small(&self, line: Vec<u8>) {
-        let size = u32::try_from(line.len().max(SMALLEST)).unwrap_or(u32::MAX).min(QUEUED_BYTES);
+        let size = u32::try_from(line.len().max(SMALLEST))
+            .unwrap_or(u32::MAX)
+            .min(QUEUED_BYTES);
         match Arc::clone(&self.budget).try_acquire_many_owned(size) {
             Ok(budget) => self.write(line, Some(budget)),
             Err(_) => self.ignore(),
         }
+    }
+
+    fn reason(&self) -> Arc<str> {
+        let reason = locked(&self.calls).closed.clone();
+        reason.unwrap_or_else(|| "the connection ended".into())
     }
 
     fn ignore(&self) {

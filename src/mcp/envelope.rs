@@ -160,7 +160,9 @@ impl<'a> Message<'a> {
             }),
             (None, Some(_), None) => Err(Fault::Invalid("a result needs an \"id\"")),
             (None, None, None) => Err(Fault::Invalid("\"method\", \"result\" or \"error\" is missing")),
-            _ => Err(Fault::Invalid("only one of \"method\", \"result\" and \"error\" may be given")),
+            _ => Err(Fault::Invalid(
+                "only one of \"method\", \"result\" and \"error\" may be given",
+            )),
         }
     }
 }
@@ -171,13 +173,15 @@ impl<'a> Message<'a> {
 /// The text is no JSON, no object, or gives a wanted member twice (two readers would not agree on which one counts).
 pub fn members<'a, const N: usize>(text: &'a str, names: [&str; N]) -> Result<[Option<&'a RawValue>; N], Fault> {
     let mut reader = serde_json::Deserializer::from_str(text);
-    let found = Members(names).deserialize(&mut reader).map_err(|error| match error.classify() {
-        serde_json::error::Category::Data if error.to_string().starts_with(TWICE) => {
-            Fault::Invalid("a member is given twice")
-        }
-        serde_json::error::Category::Data => Fault::Invalid("an object is needed"),
-        _ => Fault::NotJson(error.to_string()),
-    })?;
+    let found = Members(names)
+        .deserialize(&mut reader)
+        .map_err(|error| match error.classify() {
+            serde_json::error::Category::Data if error.to_string().starts_with(TWICE) => {
+                Fault::Invalid("a member is given twice")
+            }
+            serde_json::error::Category::Data => Fault::Invalid("an object is needed"),
+            _ => Fault::NotJson(error.to_string()),
+        })?;
     reader.end().map_err(|error| Fault::NotJson(error.to_string()))?;
     Ok(found)
 }
@@ -305,14 +309,28 @@ fn line(message: &serde_json::Value) -> Vec<u8> {
 /// An answer with a result; `id` and `result` are JSON texts.
 #[must_use]
 pub fn result(id: &str, result: &[u8]) -> Vec<u8> {
-    [br#"{"jsonrpc":"2.0","id":"#, id.as_bytes(), br#","result":"#, result, b"}"].concat()
+    [
+        br#"{"jsonrpc":"2.0","id":"#,
+        id.as_bytes(),
+        br#","result":"#,
+        result,
+        b"}",
+    ]
+    .concat()
 }
 
 /// An answer with an error; `id` is a JSON text (`null` where the request could not be read).
 #[must_use]
 pub fn error(id: &str, code: i32, message: &str) -> Vec<u8> {
     let error = serde_json::json!({"code": code, "message": message}).to_string();
-    [br#"{"jsonrpc":"2.0","id":"#, id.as_bytes(), br#","error":"#, error.as_bytes(), b"}"].concat()
+    [
+        br#"{"jsonrpc":"2.0","id":"#,
+        id.as_bytes(),
+        br#","error":"#,
+        error.as_bytes(),
+        b"}",
+    ]
+    .concat()
 }
 
 #[cfg(test)]
@@ -345,35 +363,98 @@ mod tests {
     fn messages_are_told_apart() {
         let table = [
             (r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#, "request 1 ping -"),
-            (r#" {"id":"a\"b","method":"p\u0069ng","params": {"x" : 1e2},"jsonrpc":"2.0","new":[1]} "#, r#"request "a\"b" ping {"x" : 1e2}"#),
+            (
+                r#" {"id":"a\"b","method":"p\u0069ng","params": {"x" : 1e2},"jsonrpc":"2.0","new":[1]} "#,
+                r#"request "a\"b" ping {"x" : 1e2}"#,
+            ),
             (r#"{"jsonrpc":"2.0","id":-7,"method":"ping"}"#, "request -7 ping -"),
-            (r#"{"jsonrpc":"2.0","method":"notifications/x","params":{}}"#, "notification notifications/x {}"),
+            (
+                r#"{"jsonrpc":"2.0","method":"notifications/x","params":{}}"#,
+                "notification notifications/x {}",
+            ),
             (r#"{"jsonrpc":"2.0","id":1,"result":null}"#, "result 1 null"),
-            (r#"{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"m"}}"#, r#"error 1 {"code":1,"message":"m"}"#),
+            (
+                r#"{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"m"}}"#,
+                r#"error 1 {"code":1,"message":"m"}"#,
+            ),
             (r#"{"jsonrpc":"2.0","id":null,"error":{}}"#, "error - {}"),
             (r#"{"jsonrpc":"2.0","error":{}}"#, "error - {}"),
-            (r#"{"jsonrpc":"2.0","id":null,"method":"ping"}"#, "-32600 not a JSON-RPC 2.0 message: \"id\" must not be null"),
-            (r#"{"jsonrpc":"2.0","id":1.5,"method":"ping"}"#, "-32600 not a JSON-RPC 2.0 message: \"id\" must be a string or an integer"),
-            (r#"{"jsonrpc":"2.0","id":{},"method":"ping"}"#, "-32600 not a JSON-RPC 2.0 message: \"id\" must be a string or an integer"),
-            (r#"{"jsonrpc":"2.0","id":true,"method":"ping"}"#, "-32600 not a JSON-RPC 2.0 message: \"id\" must be a string or an integer"),
-            (r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"ping"}"#, "-32600 not a JSON-RPC 2.0 message: a member is given twice"),
-            (r#"{"jsonrpc":"2.0","id":1,"method":"ping","m\u0065thod":"tools/call"}"#, "-32600 not a JSON-RPC 2.0 message: a member is given twice"),
-            (r#"{"jsonrpc":"2.0","id":1,"method":7}"#, "-32600 not a JSON-RPC 2.0 message: \"method\" must be a string"),
-            (r#"{"jsonrpc":"2.0","id":1,"method":"ping","params":3}"#, "-32600 not a JSON-RPC 2.0 message: \"params\" must be an object"),
-            (r#"{"jsonrpc":"1.0","id":1,"method":"ping"}"#, "-32600 not a JSON-RPC 2.0 message: \"jsonrpc\" must be \"2.0\""),
-            (r#"{"id":1,"method":"ping"}"#, "-32600 not a JSON-RPC 2.0 message: \"jsonrpc\" must be \"2.0\""),
-            (r#"{"jsonrpc":"2.0","id":1}"#, "-32600 not a JSON-RPC 2.0 message: \"method\", \"result\" or \"error\" is missing"),
-            (r#"{"jsonrpc":"2.0","result":1}"#, "-32600 not a JSON-RPC 2.0 message: a result needs an \"id\""),
-            (r#"{"jsonrpc":"2.0","id":1,"result":1,"error":{}}"#, "-32600 not a JSON-RPC 2.0 message: only one of \"method\", \"result\" and \"error\" may be given"),
-            (r#"[{"jsonrpc":"2.0","id":1,"method":"ping"}]"#, "-32600 batches are not supported: send one message at a time"),
+            (
+                r#"{"jsonrpc":"2.0","id":null,"method":"ping"}"#,
+                "-32600 not a JSON-RPC 2.0 message: \"id\" must not be null",
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":1.5,"method":"ping"}"#,
+                "-32600 not a JSON-RPC 2.0 message: \"id\" must be a string or an integer",
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":{},"method":"ping"}"#,
+                "-32600 not a JSON-RPC 2.0 message: \"id\" must be a string or an integer",
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":true,"method":"ping"}"#,
+                "-32600 not a JSON-RPC 2.0 message: \"id\" must be a string or an integer",
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"ping"}"#,
+                "-32600 not a JSON-RPC 2.0 message: a member is given twice",
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":1,"method":"ping","m\u0065thod":"tools/call"}"#,
+                "-32600 not a JSON-RPC 2.0 message: a member is given twice",
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":1,"method":7}"#,
+                "-32600 not a JSON-RPC 2.0 message: \"method\" must be a string",
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":1,"method":"ping","params":3}"#,
+                "-32600 not a JSON-RPC 2.0 message: \"params\" must be an object",
+            ),
+            (
+                r#"{"jsonrpc":"1.0","id":1,"method":"ping"}"#,
+                "-32600 not a JSON-RPC 2.0 message: \"jsonrpc\" must be \"2.0\"",
+            ),
+            (
+                r#"{"id":1,"method":"ping"}"#,
+                "-32600 not a JSON-RPC 2.0 message: \"jsonrpc\" must be \"2.0\"",
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":1}"#,
+                "-32600 not a JSON-RPC 2.0 message: \"method\", \"result\" or \"error\" is missing",
+            ),
+            (
+                r#"{"jsonrpc":"2.0","result":1}"#,
+                "-32600 not a JSON-RPC 2.0 message: a result needs an \"id\"",
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":1,"result":1,"error":{}}"#,
+                "-32600 not a JSON-RPC 2.0 message: only one of \"method\", \"result\" and \"error\" may be given",
+            ),
+            (
+                r#"[{"jsonrpc":"2.0","id":1,"method":"ping"}]"#,
+                "-32600 batches are not supported: send one message at a time",
+            ),
             ("7", "-32600 not a JSON-RPC 2.0 message: an object is needed"),
             ("null", "-32600 not a JSON-RPC 2.0 message: an object is needed"),
         ];
         for (text, want) in table {
             assert_eq!(shown(text), want, "{text}");
         }
-        for broken in ["", "{", "[1", "{\"a\":}", "hello", "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"a\nb\"}", "{} {}"] {
-            assert!(shown(broken).starts_with("-32700 not JSON"), "{broken}: {}", shown(broken));
+        for broken in [
+            "",
+            "{",
+            "[1",
+            "{\"a\":}",
+            "hello",
+            "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"a\nb\"}",
+            "{} {}",
+        ] {
+            assert!(
+                shown(broken).starts_with("-32700 not JSON"),
+                "{broken}: {}",
+                shown(broken)
+            );
         }
     }
 
@@ -383,7 +464,11 @@ mod tests {
         assert!(too_deep(&"[".repeat(DEEPEST + 1)));
         assert!(!too_deep(&format!(r#"{{"a":"\"{}"}}"#, "[".repeat(1_000))));
         // Reading is iterative: nesting can't exhaust the stack before it is refused.
-        let deep = format!(r#"{{"jsonrpc":"2.0","method":"x","params":{}{}}}"#, "[".repeat(200_000), "]".repeat(200_000));
+        let deep = format!(
+            r#"{{"jsonrpc":"2.0","method":"x","params":{}{}}}"#,
+            "[".repeat(200_000),
+            "]".repeat(200_000)
+        );
         assert!(Message::parse(&deep).is_ok() && too_deep(&deep));
     }
 

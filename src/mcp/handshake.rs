@@ -101,30 +101,27 @@ pub async fn greet(connection: &Connection, within: Duration) -> Result<(Greetin
     let work = async {
         let greeting = initialize(connection).await?;
         asking = "tools/list";
-        let tools = match greeting.tools {
-            true => pages(connection).await?,
-            false => vec![],
+        let tools = if greeting.tools {
+            pages(connection).await?
+        } else {
+            vec![]
         };
         Ok((greeting, tools))
     };
     let answered = tokio::time::timeout(within, work).await;
-    answered.unwrap_or_else(|_| {
-        Err(HandshakeError::Silent {
-            method: asking,
-            seconds: within.as_secs(),
-        })
-    })
+    answered.unwrap_or(Err(HandshakeError::Silent {
+        method: asking,
+        seconds: within.as_secs(),
+    }))
 }
 
 /// Reads the list of tools anew.
 pub async fn list_tools(connection: &Connection, within: Duration) -> Result<Vec<Tool>, HandshakeError> {
     let answered = tokio::time::timeout(within, pages(connection)).await;
-    answered.unwrap_or_else(|_| {
-        Err(HandshakeError::Silent {
-            method: "tools/list",
-            seconds: within.as_secs(),
-        })
-    })
+    answered.unwrap_or(Err(HandshakeError::Silent {
+        method: "tools/list",
+        seconds: within.as_secs(),
+    }))
 }
 
 async fn initialize(connection: &Connection) -> Result<Greeting, HandshakeError> {
@@ -134,10 +131,13 @@ async fn initialize(connection: &Connection) -> Result<Greeting, HandshakeError>
         "capabilities": {},
         "clientInfo": {"name": "mcpctl", "version": env!("CARGO_PKG_VERSION")},
     });
-    let mut call = connection.call(|id| envelope::request(id, METHOD, &params), false).await?;
+    let mut call = connection
+        .call(|id| envelope::request(id, METHOD, &params), false)
+        .await?;
     call.never_cancel();
     let answer = call.answer().await?;
-    let said: Initialized = serde_json::from_slice(result_of(METHOD, &answer)?).map_err(|error| nonsense(METHOD, &error))?;
+    let said: Initialized =
+        serde_json::from_slice(result_of(METHOD, &answer)?).map_err(|error| nonsense(METHOD, &error))?;
     if !VERSIONS.contains(&said.protocol_version.as_str()) {
         return Err(HandshakeError::Version(one_line(&said.protocol_version, 40)));
     }
@@ -160,7 +160,9 @@ async fn pages(connection: &Connection) -> Result<Vec<Tool>, HandshakeError> {
     let mut bytes = 0;
     let mut params = serde_json::json!({});
     for _ in 0..MOST_PAGES {
-        let call = connection.call(|id| envelope::request(id, METHOD, &params), false).await?;
+        let call = connection
+            .call(|id| envelope::request(id, METHOD, &params), false)
+            .await?;
         let answer = call.answer().await?;
         let text = std::str::from_utf8(result_of(METHOD, &answer)?).map_err(|error| nonsense(METHOD, &error))?;
         let [entries, cursor] = members(text, ["tools", "nextCursor"]).map_err(|fault| nonsense(METHOD, &fault))?;
@@ -202,7 +204,10 @@ fn result_of<'a>(method: &'static str, answer: &'a Answer) -> Result<&'a [u8], H
         let said: Result<Error, _> = serde_json::from_slice(error);
         HandshakeError::Refused {
             method,
-            message: said.map_or_else(|_| "no reason was given".to_owned(), |error| one_line(&error.message, 300)),
+            message: said.map_or_else(
+                |_| "no reason was given".to_owned(),
+                |error| one_line(&error.message, 300),
+            ),
         }
     })
 }

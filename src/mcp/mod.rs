@@ -3,7 +3,11 @@
 
 mod connection;
 pub mod envelope;
+#[cfg(test)]
+pub(crate) mod fake;
 pub mod handshake;
+#[cfg(test)]
+mod tests;
 
 pub use connection::{Answer, Call, CallError, Connection, Heard, Options, Progress};
 

@@ -1,0 +1,8 @@
+//! The gateway over real HTTP, with servers that misbehave behind it.
+#![expect(clippy::disallowed_methods, reason = "servers, clients and calls are tasks")]
+
+mod calls;
+mod http;
+mod lives;
+mod peers;
+mod world;

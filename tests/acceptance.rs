@@ -3,6 +3,12 @@
 //! A script runs in a fresh folder that is its HOME, with a cleared environment. Exit status 77 says that something it
 //! needs is missing: that is a failure under CI and a skipped test elsewhere.
 #![cfg(unix)]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "a test that passes its environment on and says why it skips"
+)]
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -37,7 +43,10 @@ scripts!(
 fn run(name: &str) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let programs = Path::new(env!("CARGO_BIN_EXE_mcpctl")).parent().expect("a folder");
-    let place = tempfile::Builder::new().prefix("mcpctl-").tempdir().expect("a temporary folder");
+    let place = tempfile::Builder::new()
+        .prefix("mcpctl-")
+        .tempdir()
+        .expect("a temporary folder");
     let home = place.path().join("home");
     std::fs::create_dir(&home).expect("a home");
     let long = std::env::var_os("MCPCTL_LONG").is_some();

@@ -213,6 +213,7 @@ push() {
     shift
     status=0
     git -C "$folder" push "$@" origin HEAD:main >"$here/.push" 2>&1 || status=$?
+    # shellcheck disable=SC2034 # the scripts read it
     said=$(sed -n 's/^remote: \{0,1\}//p' "$here/.push" | sed 's/[[:space:]]*$//' | sed '/^$/d')
 }
 

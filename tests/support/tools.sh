@@ -1,6 +1,7 @@
 # Where the tools of the tests stand. Sourced by tests/run, which fills the folder, and by tests/support/lib.sh.
 # Everything is in target/tools, so a checkout that is deleted leaves nothing behind. Wants `root`, the checkout.
 
+# shellcheck disable=SC2034,SC2154
 tools=$root/target/tools
 
 # What must be the same wherever the tests run. Bumping a version here, in requirements.txt or in package.json is

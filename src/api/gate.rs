@@ -1,6 +1,7 @@
 //! The choke point: Host and Origin, who asks, one decision, and the audit of every refusal.
 
 use axum::extract::{Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -13,27 +14,28 @@ use super::need::{Need, need};
 use super::{ApiError, App};
 
 /// Lets a request through to its handler, with the principal behind it, or refuses it.
-pub(super) async fn gate(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    match admit(&app, &request).await {
+pub(super) async fn gate(State(app): State<App>, request: Request, next: Next) -> Response {
+    let (mut head, body) = request.into_parts();
+    match admit(&app, &head).await {
         Ok(principal) => {
-            request.extensions_mut().insert(principal);
-            next.run(request).await
+            head.extensions.insert(principal);
+            next.run(Request::from_parts(head, body)).await
         }
         Err(error) => error.into_response(),
     }
 }
 
-async fn admit(app: &App, request: &Request) -> Result<Principal, ApiError> {
-    let headers = request.headers();
+async fn admit(app: &App, request: &Parts) -> Result<Principal, ApiError> {
+    let headers = &request.headers;
     // HTTP/2 has the host in the URI.
-    let host = request.uri().authority().map(|authority| authority.as_str().to_owned());
+    let host = request.uri.authority().map(|authority| authority.as_str().to_owned());
     let host = host.or_else(|| text(headers, &header::HOST));
     host_allowed(host.as_deref(), text(headers, &header::ORIGIN).as_deref(), &app.0.allowed)?;
-    let need = need(request.method(), request.uri());
+    let need = need(&request.method, &request.uri);
     if matches!(need, Some(Need::Open)) {
         return Ok(Principal::Anonymous);
     }
-    let git = request.uri().path().starts_with(GIT_PATH);
+    let git = request.uri.path().starts_with(GIT_PATH);
     let authorization = text(headers, &header::AUTHORIZATION);
     // A header that is there and can't be read is a wrong credential, not a missing one.
     let principal = if headers.contains_key(header::AUTHORIZATION) && authorization.is_none() {
@@ -46,15 +48,15 @@ async fn admit(app: &App, request: &Request) -> Result<Principal, ApiError> {
         Err(why) => {
             // A missing credential is how git and browsers begin; a wrong one is worth a line in the audit.
             if why != Unauthenticated::Missing {
-                app.audit_refusal("anonymous", door(request.uri().path()), request.uri().path()).await;
+                app.audit_refusal("anonymous", door(request.uri.path()), request.uri.path()).await;
             }
             return Err(ApiError::unauthenticated(why, git));
         }
     };
     match need {
-        None => Err(ApiError::not_found(format!("there is no {} {}", request.method(), request.uri().path()))),
+        None => Err(ApiError::not_found(format!("there is no {} {}", request.method, request.uri.path()))),
         Some(Need::Right(action)) => {
-            app.permit(&principal, &action, door(request.uri().path())).await?;
+            app.permit(&principal, &action, door(request.uri.path())).await?;
             Ok(principal)
         }
         Some(Need::Open | Need::ByBody) => Ok(principal),

@@ -1,21 +1,18 @@
-//! `mcpctl`: hands the words to `cli`, and to `cli` what it may not name.
+//! `mcpctl`: hands the words to `cli`, and to `cli` what it may not name. A hidden first word makes it a guard.
 
 use std::process::ExitCode;
 
-use mcpctl::cli::{DevOptions, Doors, Environment, run};
-use mcpctl::wire::ErrorBody;
+use mcpctl::api::{self, DevPlace};
+use mcpctl::cli::{Doors, Environment, run};
+use mcpctl::runtime;
 
 fn main() -> ExitCode {
+    let mut arguments = std::env::args_os();
+    if arguments.by_ref().nth(1).is_some_and(|word| word == runtime::GUARD_WORD) {
+        return runtime::guard_main(arguments);
+    }
     let doors = Doors {
-        dev: |options| Box::pin(dev(options)),
+        dev: |options| Box::pin(api::dev(DevPlace { folder: options.folder, listen: options.listen })),
     };
     run(std::env::args_os(), Environment::of_process(), doors)
-}
-
-async fn dev(options: DevOptions) -> Result<(), ErrorBody> {
-    Err(ErrorBody {
-        error: "unavailable".to_owned(),
-        detail: format!("this build has no daemon to watch {}", options.folder.display()),
-        ..ErrorBody::default()
-    })
 }

@@ -1,1 +1,14 @@
-fn main() {}
+//! `mcpd`: the daemon. Two hidden first words make it the guard of a server's process and git's hook.
+
+use std::process::ExitCode;
+
+use mcpctl::{api, repo, runtime};
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args_os();
+    match arguments.by_ref().nth(1) {
+        Some(word) if word == runtime::GUARD_WORD => runtime::guard_main(arguments),
+        Some(word) if word == "hook" => repo::hook_main(arguments),
+        _ => api::main(std::env::args_os()),
+    }
+}

@@ -146,7 +146,7 @@ pub(super) fn new_epoch(view: &StoreView, actor: Actor, at: Timestamp) -> (Batch
             batch.rows.insert(id.clone(), None);
             continue;
         };
-        batch.rows.insert(id.clone(), Some(row(&now.document, revision)));
+        batch.rows.insert(id.clone(), Some(row(now.document.clone(), revision)));
         changes.push(Change {
             id: id.clone(),
             before: None,

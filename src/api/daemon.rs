@@ -1,0 +1,364 @@
+//! mcpd: composes the rooms, serves, and stops in good order.
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::serve::ListenerExt as _;
+use futures_util::future::BoxFuture;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::access::{Tokens, new_admin_token};
+use crate::engine::{Engine, EngineError, Parts};
+use crate::gateway::{Attach, Gateway};
+use crate::kit::{Pipes, Redacted};
+use crate::record::{Fleet, InstanceName, Life, Routes};
+use crate::repo::{Folder, GIT_PATH, Hosted, RepoError, Source};
+use crate::runtime::{GUARD_WORD, ProcessOptions, ProcessRuntime, Runtime};
+use crate::settings::{LogFormat, McpdSettings, SettingsError, Surroundings};
+use crate::store::{Store, StoreError};
+
+use super::router::router;
+use super::{App, Shared};
+
+/// How long open requests may go on once mcpd stops.
+const LAST_REQUESTS: Duration = Duration::from_secs(5);
+
+/// Why mcpd does not start or serve.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// A file or folder of its data can't be used.
+    #[error("can't use {path}")]
+    Data {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The address can't be listened on.
+    #[error("can't listen on {address}")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The system has no randomness for the admin token.
+    #[error("the system gave no random bytes for the admin token")]
+    Random,
+    /// The store can't be opened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The repository can't be opened.
+    #[error(transparent)]
+    Repository(#[from] RepoError),
+    /// The engine can't begin.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// Serving failed.
+    #[error("serving failed")]
+    Serve(#[source] std::io::Error),
+}
+
+impl DaemonError {
+    /// A way out, where one is known.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Listen { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse => {
+                Some("another program listens there: stop it, or choose another port with --listen".to_owned())
+            }
+            Self::Data { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+                Some("choose a folder of your own with --data-dir".to_owned())
+            }
+            Self::Store(error) => error.hint().map(Into::into),
+            _ => None,
+        }
+    }
+}
+
+/// A daemon that is ready to serve.
+pub struct Daemon {
+    engine: Engine,
+    runtime: Arc<Runtime>,
+    app: App,
+    listener: TcpListener,
+    address: SocketAddr,
+    stop: CancellationToken,
+    _connected: Connected,
+}
+
+/// What must live as long as the daemon.
+struct Connected {
+    _gateway: Gateway,
+}
+
+/// The runtime's pipes for the gateway: neither room names the other.
+struct Pipework(Arc<Runtime>);
+
+impl Attach for Pipework {
+    fn attach<'a>(
+        &'a self,
+        instance: &'a InstanceName,
+        life: &'a Life,
+    ) -> BoxFuture<'a, std::io::Result<Pipes>> {
+        Box::pin(self.0.attach(instance, life))
+    }
+}
+
+impl Daemon {
+    /// Opens the data folder, the store, the repository and the runtime, and listens.
+    pub async fn open(
+        settings: &McpdSettings,
+        around: &Surroundings,
+        stop: CancellationToken,
+    ) -> Result<Self, DaemonError> {
+        let data = &settings.data;
+        make_folder(data)?;
+        // First of all the address: a second daemon ends here, before it touches anything.
+        let listener = TcpListener::bind(settings.listen)
+            .await
+            .map_err(|source| DaemonError::Listen { address: settings.listen, source })?;
+        let address = listener.local_addr().map_err(|source| DaemonError::Listen { address: settings.listen, source })?;
+        let store = Store::open(&data.join("store.redb")).await?;
+        let token = admin_token(&data.join("admin.token"))?;
+        let directory = match &settings.watch {
+            Some(folder) => folder.clone(),
+            None => make_folder(&data.join("work"))?,
+        };
+        let fault = |path: &Path| {
+            let path = path.to_owned();
+            move |source| DaemonError::Data { path, source }
+        };
+        let options = ProcessOptions {
+            guard: vec![OsString::from("/proc/self/exe"), OsString::from(GUARD_WORD)],
+            cluster: settings.cluster.to_string(),
+            directory,
+            logs: data.join("logs"),
+            environment: around.environment.clone(),
+        };
+        let runtime = Arc::new(Runtime::Process(ProcessRuntime::open(options).await.map_err(fault(data))?));
+        let source = match &settings.watch {
+            Some(folder) => Source::Folder(Folder::open(folder).await?),
+            None => {
+                let program = std::env::current_exe().map_err(fault(data))?;
+                let writer = store.meta("store").unwrap_or_default();
+                Source::Hosted(Hosted::open(data, &program, &writer).await?)
+            }
+        };
+        let location = match &settings.watch {
+            Some(folder) => folder.display().to_string(),
+            None => GIT_PATH.to_owned(),
+        };
+        let (fleet, fleet_seen) = watch::channel(Arc::<Fleet>::default());
+        let (routes, routes_seen) = watch::channel(Arc::<Routes>::default());
+        let pipework = Arc::new(Pipework(Arc::clone(&runtime)));
+        let gateway = Gateway::start(pipework, fleet_seen, routes_seen, stop.clone());
+        let counting = gateway.clone();
+        let engine = Engine::start(
+            Parts {
+                store,
+                source: source.clone(),
+                runtime: Arc::clone(&runtime),
+                runtime_name: "process",
+                cluster: settings.cluster.to_string(),
+                location,
+                interval: settings.reconcile_interval,
+                upstreams: gateway.upstreams(),
+                in_flight: Arc::new(move |life| counting.in_flight(life)),
+                fleet,
+                routes,
+            },
+            stop.clone(),
+        )
+        .await?;
+        if let Source::Hosted(hosted) = &source {
+            let (hosted, judge, stop) = (hosted.clone(), Arc::new(engine.clone()), stop.clone());
+            tokio::spawn(async move { hosted.serve_hooks(judge, stop).await });
+        }
+        let app = App(Arc::new(Shared {
+            engine: engine.clone(),
+            gateway: gateway.clone(),
+            source,
+            tokens: Tokens::new(&token),
+            allowed: settings.allowed.clone(),
+            stop: stop.clone(),
+        }));
+        Ok(Self { engine, runtime, app, listener, address, stop, _connected: Connected { _gateway: gateway } })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The control loop.
+    #[must_use]
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Serves until the token given to [`Daemon::open`] is cancelled; then ends requests, servers and the rest in order.
+    pub async fn serve(self) -> Result<(), DaemonError> {
+        let stop = self.stop.clone();
+        // Without this an answer in two writes waits 40 ms for the other side's delayed acknowledgement.
+        let listener = self.listener.tap_io(|stream| {
+            if let Err(error) = stream.set_nodelay(true) {
+                tracing::debug!(%error, "TCP_NODELAY could not be set");
+            }
+        });
+        let serving = axum::serve(listener, router(self.app)).with_graceful_shutdown(stop.clone().cancelled_owned());
+        let lingering = async {
+            stop.cancelled().await;
+            tokio::time::sleep(LAST_REQUESTS).await;
+        };
+        let served = tokio::select! {
+            served = serving.into_future() => served,
+            // Requests that don't end by then are cut: a stop must not depend on clients.
+            () = lingering => Ok(()),
+        };
+        stop.cancel();
+        self.runtime.close().await;
+        served.map_err(DaemonError::Serve)
+    }
+}
+
+/// Makes a folder that only its owner may look into.
+pub(super) fn make_folder(path: &Path) -> Result<PathBuf, DaemonError> {
+    let fault = |source| DaemonError::Data { path: path.to_owned(), source };
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(fault)?;
+    Ok(path.to_owned())
+}
+
+/// Reads the admin token, or makes it at the first start; readable by its owner alone.
+fn admin_token(path: &Path) -> Result<Redacted<String>, DaemonError> {
+    let fault = |source| DaemonError::Data { path: path.to_owned(), source };
+    match std::fs::read_to_string(path) {
+        Ok(text) if !text.trim().is_empty() => return Ok(Redacted::new(text.trim().to_owned())),
+        // An empty file is what a crash between creating and writing leaves.
+        Ok(_) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(fault(error)),
+    }
+    let token = new_admin_token().map_err(|_| DaemonError::Random)?;
+    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path).map_err(fault)?;
+    file.set_permissions(std::fs::Permissions::from_mode(0o600)).map_err(fault)?;
+    file.write_all(format!("{}\n", token.reveal()).as_bytes()).map_err(fault)?;
+    file.sync_all().map_err(fault)?;
+    Ok(token)
+}
+
+/// Cancels the token when the process is told to stop.
+pub(super) fn stop_on_signals(stop: CancellationToken) -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            _ = hang_up.recv() => {}
+        }
+        stop.cancel();
+    });
+    Ok(())
+}
+
+/// The log goes to stderr; stdout stays free for what was asked for.
+pub(super) fn start_log(filter: &str, form: LogFormat) {
+    use std::io::IsTerminal as _;
+    let filter = tracing_subscriber::EnvFilter::try_new(filter).unwrap_or_else(|_| "info".into());
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A second subscriber is refused, and the first one goes on: only tests start two.
+    let _ = match form {
+        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).try_init(),
+        LogFormat::Json => log.json().try_init(),
+    };
+}
+
+/// The whole of the program `mcpd`.
+#[expect(clippy::print_stdout, clippy::print_stderr, reason = "a program's own words")]
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let resolved = Surroundings::of_process()
+        .map_err(|error| format!("the current folder can't be read: {error}"))
+        .and_then(|around| match McpdSettings::resolve(arguments, &around) {
+            Ok(settings) => Ok((settings, around)),
+            // Help and the version come this way too, with their own exit codes.
+            Err(SettingsError::Usage(usage)) => usage.exit(),
+            Err(error) => Err(with_hint(&error, error.hint().map(str::to_owned))),
+        });
+    let (settings, around) = match resolved {
+        Ok(resolved) => resolved,
+        Err(text) => {
+            eprintln!("error: {text}");
+            return ExitCode::from(2);
+        }
+    };
+    if settings.print {
+        print!("{}", settings.table());
+        return ExitCode::SUCCESS;
+    }
+    start_log(&settings.log, settings.log_format);
+    for warning in &settings.warnings {
+        tracing::warn!("{warning}");
+    }
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: can't start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(run(&settings, &around)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", with_hint(&error, error.hint()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn with_hint(error: &dyn std::error::Error, hint: Option<String>) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    match hint {
+        Some(hint) => format!("{text}\nhint: {hint}"),
+        None => text,
+    }
+}
+
+async fn run(settings: &McpdSettings, around: &Surroundings) -> Result<(), DaemonError> {
+    let stop = CancellationToken::new();
+    stop_on_signals(stop.clone()).map_err(DaemonError::Serve)?;
+    let daemon = Daemon::open(settings, around, stop).await?;
+    let url = format!("http://{}", daemon.address());
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        %url,
+        data = %settings.data.display(),
+        cluster = %settings.cluster,
+        runtime = "process",
+        "mcpd is ready"
+    );
+    if settings.watch.is_none() {
+        tracing::info!("git clone {url}{GIT_PATH} (any user name, the password is in {}/admin.token)", settings.data.display());
+    }
+    daemon.serve().await?;
+    tracing::info!("stopped");
+    Ok(())
+}

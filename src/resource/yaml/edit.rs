@@ -202,7 +202,7 @@ impl<'t> Text<'t> {
     /// Printed lines with this text's line ends, all but the first indented; no line end behind the last.
     fn lines(&self, printed: &str, indent: usize) -> String {
         let mut out = String::with_capacity(printed.len() + 16);
-        for (n, line) in printed.trim_end_matches('\n').split('\n').enumerate() {
+        for (n, line) in printed.strip_suffix('\n').unwrap_or(printed).split('\n').enumerate() {
             if n > 0 {
                 out.push_str(self.newline);
                 if !line.is_empty() {
@@ -319,8 +319,15 @@ impl<'t> Text<'t> {
             }
             return (range, text);
         }
-        let start = self.byte(key.start.index);
-        (start..range.end.max(self.range(key).end), self.lines(lines, indent))
+        // A comment behind the value would end up in the last line of the new one.
+        let end = range.end.max(self.range(key).end);
+        let rest = self.text[end..self.line_end(end)].trim_end();
+        let end = if rest.trim_start().starts_with('#') {
+            end + rest.len()
+        } else {
+            end
+        };
+        (self.byte(key.start.index)..end, self.lines(lines, indent))
     }
 
     /// The document printed anew where it stands; what surrounds it stays.
@@ -349,7 +356,13 @@ impl<'t> Text<'t> {
                 self.lines(&printed, indent)
             }
         };
-        format!("{}{with}{}", &self.text[..range.start], &self.text[range.end..])
+        // A comment behind the last value stays, but not behind another one's.
+        let rest = &self.text[range.end..];
+        let (comment, skip) = match rest.trim_start_matches([' ', '\t']) {
+            it if it.starts_with('#') && !in_flow => (self.newline, rest.len() - it.len()),
+            _ => ("", 0),
+        };
+        format!("{}{with}{comment}{}", &self.text[..range.start], &rest[skip..])
     }
 
     fn append(&self, trees: &[Tree<'_>], document: &Document) -> String {

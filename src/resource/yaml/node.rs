@@ -213,6 +213,7 @@ pub fn parse(text: &str) -> Result<Vec<Tree<'_>>, Broken> {
     let mut parser = Parser::new_from_str(text);
     let mut trees = vec![];
     let mut builder = Builder::default();
+    let mut cursor = Cursor::new(text);
     while let Some(event) = parser.next_event() {
         let (event, marks) = event.map_err(Broken::Syntax)?;
         match event {
@@ -230,7 +231,7 @@ pub fn parse(text: &str) -> Result<Vec<Tree<'_>>, Broken> {
                     });
                 }
             }
-            event => builder.take(event, &marks)?,
+            event => builder.take(event, &marks, &mut cursor)?,
         }
     }
     Ok(trees)
@@ -268,7 +269,7 @@ enum Parts<'t> {
 }
 
 impl<'t> Builder<'t> {
-    fn take(&mut self, event: Event<'t>, marks: &Marks) -> Result<(), Broken> {
+    fn take(&mut self, event: Event<'t>, marks: &Marks, cursor: &mut Cursor<'t>) -> Result<(), Broken> {
         let (start, end) = (Mark::from(&marks.start), Mark::from(&marks.end));
         match event {
             Event::Scalar(text, style, anchor, tag) => {
@@ -276,11 +277,12 @@ impl<'t> Builder<'t> {
                     self.tag(&start, &tag);
                 }
                 let weight = 16 + text.len();
-                // A value that is not there has the span of whatever follows.
-                let end = if text.is_empty() && style == ScalarStyle::Plain {
-                    start
-                } else {
-                    end
+                let end = match style {
+                    // A value that is not there has the span of whatever follows.
+                    ScalarStyle::Plain if text.is_empty() => start,
+                    // The parser counts a comment behind the closing quote in.
+                    ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => cursor.behind_quotes(start).unwrap_or(end),
+                    _ => end,
                 };
                 let node = Node {
                     start,
@@ -503,6 +505,64 @@ impl<'t> Builder<'t> {
                 });
             }
         }
+    }
+}
+
+/// Finds the bytes of places that come one after the other.
+struct Cursor<'t> {
+    text: &'t str,
+    ascii: bool,
+    index: usize,
+    byte: usize,
+}
+
+impl<'t> Cursor<'t> {
+    fn new(text: &'t str) -> Self {
+        Self {
+            text,
+            ascii: text.is_ascii(),
+            index: 0,
+            byte: 0,
+        }
+    }
+
+    /// The place behind the quote that closes the text that begins here.
+    fn behind_quotes(&mut self, start: Mark) -> Option<Mark> {
+        if self.ascii {
+            self.byte = start.index;
+        } else {
+            if start.index < self.index {
+                (self.index, self.byte) = (0, 0);
+            }
+            let rest = self.text.get(self.byte..)?;
+            self.byte += rest.char_indices().nth(start.index - self.index)?.0;
+        }
+        self.index = start.index;
+        let rest = self.text.get(self.byte..)?;
+        let quote = *rest.as_bytes().first()?;
+        let mut at = 1;
+        loop {
+            at += memchr::memchr2(quote, b'\\', rest.as_bytes().get(at..)?)?;
+            let next = rest.as_bytes().get(at + 1);
+            match rest.as_bytes()[at] {
+                b'\\' if quote == b'"' => at += 2,
+                it if it == quote && quote == b'\'' && next == Some(&quote) => at += 2,
+                it if it == quote => break,
+                _ => at += 1,
+            }
+        }
+        let quoted = rest.get(..=at)?;
+        let lines = quoted.bytes().filter(|b| *b == b'\n').count();
+        Some(Mark {
+            line: start.line + u32::try_from(lines).ok()?,
+            column: start.column,
+            index: start.index
+                + if self.ascii {
+                    quoted.len()
+                } else {
+                    quoted.chars().count()
+                },
+        })
     }
 }
 

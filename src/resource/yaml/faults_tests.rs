@@ -1,4 +1,10 @@
 //! What a person sees who made a mistake: every text here is part of the product.
+#![expect(clippy::needless_raw_string_hashes, reason = "one form for all rows")]
+#![expect(
+    clippy::format_push_string,
+    clippy::format_collect,
+    reason = "tests need not be fast"
+)]
 
 use super::super::{FileText, Tree};
 use super::read;

@@ -1,5 +1,7 @@
 //! Laws over generated documents and texts.
 
+#![expect(clippy::format_push_string, reason = "tests need not be fast")]
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

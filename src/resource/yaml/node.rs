@@ -290,7 +290,8 @@ impl<'t> Builder<'t> {
                     data: Data::Scalar(text, style),
                 };
                 self.number(&node);
-                self.close(node, anchor, weight, 0)
+                self.close(node, anchor, weight, 0);
+                Ok(())
             }
             Event::SequenceStart(anchor, tag) => self.open(start, end, anchor, tag.as_deref(), Parts::List(vec![])),
             Event::MappingStart(anchor, tag) => {
@@ -319,7 +320,8 @@ impl<'t> Builder<'t> {
                     end,
                     data,
                 };
-                self.close(node, open.anchor, open.weight, open.height)
+                self.close(node, open.anchor, open.weight, open.height);
+                Ok(())
             }
             Event::Alias(id) => {
                 let Some(anchor) = self.anchors.get(&id) else {
@@ -345,9 +347,11 @@ impl<'t> Builder<'t> {
                     if self.aliased - weight <= ALIASED {
                         self.fault(node.span(), "aliases make this document too large", None);
                     }
-                    return self.close(null(start), 0, 16, 0);
+                    self.close(null(start), 0, 16, 0);
+                    return Ok(());
                 }
-                self.close(node, 0, weight, height)
+                self.close(node, 0, weight, height);
+                Ok(())
             }
             _ => Ok(()),
         }
@@ -388,7 +392,7 @@ impl<'t> Builder<'t> {
     }
 
     /// Puts a finished node where it belongs.
-    fn close(&mut self, mut node: Node<'t>, anchor: usize, weight: usize, height: usize) -> Result<(), Broken> {
+    fn close(&mut self, mut node: Node<'t>, anchor: usize, weight: usize, height: usize) {
         if anchor != 0 {
             let data = Rc::new(node.data);
             node.data = Data::Shared(data.clone());
@@ -396,19 +400,19 @@ impl<'t> Builder<'t> {
         }
         let Some(open) = self.open.last_mut() else {
             self.root = Some(node);
-            return Ok(());
+            return;
         };
         open.weight = open.weight.saturating_add(weight);
         open.height = open.height.max(height + 1);
         let key = match &mut open.parts {
             Parts::List(items) => {
                 items.push(node);
-                return Ok(());
+                return;
             }
             Parts::Mapping(entries, key) => match key.take() {
                 Some(key) => {
                     entries.push((key, node));
-                    return Ok(());
+                    return;
                 }
                 None => key.insert(node),
             },
@@ -416,7 +420,6 @@ impl<'t> Builder<'t> {
         if let Some((span, message, hint)) = unfit_key(key) {
             self.fault(span, message, hint);
         }
-        Ok(())
     }
 
     fn fault(&mut self, span: Span, message: impl Into<String>, hint: Option<String>) {

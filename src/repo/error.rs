@@ -19,7 +19,7 @@ pub enum RepoError {
     #[error("the hooks' socket {0} could not be made")]
     Socket(PathBuf, #[source] io::Error),
     /// libgit2 refuses or fails.
-    #[error("the repository {0} failed")]
+    #[error("{0} failed")]
     Git(&'static str, #[source] git2::Error),
     /// A file or folder can't be read or written.
     #[error("{0}")]

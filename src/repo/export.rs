@@ -192,3 +192,33 @@ pub(super) fn message(export: &PendingExport, writer: &str) -> String {
     let _ = writeln!(text, "Mcpctl-Writer: {}", line(writer, 100));
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{author, line};
+
+    #[test]
+    fn authors_and_lines_are_clean() {
+        for (name, shown, address) in [
+            ("admin", "admin", "admin@mcpctl.local"),
+            ("ann@example.com", "ann@example.com", "ann@example.com"),
+            (
+                "Ann Ü <x>\nMcpctl-Revision: 9",
+                "Ann Ü x Mcpctl-Revision: 9",
+                "AnnxMcpctl-Revision9@mcpctl.local",
+            ),
+            ("", "unknown", "unknown@mcpctl.local"),
+            ("<>", "unknown", "unknown@mcpctl.local"),
+            ("@", "@", "unknown@mcpctl.local"),
+            ("é", "é", "unknown@mcpctl.local"),
+        ] {
+            assert_eq!(author(name), (shown.to_owned(), address.to_owned()), "{name:?}");
+            assert!(
+                git2::Signature::new(shown, address, &git2::Time::new(0, 0)).is_ok(),
+                "{name:?}"
+            );
+        }
+        assert_eq!(line(" a\r\n\tb\u{1b}[1m ", 400), "a   b [1m");
+        assert_eq!(line(&"é".repeat(500), 400).chars().count(), 400);
+    }
+}

@@ -37,6 +37,8 @@ struct Inner {
 struct State {
     look: Look,
     snapshot: Option<Snapshot>,
+    /// The head that our own writing makes: what it removed needs no second look.
+    landed: Option<String>,
     watches: Watches,
 }
 
@@ -66,6 +68,7 @@ impl Folder {
             let state = State {
                 look: Look::default(),
                 snapshot: None,
+                landed: None,
                 watches: Watches::new(&root, changed.clone()),
             };
             Ok(Self(Arc::new(Inner {
@@ -120,9 +123,14 @@ impl Folder {
         blocking(move || inner.prepare(&seen, &export, &pending)).await
     }
 
-    pub(super) async fn land(&self, edits: &[FileEdit]) -> Result<Landing, RepoError> {
-        let (inner, edits) = (Arc::clone(&self.0), edits.to_vec());
-        blocking(move || inner.land(&edits)).await
+    pub(super) async fn land(&self, edits: &[FileEdit], head: &str) -> Result<Landing, RepoError> {
+        let (inner, edits, head) = (Arc::clone(&self.0), edits.to_vec(), head.to_owned());
+        blocking(move || {
+            let landing = inner.land(&edits)?;
+            lock(&inner.state).landed = (landing == Landing::Landed).then_some(head);
+            Ok(landing)
+        })
+        .await
     }
 
     pub(super) async fn landed(&self, attempt: &str) -> Result<bool, RepoError> {
@@ -183,7 +191,8 @@ impl Inner {
             .iter()
             .flat_map(|snapshot| snapshot.tree.documents.keys());
         let whole = known.into_iter().all(|id| snapshot.tree.documents.contains_key(id));
-        if !whole && snapshot.head.as_deref() != confirmed {
+        let believed = snapshot.head.as_deref() == confirmed || snapshot.head == state.landed;
+        if !whole && !believed {
             return Ok(Seen::Missing(snapshot));
         }
         state.look = look;

@@ -104,16 +104,16 @@ impl Inner {
 
     /// Opens the repository; with a quarantine, what is being pushed can be read too.
     pub fn repository(&self, quarantine: Option<&Quarantine>) -> Result<Repository, RepoError> {
-        let repository = Repository::open_bare(&self.git_folder).map_err(git("can't be opened: libgit2"))?;
+        let repository = Repository::open_bare(&self.git_folder).map_err(git("opening the repository"))?;
         if let Some(quarantine) = quarantine {
             let path = quarantine.0.to_str().ok_or_else(|| {
                 RepoError::Git(
-                    "quarantine",
+                    "opening a push's objects",
                     git2::Error::from_str("the data folder's path is not UTF-8"),
                 )
             })?;
-            let odb = repository.odb().map_err(git("open"))?;
-            odb.add_disk_alternate(path).map_err(git("open of the quarantine"))?;
+            let odb = repository.odb().map_err(git("opening the objects"))?;
+            odb.add_disk_alternate(path).map_err(git("opening a push's objects"))?;
         }
         Ok(repository)
     }
@@ -134,7 +134,7 @@ impl Inner {
         let commit = repository
             .find_commit(id)
             .map_err(|_| RepoError::NoCommit(name.clone()))?;
-        let tree = commit.tree().map_err(git("read"))?;
+        let tree = commit.tree().map_err(git("reading the repository"))?;
         let (tree, parsed) = read::read_tree(repository, &tree, [&cache.head.parsed, &cache.pushed.parsed])?;
         let author = String::from_utf8_lossy(commit.author().name_bytes()).into_owned();
         let subject = String::from_utf8_lossy(commit.summary_bytes().unwrap_or_default()).into_owned();
@@ -168,7 +168,7 @@ pub(super) fn head(repository: &Repository) -> Result<Option<Oid>, RepoError> {
     match repository.refname_to_id(BRANCH) {
         Ok(id) => Ok(Some(id)),
         Err(error) if error.code() == ErrorCode::NotFound => Ok(None),
-        Err(error) => Err(RepoError::Git("read of the branch", error)),
+        Err(error) => Err(RepoError::Git("reading the branch", error)),
     }
 }
 
@@ -217,16 +217,16 @@ impl Hosted {
                 Ok(base) if base == old => return Ok(Relation::Forward),
                 Ok(base) => base,
                 Err(error) if error.code() == ErrorCode::NotFound => return Ok(Relation::Unrelated),
-                Err(error) => return Err(RepoError::Git("walk of the history", error)),
+                Err(error) => return Err(RepoError::Git("walking the history", error)),
             };
-            let mut walk = repository.revwalk().map_err(git("walk of the history"))?;
-            walk.push(old).map_err(git("walk of the history"))?;
-            walk.hide(new).map_err(git("walk of the history"))?;
+            let mut walk = repository.revwalk().map_err(git("walking the history"))?;
+            walk.push(old).map_err(git("walking the history"))?;
+            walk.hide(new).map_err(git("walking the history"))?;
             let (mut lost, mut by_mcpctl) = (0, 0);
             for id in walk {
                 let commit = id
                     .and_then(|id| repository.find_commit(id))
-                    .map_err(git("walk of the history"))?;
+                    .map_err(git("walking the history"))?;
                 lost += 1;
                 by_mcpctl += usize::from(commit.committer().name_bytes() == super::hosted_write::COMMITTER.as_bytes());
             }

@@ -83,10 +83,11 @@ fn set_up(git_folder: &Path) -> Result<(), RepoError> {
         let mut options = RepositoryInitOptions::new();
         options.bare(true).no_reinit(false).external_template(false);
         options.initial_head(BRANCH);
-        Repository::init_opts(git_folder, &options).map_err(git("could not be made: libgit2"))?;
+        Repository::init_opts(git_folder, &options).map_err(git("making the repository"))?;
     }
-    let repository = Repository::open_bare(git_folder).map_err(git("can't be opened: libgit2"))?;
-    let mut config = git2::Config::open(&repository.path().join("config")).map_err(git("settings: libgit2"))?;
+    let repository = Repository::open_bare(git_folder).map_err(git("opening the repository"))?;
+    let mut config =
+        git2::Config::open(&repository.path().join("config")).map_err(git("writing the repository's settings"))?;
     let texts = [
         ("receive.denyDeletes", "true"),
         ("receive.denyNonFastForwards", "true"),
@@ -101,11 +102,13 @@ fn set_up(git_folder: &Path) -> Result<(), RepoError> {
         ("core.logAllRefUpdates", "false"),
     ];
     for (name, value) in texts {
-        config.set_str(name, value).map_err(git("settings: libgit2"))?;
+        config
+            .set_str(name, value)
+            .map_err(git("writing the repository's settings"))?;
     }
     config
         .set_i64("receive.maxInputSize", LARGEST_PUSH)
-        .map_err(git("settings: libgit2"))?;
+        .map_err(git("writing the repository's settings"))?;
     // Whatever was set by hand: the branch that is applied is the one that is cloned.
     if repository
         .find_reference("HEAD")
@@ -113,7 +116,9 @@ fn set_up(git_folder: &Path) -> Result<(), RepoError> {
         .and_then(|head| head.symbolic_target().ok().flatten().map(str::to_owned))
         != Some(BRANCH.to_owned())
     {
-        repository.set_head(BRANCH).map_err(git("settings: libgit2"))?;
+        repository
+            .set_head(BRANCH)
+            .map_err(git("writing the repository's settings"))?;
     }
     Ok(())
 }

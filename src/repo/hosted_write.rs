@@ -66,7 +66,7 @@ impl Hosted {
             }
             repository
                 .graph_descendant_of(head, id)
-                .map_err(git("walk of the history"))
+                .map_err(git("walking the history"))
         })
         .await
     }
@@ -87,10 +87,12 @@ impl Inner {
             }
         };
         let tree = if let Some(commit) = &parent {
-            commit.tree().map_err(git("read"))?
+            commit.tree().map_err(git("reading the repository"))?
         } else {
             let empty = repository.treebuilder(None).and_then(|builder| builder.write());
-            empty.and_then(|id| repository.find_tree(id)).map_err(git("write"))?
+            empty
+                .and_then(|id| repository.find_tree(id))
+                .map_err(git("writing to the repository"))?
         };
         let edits = export::edits(seen, export, pending, |path| standing(&repository, &tree, path))?;
         let head = seen.head.clone();
@@ -134,7 +136,9 @@ impl Inner {
                     };
                     update.upsert(
                         &file.path,
-                        repository.blob(text.as_bytes()).map_err(git("write"))?,
+                        repository
+                            .blob(text.as_bytes())
+                            .map_err(git("writing to the repository"))?,
                         mode,
                     );
                 }
@@ -144,17 +148,18 @@ impl Inner {
         let tree = update
             .create_updated(repository, tree)
             .and_then(|id| repository.find_tree(id));
-        let tree = tree.map_err(git("write"))?;
+        let tree = tree.map_err(git("writing to the repository"))?;
         // The time is the mutation's own, so that the same export on the same head is the same commit.
         let when = Time::new(export.at.as_second(), 0);
         let (name, address) = export::author(&export.actor.name);
-        let author = Signature::new(&name, &address, &when).map_err(git("write"))?;
-        let committer = Signature::new(COMMITTER, "mcpd@mcpctl.local", &when).map_err(git("write"))?;
+        let author = Signature::new(&name, &address, &when).map_err(git("writing to the repository"))?;
+        let committer =
+            Signature::new(COMMITTER, "mcpd@mcpctl.local", &when).map_err(git("writing to the repository"))?;
         let parents: Vec<&git2::Commit<'_>> = parent.into_iter().collect();
         let message = export::message(export, &self.writer);
         let id = repository
             .commit(None, &author, &committer, &message, &tree, &parents)
-            .map_err(git("write"))?;
+            .map_err(git("writing to the repository"))?;
         self.sync_objects(repository, id, &tree, files)?;
         Ok(id)
     }
@@ -205,7 +210,7 @@ impl Inner {
                 }
                 ErrorCode::Locked if is_stale(&lock) => drop(fs::remove_file(&lock)),
                 ErrorCode::Locked => std::thread::sleep(Duration::from_millis(10)),
-                _ => return Err(RepoError::Git("move of the branch", error)),
+                _ => return Err(RepoError::Git("moving the branch", error)),
             }
         }
         Err(RepoError::Locked)
@@ -229,16 +234,16 @@ fn standing(repository: &Repository, tree: &git2::Tree<'_>, path: &str) -> Resul
     let entry = match tree.get_path(Path::new(path)) {
         Ok(entry) => entry,
         Err(error) if error.code() == ErrorCode::NotFound => return Ok(Standing::Nothing),
-        Err(error) => return Err(RepoError::Git("read", error)),
+        Err(error) => return Err(RepoError::Git("reading the repository", error)),
     };
     if entry.filemode() & 0o170_000 != 0o100_000 {
         return Ok(Standing::Other("is no plain file".into()));
     }
-    let odb = repository.odb().map_err(git("read"))?;
-    if odb.read_header(entry.id()).map_err(git("read"))?.0 > super::read::LARGEST_FILE {
+    let odb = repository.odb().map_err(git("reading the repository"))?;
+    if odb.read_header(entry.id()).map_err(git("reading the repository"))?.0 > super::read::LARGEST_FILE {
         return Ok(Standing::Other("is over 1 MiB".into()));
     }
-    let object = odb.read(entry.id()).map_err(git("read"))?;
+    let object = odb.read(entry.id()).map_err(git("reading the repository"))?;
     Ok(match std::str::from_utf8(object.data()) {
         Ok(text) => Standing::Text(text.to_owned()),
         Err(_) => Standing::Other("is not UTF-8".into()),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::response::Response;
 use futures_util::StreamExt as _;
-use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
@@ -209,8 +209,9 @@ impl Inner {
                 command.env(variable, value);
             }
         };
+        // Never the length: told one, http-backend spins for ever when the body ends before it. The end of its input is
+        // the end of the body.
         pass("CONTENT_TYPE", &CONTENT_TYPE);
-        pass("CONTENT_LENGTH", &CONTENT_LENGTH);
         pass("HTTP_CONTENT_ENCODING", &CONTENT_ENCODING);
         pass("GIT_PROTOCOL", &HeaderName::from_static("git-protocol"));
         if let Some(known) = known {

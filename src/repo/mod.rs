@@ -91,6 +91,20 @@ pub struct Prepared {
     landing: Step,
 }
 
+impl Prepared {
+    /// An export into no real repository, for fakes of the engine's world: [`Source::land`] gives [`Landing::Moved`].
+    #[must_use]
+    pub fn new(attempt: String, commit: String, written: Vec<(Id, Option<(Digest, String)>)>, changes: bool) -> Self {
+        Self {
+            attempt,
+            commit,
+            written,
+            changes,
+            landing: Step::Stale,
+        }
+    }
+}
+
 /// The last step of an export.
 #[derive(Debug)]
 enum Step {
@@ -140,7 +154,7 @@ impl Source {
     pub async fn land(&self, prepared: &Prepared) -> Result<Landing, RepoError> {
         match (self, &prepared.landing) {
             (Self::Hosted(hosted), Step::Branch(from, to)) => hosted.land(from.as_deref(), to).await,
-            (Self::Folder(folder), Step::Files(edits)) => folder.land(edits).await,
+            (Self::Folder(folder), Step::Files(edits)) => folder.land(edits, &prepared.commit).await,
             (_, Step::Stale) => Ok(Landing::Moved),
             _ => Err(RepoError::OtherSource),
         }

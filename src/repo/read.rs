@@ -144,7 +144,10 @@ impl Walk<'_> {
             match mode {
                 0o040_000 if depth >= DEEPEST => self.files.push(refused_depth(path)),
                 0o040_000 => {
-                    let below = self.repository.find_tree(entry.id()).map_err(git("read of a folder"))?;
+                    let below = self
+                        .repository
+                        .find_tree(entry.id())
+                        .map_err(git("reading a folder of the repository"))?;
                     self.folder(&below, &path, depth + 1)?;
                 }
                 0o100_000 => self.file(path, entry.id())?,
@@ -169,14 +172,14 @@ impl Walk<'_> {
             self.parsed.insert(key, Arc::clone(known));
             return Ok(());
         }
-        let odb = self.repository.odb().map_err(git("read of a file"))?;
+        let odb = self.repository.odb().map_err(git("reading a file of the repository"))?;
         // The header comes first: an object may unpack to any size.
-        let (size, kind) = odb.read_header(id).map_err(git("read of a file"))?;
+        let (size, kind) = odb.read_header(id).map_err(git("reading a file of the repository"))?;
         if size > LARGEST_FILE || kind != ObjectType::Blob {
             self.files.push(refused_size(key.0));
             return Ok(());
         }
-        let object = odb.read(id).map_err(git("read of a file"))?;
+        let object = odb.read(id).map_err(git("reading a file of the repository"))?;
         let parsed = Arc::new(yaml::read(&FileText {
             path: key.0.clone(),
             bytes: Ok(object.data().to_vec()),
@@ -188,11 +191,16 @@ impl Walk<'_> {
 
     /// Whether a link's target, followed by its words alone, is a plain file of the same tree.
     fn links_to_a_file(&self, folder: &str, link: Oid) -> Result<bool, RepoError> {
-        let odb = self.repository.odb().map_err(git("read of a link"))?;
-        if odb.read_header(link).map_err(git("read of a link"))?.0 > 4096 {
+        let odb = self.repository.odb().map_err(git("reading a link of the repository"))?;
+        if odb
+            .read_header(link)
+            .map_err(git("reading a link of the repository"))?
+            .0
+            > 4096
+        {
             return Ok(false);
         }
-        let object = odb.read(link).map_err(git("read of a link"))?;
+        let object = odb.read(link).map_err(git("reading a link of the repository"))?;
         let Ok(target) = std::str::from_utf8(object.data()) else {
             return Ok(false);
         };

@@ -165,6 +165,9 @@ async fn exports_are_written_back() {
         .collect();
     left.sort();
     assert_eq!(left, ["odd.yml", "servers"]);
+    // What mcpd itself removed is believed at once.
+    let Source::Folder(inner) = &source else { unreachable!() };
+    assert!(inner.believes_one_look());
     let after = source.snapshot().await.unwrap();
     assert_eq!(declared(&after), ["server/a=changed", "server/b=two", "server/d=four"]);
     assert_eq!(after.head, Some(prepared.commit.clone()));

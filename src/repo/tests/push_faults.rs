@@ -1,5 +1,7 @@
 //! Pushes that lose their client, their daemon, or never had one.
 
+use tokio::io::AsyncWriteExt as _;
+
 use super::super::{BRANCH, Hosted, hook_program};
 use super::{World, git_command, git_output, hook_program as program, text, until};
 
@@ -25,6 +27,35 @@ async fn a_client_that_hangs_up_loses_nothing() {
     .await;
     until("the push ended", async || world.judge.ended.lock().unwrap().len() == 1).await;
     assert_eq!(world.judge.watched.lock().unwrap().len(), 1);
+}
+
+/// A client that goes in the middle of its upload was never judged, and its push is known to have ended.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_breaks_off_is_no_push() {
+    let world = World::new().await;
+    let address = world.url.strip_prefix("http://").unwrap().split('/').next().unwrap();
+    for head in [
+        "Content-Length: 1000\r\n\r\n00",
+        "Transfer-Encoding: chunked\r\n\r\n4\r\n00a0\r\n",
+    ] {
+        let mut client = tokio::net::TcpStream::connect(address).await.unwrap();
+        let request = format!(
+            "POST /git/config.git/git-receive-pack HTTP/1.1\r\nHost: {address}\r\n\
+             Content-Type: application/x-git-receive-pack-request\r\n{head}"
+        );
+        client.write_all(request.as_bytes()).await.unwrap();
+        until("the push is known", async || {
+            world.hosted.0.pushes.lock().unwrap().len() == 1
+        })
+        .await;
+        drop(client);
+        until("the push ended", async || {
+            world.hosted.0.pushes.lock().unwrap().is_empty()
+        })
+        .await;
+    }
+    until("both were told", async || world.judge.ended.lock().unwrap().len() == 2).await;
+    assert!(world.judge.judged.lock().unwrap().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

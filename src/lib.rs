@@ -8,4 +8,10 @@ pub mod record;
 
 pub mod wire;
 
+pub mod access;
+
+pub mod settings;
+
+pub mod store;
+
 pub mod cli;

@@ -275,17 +275,17 @@ fn help_is_help() {
       -V, --version
               Print version
 
-    Global options:
+    Connection:
           --url <URL>
-              mcpd's address, as http://127.0.0.1:3100 [env: MCPCTL_URL]
+              URL of mcpd [MCPCTL_URL]
 
           --token <TOKEN>
-              The bearer token; better in the environment, where other users can't see it [env:
-              MCPCTL_TOKEN]
+              Token to show to mcpd [MCPCTL_TOKEN]
 
           --context <NAME>
-              A context of ~/.config/mcpctl/config.yaml
+              Context of ~/.config/mcpctl/config.yaml to use
 
+    Output:
       -o, --output <FORM>
               The form of the output
 
@@ -331,17 +331,17 @@ fn help_is_help() {
       -h, --help
               Print help (see a summary with '-h')
 
-    Global options:
+    Connection:
           --url <URL>
-              mcpd's address, as http://127.0.0.1:3100 [env: MCPCTL_URL]
+              URL of mcpd [MCPCTL_URL]
 
           --token <TOKEN>
-              The bearer token; better in the environment, where other users can't see it [env:
-              MCPCTL_TOKEN]
+              Token to show to mcpd [MCPCTL_TOKEN]
 
           --context <NAME>
-              A context of ~/.config/mcpctl/config.yaml
+              Context of ~/.config/mcpctl/config.yaml to use
 
+    Output:
       -o, --output <FORM>
               The form of the output
 
@@ -390,7 +390,7 @@ fn unknown_words_are_usage_errors() {
     assert_snapshot!(mcpctl("", &["gett", "-o", "json"], ""), @r#"
     exit 2
     -- stderr
-    {"error":"usage","detail":"unrecognized subcommand 'gett'","hint":"mcpctl --help"}
+    {"error":"usage","detail":"unrecognized subcommand 'gett'","hint":"a similar subcommand exists: 'get'"}
     "#);
     assert_snapshot!(mcpctl("", &["get", "serverz"], ""), @r#"
     exit 2
@@ -429,7 +429,7 @@ fn get_shows_tables() {
     exit 0
     -- stdout
     NAME   READY   STATE     TOOLS   AGE   REASON
-    git    0/1     ERROR     -       0s    exited with code 1:  [31mno repository [0m 
+    git    0/1     ERROR     -       0s    exited with code 1:  [31mno repository [0m
     time   1/1     RUNNING   2       0s    -
     "#);
     assert_snapshot!(mcpd.run(&["get", "srv", "time", "-o", "wide"]), @r#"
@@ -443,7 +443,7 @@ fn get_shows_tables() {
     -- stdout
     servers
     NAME   READY   STATE     TOOLS   AGE   REASON
-    git    0/1     ERROR     -       0s    exited with code 1:  [31mno repository [0m 
+    git    0/1     ERROR     -       0s    exited with code 1:  [31mno repository [0m
     time   1/1     RUNNING   2       0s    -
 
     projects
@@ -558,9 +558,9 @@ fn get_watches() {
     assert_snapshot!(mcpd.run(&["get", "servers", "-w"]), @r#"
     exit 1
     -- stdout
-    CHANGE   NAME   READY   STATE     TOOLS   AGE   REASON
-    ADDED    time   1/1     RUNNING   2       0s    -
-    CHANGED   git    0/1     ERROR     -       0s    exited with code 1:  [31mno repository [0m 
+    CHANGE    NAME   READY   STATE     TOOLS   AGE   REASON
+    ADDED     time   1/1     RUNNING   2       0s    -
+    CHANGED   git    0/1     ERROR     -       0s    exited with code 1:  [31mno repository [0m
     -- stderr
     error: http://mcpd broke off in the middle of its answer
     "#);
@@ -587,11 +587,11 @@ fn describe_tells_everything() {
     exit 0
     -- stdout
     server/git
-      state      ERROR 0/1
-      reason     exited with code 1:  [31mno repository [0m 
-      next retry now
-      declared   in the store; its commit has not landed yet
-      revision   7
+      state       ERROR 0/1
+      reason      exited with code 1:  [31mno repository [0m
+      next retry  now
+      declared    in the store; its commit has not landed yet
+      revision    7
 
     instances
       NAME    STATE   TOOLS   AGE   FAILURES   RETRY   REASON
@@ -599,7 +599,7 @@ fn describe_tells_everything() {
 
     events
       AGE   LEVEL     ABOUT   REASON   MESSAGE
-      0s    warning   git/0   Exited   code 1 ]0;x 
+      0s    warning   git/0   Exited   code 1 ]0;x
 
     declaration
       kind: server
@@ -611,9 +611,9 @@ fn describe_tells_everything() {
     exit 0
     -- stdout
     project/demo
-      url        http://mcpd/projects/demo/mcp
-      declared   projects/demo.yaml:1@3fa2c1e
-      revision   3
+      url         http://mcpd/projects/demo/mcp
+      declared    projects/demo.yaml:1@3fa2c1e
+      revision    3
 
     declaration
       kind: project
@@ -625,6 +625,7 @@ fn describe_tells_everything() {
 }
 
 /// A folder with files.
+#[expect(clippy::disallowed_methods, reason = "the tests need files")]
 fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for (name, text) in files {
@@ -673,7 +674,7 @@ fn apply_is_one_request() {
     -- stdout
     plan: 1 to create, 1 to change, 1 conflict, 41 unchanged
       + server/time
-      ~ server/git  replicas none → 2
+      ~ server/git  replicas 1 → 2
       ! server/web  description: the store's "c" kept, yours "b" (mcpctl conflicts accept server/web --from repo)
     containers: start time/0 · replace git/0 (env) · stop none
     applied: revision 8
@@ -683,7 +684,7 @@ fn apply_is_one_request() {
     -- stdout
     plan: 1 to create, 1 to change, 41 unchanged
       + server/time
-      ~ server/git  replicas none → 2
+      ~ server/git  replicas 1 → 2
     containers: start time/0 · replace git/0 (env) · stop none
     dry run: nothing was changed
     "#);
@@ -727,7 +728,7 @@ fn apply_points_at_files() {
     assert_snapshot!(mcpctl_in(files.path(), &mcpd.url, &["apply", "-f", "."], ""), @r#"
     exit 1
     -- stderr
-    error: ./bad.yaml:3:1: unknown field "replica" of a server
+    error: bad.yaml:3:1: unknown field "replica" of a server
       replica: 2
       ^^^^^^^
     hint: did you mean "replicas"?
@@ -763,7 +764,7 @@ fn apply_waits() {
     -- stdout
     plan: 1 to create, 1 to change, 41 unchanged
       + server/time
-      ~ server/git  replicas none → 2
+      ~ server/git  replicas 1 → 2
     applied: revision 8
     -- stderr
     RUNNING time/0
@@ -773,7 +774,7 @@ fn apply_waits() {
     -- stdout
     plan: 1 to create, 1 to change, 41 unchanged
       + server/time
-      ~ server/git  replicas none → 2
+      ~ server/git  replicas 1 → 2
     applied: revision 8
     -- stderr
     ERROR time/0
@@ -911,7 +912,7 @@ fn patch_sends_a_merge_patch() {
     assert_snapshot!(mcpd.run(&["patch", "server", "time", "replicas=2", "env.A=1", "description=null"]), @r#"
     exit 0
     -- stdout
-    ~ server/time  env.A none → "1", replicas none → 2
+    ~ server/time  env.A none → "1", replicas 1 → 2
     "#);
     assert_snapshot!(mcpd.body_of("PATCH /api/v1/servers/time"), @r#"{"description":null,"env":[{"name":"TZ","value":"UTC"},{"name":"A","value":"1"}],"replicas":2}"#);
     assert_eq!(

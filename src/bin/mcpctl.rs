@@ -2,14 +2,15 @@
 
 use std::process::ExitCode;
 
-use mcpctl::cli::{DevOptions, Doors, Environment, run};
+use mcpctl::cli::{DevOptions, Doors, run};
+use mcpctl::settings::Surroundings;
 use mcpctl::wire::ErrorBody;
 
 fn main() -> ExitCode {
     let doors = Doors {
         dev: |options| Box::pin(dev(options)),
     };
-    run(std::env::args_os(), Environment::of_process(), doors)
+    run(std::env::args_os(), Surroundings::of_process(), doors)
 }
 
 async fn dev(options: DevOptions) -> Result<(), ErrorBody> {

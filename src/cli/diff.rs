@@ -39,7 +39,7 @@ impl Diff {
             let plan: PlanBody = client.get("/diff").await?;
             (client, plan)
         } else {
-            let input = Input::read(&session.environment.folder, &self.files)?;
+            let input = Input::read(&session.around.folder, &self.files)?;
             let client = session.client()?;
             let plan = apply::send(&client, &input, true).await?;
             (client, plan)

@@ -1,0 +1,597 @@
+//! The daemon's settings: a flag beats the environment, which beats the default.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Parser;
+
+use crate::access::{self, AllowedHosts};
+use crate::kit::{Digest, Name, nearest};
+
+use super::value::parse_duration;
+use super::{Origin, Setting, SettingsError, Surroundings};
+
+/// Runs MCP servers exactly as a repository of YAML declares them.
+#[derive(Debug, Parser)]
+#[command(name = "mcpd", version)]
+struct Flags {
+    /// Address and port to listen on [MCPD_LISTEN; default 127.0.0.1:3100]
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// Folder that holds the store, the repository and the tokens [MCPD_DATA_DIR; default /var/lib/mcpd or ~/.local/state/mcpd]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<String>,
+    /// Name that marks what this daemon runs as its own [MCPD_CLUSTER; default made from the data folder's path]
+    #[arg(long, value_name = "NAME")]
+    cluster: Option<String>,
+    /// URL at which others reach this daemon [MCPD_PUBLIC_URL]
+    #[arg(long, value_name = "URL")]
+    public_url: Option<String>,
+    /// Further hosts that requests may name, separated by commas [MCPD_ALLOWED_HOSTS]
+    #[arg(long, value_name = "HOSTS")]
+    allowed_hosts: Option<String>,
+    /// Further origins that pages may have, separated by commas [MCPD_ALLOWED_ORIGINS]
+    #[arg(long, value_name = "ORIGINS")]
+    allowed_origins: Option<String>,
+    /// Folder that is watched and written in place of the hosted repository [MCPD_WATCH]
+    #[arg(long, value_name = "DIR")]
+    watch: Option<String>,
+    /// What servers run in: process [MCPD_RUNTIME; default process]
+    #[arg(long, value_name = "RUNTIME")]
+    runtime: Option<String>,
+    /// How often everything is compared anew, as 30s or 5m [MCPD_RECONCILE_INTERVAL; default 30s]
+    #[arg(long, value_name = "DURATION")]
+    reconcile_interval: Option<String>,
+    /// What is logged, as info or mcpctl=debug [MCPD_LOG; default info]
+    #[arg(long, value_name = "FILTER")]
+    log: Option<String>,
+    /// Form of the log: text or json [MCPD_LOG_FORMAT; default text]
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<String>,
+    /// Listen beyond loopback without TLS in front
+    #[arg(long)]
+    insecure_listen: bool,
+    /// Print each setting with its origin, and end
+    #[arg(long)]
+    print_settings: bool,
+}
+
+/// What servers run in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RuntimeKind {
+    /// Child processes of mcpd.
+    Process,
+}
+
+/// The form of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The daemon's settings, resolved.
+#[derive(Debug, Clone)]
+pub struct McpdSettings {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// The data folder, absolute.
+    pub data: PathBuf,
+    /// The mark of what is ours.
+    pub cluster: Name,
+    /// The URL for others, without a slash at its end.
+    pub public_url: Option<String>,
+    /// Which hosts and origins are let in.
+    pub allowed: AllowedHosts,
+    /// The watched folder, absolute.
+    pub watch: Option<PathBuf>,
+    /// What servers run in.
+    pub runtime: RuntimeKind,
+    /// How often everything is compared anew.
+    pub reconcile_interval: Duration,
+    /// What is logged.
+    pub log: String,
+    /// In which form.
+    pub log_format: LogFormat,
+    /// Whether the settings are to be printed and nothing else.
+    pub print: bool,
+    /// Every setting, in the order of the help.
+    pub settings: Vec<Setting>,
+    /// What looks like a slip, a line each.
+    pub warnings: Vec<String>,
+}
+
+impl McpdSettings {
+    /// Resolves the settings from arguments (the program's name first) and surroundings.
+    ///
+    /// # Errors
+    /// A flag is unknown, a value can't be used, or listening beyond loopback would be unprotected.
+    pub fn resolve(
+        arguments: impl IntoIterator<Item = OsString>,
+        around: &Surroundings,
+    ) -> Result<Self, SettingsError> {
+        let flags = Flags::try_parse_from(arguments)?;
+        let mut desk = Desk {
+            around,
+            settings: vec![],
+        };
+
+        let listen = desk.take("MCPD_LISTEN", "--listen", flags.listen, "127.0.0.1:3100")?;
+        let listen_at = desk.read(
+            &listen,
+            |text| address(text),
+            "give an address and a port, as 127.0.0.1:3100",
+        )?;
+
+        let default_data = default_data(around);
+        let data = desk.take("MCPD_DATA_DIR", "--data-dir", flags.data_dir, &default_data)?;
+        if data.is_empty() {
+            let hint = Some("give --data-dir, or set HOME");
+            return Err(SettingsError::value(
+                "MCPD_DATA_DIR",
+                "there is no home folder to keep data in",
+                hint,
+            ));
+        }
+        let data = absolute(around, &data)?;
+        // It survives a wipe, and two daemons on one machine never take each other's servers for their own.
+        let default_cluster = Digest::of(data.as_os_str().as_bytes()).short(8);
+        let cluster = desk.take("MCPD_CLUSTER", "--cluster", flags.cluster, &default_cluster)?;
+        let cluster = desk.read(&cluster, |text| text.parse::<Name>().map_err(|e| e.to_string()), "")?;
+
+        let public_url = desk.take("MCPD_PUBLIC_URL", "--public-url", flags.public_url, "")?;
+        let public_url = public_url.trim_end_matches('/').to_owned();
+        let parse = |text: &str| text.parse::<access::Origin>().map_err(|error| error.to_string());
+        let hint = "give scheme and host, as https://mcp.example.com";
+        let public = (!public_url.is_empty())
+            .then(|| desk.read(&public_url, parse, hint))
+            .transpose()?;
+        let hosts = desk.take("MCPD_ALLOWED_HOSTS", "--allowed-hosts", flags.allowed_hosts, "")?;
+        let check = |text: &str| AllowedHosts::new(None, list(text), []).map_err(|error| error.to_string());
+        desk.read(
+            &hosts,
+            check,
+            "give hosts separated by commas, as a.example.com,b.example.com:8443; there is no *",
+        )?;
+        let origins = desk.take("MCPD_ALLOWED_ORIGINS", "--allowed-origins", flags.allowed_origins, "")?;
+        let together =
+            |text: &str| AllowedHosts::new(public.clone(), list(&hosts), list(text)).map_err(|error| error.to_string());
+        let hint = "give origins separated by commas, as https://a.example.com; there is no *";
+        let allowed = desk.read(&origins, together, hint)?;
+
+        let watch = desk.take("MCPD_WATCH", "--watch", flags.watch, "")?;
+        let watch = (!watch.is_empty()).then(|| absolute(around, &watch)).transpose()?;
+        let runtime = desk.take("MCPD_RUNTIME", "--runtime", flags.runtime, "process")?;
+        let runtime = desk.read(&runtime, runtime_kind, "the runtimes are: process")?;
+        let interval = "MCPD_RECONCILE_INTERVAL";
+        let interval = desk.take(interval, "--reconcile-interval", flags.reconcile_interval, "30s")?;
+        let reconcile_interval = desk.read(&interval, at_least_a_second, "")?;
+        let log = desk.take("MCPD_LOG", "--log", flags.log, "info")?;
+        let filter = |text: &str| {
+            let filter = tracing_subscriber::EnvFilter::try_new(text);
+            filter.map(drop).map_err(|error| error.to_string())
+        };
+        desk.read(
+            &log,
+            filter,
+            "give error, warn, info, debug, trace, or PART=LEVEL separated by commas",
+        )?;
+        let log_format = desk.take("MCPD_LOG_FORMAT", "--log-format", flags.log_format, "text")?;
+        let log_format = desk.read(&log_format, format_of_log, "the formats are: text, json")?;
+
+        let secure = public.as_ref().is_some_and(access::Origin::is_secure);
+        if !(listen_at.ip().is_loopback() || secure || flags.insecure_listen) {
+            return Err(SettingsError::value(
+                "MCPD_LISTEN",
+                format!("{listen} is reachable by others, and nothing says that TLS stands in front"),
+                Some("give an https --public-url, listen on 127.0.0.1, or accept the risk with --insecure-listen"),
+            ));
+        }
+        let insecure = if flags.insecure_listen { "true" } else { "false" };
+        desk.settings.push(Setting {
+            name: "",
+            flag: "--insecure-listen",
+            value: insecure.to_owned(),
+            origin: if flags.insecure_listen {
+                Origin::Flag("--insecure-listen".to_owned())
+            } else {
+                Origin::Default
+            },
+        });
+        Ok(Self {
+            listen: listen_at,
+            data,
+            cluster,
+            public_url: (!public_url.is_empty()).then_some(public_url),
+            allowed,
+            watch,
+            runtime,
+            reconcile_interval,
+            log,
+            log_format,
+            print: flags.print_settings,
+            warnings: unknown(around, &desk.settings),
+            settings: desk.settings,
+        })
+    }
+
+    /// The settings as a table: name, value, origin.
+    #[must_use]
+    pub fn table(&self) -> String {
+        let rows = self.settings.iter().map(|setting| {
+            let name = if setting.name.is_empty() {
+                setting.flag
+            } else {
+                setting.name
+            };
+            let value = if setting.value.is_empty() {
+                "-"
+            } else {
+                setting.value.as_str()
+            };
+            [name.to_owned(), value.to_owned(), setting.origin.to_string()]
+        });
+        let head = ["NAME", "VALUE", "ORIGIN"].map(str::to_owned);
+        let rows: Vec<[String; 3]> = std::iter::once(head).chain(rows).collect();
+        let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+        let (name, value) = (width(0), width(1));
+        rows.iter()
+            .map(|row| format!("{:name$}  {:value$}  {}\n", row[0], row[1], row[2]))
+            .collect()
+    }
+}
+
+/// Gathers settings as they are resolved.
+struct Desk<'a> {
+    around: &'a Surroundings,
+    settings: Vec<Setting>,
+}
+
+impl Desk<'_> {
+    /// The value in force, which is also noted.
+    fn take(
+        &mut self,
+        name: &'static str,
+        flag: &'static str,
+        given: Option<String>,
+        default: &str,
+    ) -> Result<String, SettingsError> {
+        let (value, origin) = match (given, self.around.text(name)?) {
+            (Some(value), _) => (value, Origin::Flag(flag.to_owned())),
+            (None, Some(value)) => (value, Origin::Environment(name.to_owned())),
+            (None, None) => (default.to_owned(), Origin::Default),
+        };
+        self.settings.push(Setting {
+            name,
+            flag,
+            value: value.clone(),
+            origin,
+        });
+        Ok(value)
+    }
+
+    /// The meaning of the value that was taken last; a fault names where it was said.
+    fn read<T>(
+        &self,
+        text: &str,
+        meaning: impl FnOnce(&str) -> Result<T, String>,
+        hint: &str,
+    ) -> Result<T, SettingsError> {
+        meaning(text).map_err(|problem| {
+            let named = self
+                .settings
+                .last()
+                .map_or(String::new(), |setting| match &setting.origin {
+                    Origin::Flag(flag) => flag.clone(),
+                    _ => setting.name.to_owned(),
+                });
+            SettingsError::value(named, problem, (!hint.is_empty()).then_some(hint))
+        })
+    }
+}
+
+fn list(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|entry| !entry.is_empty())
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    if let Some(port) = text.strip_prefix("localhost:").and_then(|port| port.parse().ok()) {
+        return Ok((Ipv4Addr::LOCALHOST, port).into());
+    }
+    text.parse()
+        .map_err(|_| format!("\"{text}\" is not an address with a port"))
+}
+
+fn default_data(around: &Surroundings) -> String {
+    if around.is_root {
+        return "/var/lib/mcpd".to_owned();
+    }
+    let state = around.base_folder("XDG_STATE_HOME", ".local/state");
+    state.map_or(String::new(), |state| state.join("mcpd").to_string_lossy().into_owned())
+}
+
+fn absolute(around: &Surroundings, path: &str) -> Result<PathBuf, SettingsError> {
+    let joined = around.folder.join(path);
+    std::path::absolute(&joined).map_err(|source| SettingsError::File { path: joined, source })
+}
+
+fn runtime_kind(text: &str) -> Result<RuntimeKind, String> {
+    match text {
+        "process" => Ok(RuntimeKind::Process),
+        _ => Err(format!("there is no runtime \"{text}\" yet")),
+    }
+}
+
+fn format_of_log(text: &str) -> Result<LogFormat, String> {
+    match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err(format!("there is no log format \"{text}\"")),
+    }
+}
+
+fn at_least_a_second(text: &str) -> Result<Duration, String> {
+    let duration = parse_duration(text)?;
+    if duration < Duration::from_secs(1) {
+        return Err(format!("{text} is shorter than a second"));
+    }
+    Ok(duration)
+}
+
+/// Variables that look like ours and are not: a line each.
+fn unknown(around: &Surroundings, known: &[Setting]) -> Vec<String> {
+    let names = || known.iter().map(|setting| setting.name).filter(|name| !name.is_empty());
+    let given: BTreeSet<String> = around
+        .environment
+        .iter()
+        .map(|(name, _)| name.to_string_lossy().into_owned())
+        .filter(|name| name.starts_with("MCPD_") && !names().any(|known| known == name))
+        .collect();
+    let line = |name: String| {
+        // The common beginning says nothing: what follows it is compared.
+        let rest = name.trim_start_matches("MCPD_");
+        let meant = nearest(rest, names().map(|known| known.trim_start_matches("MCPD_")));
+        let hint = meant.map_or(String::new(), |meant| format!("; did you mean MCPD_{meant}?"));
+        format!("unknown setting {name} in the environment{hint}")
+    };
+    given.into_iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn around(environment: &[(&str, &str)]) -> Surroundings {
+        Surroundings {
+            environment: environment.iter().map(|(k, v)| (k.into(), v.into())).collect(),
+            folder: "/home/ada/work".into(),
+            is_root: false,
+        }
+    }
+
+    fn resolve(arguments: &[&str], environment: &[(&str, &str)]) -> Result<McpdSettings, SettingsError> {
+        let mut environment = environment.to_vec();
+        environment.push(("HOME", "/home/ada"));
+        let arguments = std::iter::once("mcpd")
+            .chain(arguments.iter().copied())
+            .map(OsString::from);
+        McpdSettings::resolve(arguments, &around(&environment))
+    }
+
+    #[test]
+    fn defaults() {
+        let settings = resolve(&[], &[]).expect("settings");
+        assert_eq!(settings.listen.to_string(), "127.0.0.1:3100");
+        assert_eq!(settings.data, PathBuf::from("/home/ada/.local/state/mcpd"));
+        assert_eq!(
+            settings.cluster.as_str(),
+            Digest::of("/home/ada/.local/state/mcpd").short(8)
+        );
+        assert_eq!((settings.watch, settings.public_url), (None, None));
+        assert_eq!(settings.reconcile_interval, Duration::from_secs(30));
+        assert_eq!(
+            (settings.runtime, settings.log_format),
+            (RuntimeKind::Process, LogFormat::Text)
+        );
+        assert!(settings.warnings.is_empty() && !settings.print);
+        assert!(
+            settings
+                .settings
+                .iter()
+                .all(|setting| setting.origin == Origin::Default)
+        );
+        let root = Surroundings {
+            is_root: true,
+            ..around(&[])
+        };
+        let settings = McpdSettings::resolve(["mcpd".into()], &root).expect("settings");
+        assert_eq!(settings.data, PathBuf::from("/var/lib/mcpd"));
+        let moved = resolve(&[], &[("XDG_STATE_HOME", "/state")]).expect("settings");
+        assert_eq!(moved.data, PathBuf::from("/state/mcpd"));
+    }
+
+    #[test]
+    fn a_flag_beats_the_environment_which_beats_the_default() {
+        for (arguments, environment, want, origin) in [
+            (vec![], vec![], "30s", "default"),
+            (vec![], vec![("MCPD_RECONCILE_INTERVAL", "")], "30s", "default"),
+            (vec![], vec![("MCPD_RECONCILE_INTERVAL", "5m")], "5m", "environment"),
+            (
+                vec!["--reconcile-interval", "1s"],
+                vec![("MCPD_RECONCILE_INTERVAL", "5m")],
+                "1s",
+                "flag --reconcile-interval",
+            ),
+            (
+                vec!["--reconcile-interval=1s"],
+                vec![("MCPD_RECONCILE_INTERVAL", "nonsense")],
+                "1s",
+                "flag --reconcile-interval",
+            ),
+        ] {
+            let settings = resolve(&arguments, &environment).expect("settings");
+            let setting = settings
+                .settings
+                .iter()
+                .find(|s| s.flag == "--reconcile-interval")
+                .expect("a setting");
+            assert_eq!(
+                (setting.value.as_str(), setting.origin.to_string().as_str()),
+                (want, origin)
+            );
+            assert_eq!(settings.reconcile_interval, parse_duration(want).expect("a duration"));
+        }
+    }
+
+    #[test]
+    fn faults_name_the_place_and_the_way_out() {
+        for (arguments, environment, want) in [
+            (
+                vec!["--listen", "3100"],
+                vec![],
+                "--listen: \"3100\" is not an address with a port",
+            ),
+            (
+                vec![],
+                vec![("MCPD_RUNTIME", "docker")],
+                "MCPD_RUNTIME: there is no runtime \"docker\" yet",
+            ),
+            (
+                vec!["--log-format", "xml"],
+                vec![],
+                "--log-format: there is no log format \"xml\"",
+            ),
+            (
+                vec!["--allowed-hosts", "a.example,*"],
+                vec![],
+                "--allowed-hosts: \"*\" is not a host, as example.com or example.com:8443",
+            ),
+            (
+                vec!["--allowed-origins", "*"],
+                vec![],
+                "--allowed-origins: \"*\" is not an origin, as https://example.com",
+            ),
+            (
+                vec!["--public-url", "mcp.example"],
+                vec![],
+                "--public-url: \"mcp.example\" is not an origin, as https://example.com",
+            ),
+            (
+                vec![],
+                vec![("MCPD_LISTEN", "0.0.0.0:3100")],
+                "MCPD_LISTEN: 0.0.0.0:3100 is reachable by others, and nothing says that TLS stands in front",
+            ),
+            (
+                vec!["--public-url", "http://mcp.example.com", "--listen", "[::]:1"],
+                vec![],
+                "MCPD_LISTEN: [::]:1 is reachable by others, and nothing says that TLS stands in front",
+            ),
+        ] {
+            let error = resolve(&arguments, &environment).expect_err(want);
+            assert_eq!(error.to_string(), want);
+            assert!(error.hint().is_some(), "{want}");
+        }
+        for (arguments, want) in [
+            (
+                ["--reconcile-interval", "0s"],
+                "--reconcile-interval: 0s is shorter than a second",
+            ),
+            (
+                ["--cluster", "No"],
+                "--cluster: \"No\" is not a name: use 1 to 63 of a-z, 0-9 and -, with a letter or digit at both ends",
+            ),
+        ] {
+            assert_eq!(resolve(&arguments, &[]).expect_err(want).to_string(), want);
+        }
+        assert!(matches!(
+            resolve(&["--log", "a=b=c"], &[]),
+            Err(SettingsError::Value { .. })
+        ));
+        assert!(matches!(resolve(&["--nope"], &[]), Err(SettingsError::Usage(_))));
+        let homeless = McpdSettings::resolve(["mcpd".into()], &around(&[])).expect_err("no home");
+        assert!(homeless.hint().is_some_and(|hint| hint.contains("--data-dir")));
+    }
+
+    #[test]
+    fn beyond_loopback_with_care() {
+        for arguments in [
+            vec!["--listen", "0.0.0.0:3100", "--insecure-listen"],
+            vec!["--listen", "0.0.0.0:3100", "--public-url", "https://mcp.example.com/"],
+            vec!["--listen", "[::1]:3100"],
+            vec!["--listen", "localhost:3100"],
+        ] {
+            resolve(&arguments, &[]).expect("settings");
+        }
+        let settings = resolve(&["--public-url", "https://mcp.example.com/"], &[]).expect("settings");
+        assert_eq!(settings.public_url.as_deref(), Some("https://mcp.example.com"));
+        let host = |host| access::host_allowed(Some(host), Some("https://mcp.example.com"), &settings.allowed);
+        assert!(host("mcp.example.com").is_ok() && host("evil.example").is_err());
+    }
+
+    #[test]
+    fn folders_are_absolute() {
+        let settings = resolve(&["--data-dir", "data", "--watch", "./repo"], &[]).expect("settings");
+        assert_eq!(settings.data, PathBuf::from("/home/ada/work/data"));
+        assert_eq!(settings.watch, Some(PathBuf::from("/home/ada/work/repo")));
+        assert_eq!(settings.cluster.as_str(), Digest::of("/home/ada/work/data").short(8));
+    }
+
+    #[test]
+    fn strangers_in_the_environment_are_told() {
+        let settings = resolve(
+            &[],
+            &[
+                ("MCPD_LISTN", "x"),
+                ("MCPD_DATADIR", "x"),
+                ("MCPD_QUUX", "x"),
+                ("MCPCTL_URL", "x"),
+                ("MCPD_LOG", "warn"),
+            ],
+        )
+        .expect("settings");
+        let want = [
+            "unknown setting MCPD_DATADIR in the environment; did you mean MCPD_DATA_DIR?",
+            "unknown setting MCPD_LISTN in the environment; did you mean MCPD_LISTEN?",
+            "unknown setting MCPD_QUUX in the environment",
+        ];
+        assert_eq!(settings.warnings, want);
+    }
+
+    #[test]
+    fn the_table_and_the_help() {
+        let settings = resolve(&["--print-settings", "--log", "debug"], &[("MCPD_CLUSTER", "one")]).expect("settings");
+        assert!(settings.print);
+        insta::assert_snapshot!(settings.table(), @r"
+        NAME                     VALUE                        ORIGIN
+        MCPD_LISTEN              127.0.0.1:3100               default
+        MCPD_DATA_DIR            /home/ada/.local/state/mcpd  default
+        MCPD_CLUSTER             one                          environment
+        MCPD_PUBLIC_URL          -                            default
+        MCPD_ALLOWED_HOSTS       -                            default
+        MCPD_ALLOWED_ORIGINS     -                            default
+        MCPD_WATCH               -                            default
+        MCPD_RUNTIME             process                      default
+        MCPD_RECONCILE_INTERVAL  30s                          default
+        MCPD_LOG                 debug                        flag --log
+        MCPD_LOG_FORMAT          text                         default
+        --insecure-listen        false                        default
+        ");
+        let Err(SettingsError::Usage(help)) = resolve(&["--help"], &[]) else {
+            panic!("help is no settings");
+        };
+        let help = help.to_string();
+        for setting in &settings.settings {
+            assert!(
+                help.contains(setting.flag) && help.contains(setting.name),
+                "{}",
+                setting.flag
+            );
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! What one transaction writes: the same value goes into the database and into the view, so the two can't part.
+
+use std::collections::BTreeMap;
+
+use redb::{ReadableTable, ReadableTableMetadata, TableHandle, WriteTransaction};
+use serde::Serialize;
+
+use crate::record::{AuditEvent, Conflict, Event, LedgerRow, Mutation, PendingExport, Row, StoreView};
+use crate::resource::Id;
+
+use super::error::StoreError;
+use super::schema::{self, ByNumber, ByText, Retention};
+
+/// Everything that one transaction writes; nothing in a map takes the entry away.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    pub rows: BTreeMap<Id, Option<Row>>,
+    pub ledger: BTreeMap<Id, Option<LedgerRow>>,
+    pub outbox: BTreeMap<u64, Option<PendingExport>>,
+    /// A new mutation; its revision becomes the store's.
+    pub mutation: Option<Mutation>,
+    /// A mutation's export is complete: its record gets the commit.
+    pub landed: Option<(u64, String)>,
+    pub conflicts: BTreeMap<Id, Option<Conflict>>,
+    pub events: Vec<Event>,
+    pub audit: Vec<AuditEvent>,
+    pub facts: BTreeMap<String, String>,
+}
+
+/// The newest number given to an entry of each journal.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Sequences {
+    pub event: u64,
+    pub audit: u64,
+}
+
+impl Batch {
+    /// Whether it changes what a [`StoreView`] shows.
+    pub(super) fn changes_view(&self) -> bool {
+        !(self.rows.is_empty() && self.ledger.is_empty() && self.outbox.is_empty()) || self.mutation.is_some()
+    }
+
+    /// Whether there is nothing to write.
+    pub(super) fn is_empty(&self) -> bool {
+        !self.changes_view()
+            && self.landed.is_none()
+            && self.conflicts.is_empty()
+            && self.events.is_empty()
+            && self.audit.is_empty()
+            && self.facts.is_empty()
+    }
+
+    /// Numbers events and audit events on from `last`; the new last numbers.
+    pub(super) fn number(&mut self, last: Sequences) -> Sequences {
+        let mut next = last;
+        for event in &mut self.events {
+            next.event += 1;
+            event.sequence = next.event;
+        }
+        for event in &mut self.audit {
+            next.audit += 1;
+            event.sequence = next.audit;
+        }
+        next
+    }
+
+    /// Writes all of it into a transaction.
+    pub(super) fn write(&self, transaction: &WriteTransaction, keep: Retention) -> Result<(), StoreError> {
+        write_by_text(transaction, schema::ROWS, &self.rows)?;
+        write_by_text(transaction, schema::LEDGER, &self.ledger)?;
+        write_by_text(transaction, schema::CONFLICTS, &self.conflicts)?;
+        if !self.outbox.is_empty() {
+            let mut table = transaction.open_table(schema::OUTBOX)?;
+            for (revision, export) in &self.outbox {
+                match export {
+                    Some(export) => drop(table.insert(*revision, encoded(schema::OUTBOX, export)?.as_slice())?),
+                    None => drop(table.remove(*revision)?),
+                }
+            }
+        }
+        if let Some(mutation) = &self.mutation {
+            append(
+                transaction,
+                schema::MUTATIONS,
+                [(mutation.revision, mutation)],
+                keep.mutations,
+            )?;
+            transaction
+                .open_table(schema::HEADER)?
+                .insert(schema::REVISION, mutation.revision)?;
+        }
+        if let Some((revision, commit)) = &self.landed {
+            land(transaction, *revision, commit)?;
+        }
+        append(
+            transaction,
+            schema::EVENTS,
+            self.events.iter().map(|e| (e.sequence, e)),
+            keep.events,
+        )?;
+        append(
+            transaction,
+            schema::AUDIT,
+            self.audit.iter().map(|e| (e.sequence, e)),
+            keep.audit,
+        )?;
+        if !self.facts.is_empty() {
+            let mut table = transaction.open_table(schema::FACTS)?;
+            for (key, value) in &self.facts {
+                table.insert(key.as_str(), value.as_str())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings a view along. It can't fail: it runs after the commit.
+    pub(super) fn apply(self, view: &mut StoreView) {
+        if let Some(mutation) = self.mutation {
+            view.revision = mutation.revision;
+        }
+        put(&mut view.rows, self.rows);
+        put(&mut view.ledger, self.ledger);
+        for (revision, export) in self.outbox {
+            let place = view.outbox.binary_search_by_key(&revision, |export| export.revision);
+            match (place, export) {
+                (Ok(place), Some(export)) => view.outbox[place] = export,
+                (Err(place), Some(export)) => view.outbox.insert(place, export),
+                (Ok(place), None) => drop(view.outbox.remove(place)),
+                (Err(_), None) => {}
+            }
+        }
+    }
+}
+
+fn put<V>(map: &mut BTreeMap<Id, V>, changes: BTreeMap<Id, Option<V>>) {
+    for (id, value) in changes {
+        match value {
+            Some(value) => drop(map.insert(id, value)),
+            None => drop(map.remove(&id)),
+        }
+    }
+}
+
+fn encoded(table: ByNumber, value: &impl Serialize) -> Result<Vec<u8>, StoreError> {
+    schema::encode(table.name(), value)
+}
+
+fn write_by_text(
+    transaction: &WriteTransaction,
+    definition: ByText,
+    changes: &BTreeMap<Id, Option<impl Serialize>>,
+) -> Result<(), StoreError> {
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let mut table = transaction.open_table(definition)?;
+    for (id, value) in changes {
+        let key = id.to_string();
+        match value {
+            Some(value) => {
+                let bytes = schema::encode(definition.name(), value)?;
+                table.insert(key.as_str(), bytes.as_slice())?;
+            }
+            None => drop(table.remove(key.as_str())?),
+        }
+    }
+    Ok(())
+}
+
+/// Adds entries to a journal and lets go of the oldest beyond `keep`.
+fn append<'a, T: Serialize + 'a>(
+    transaction: &WriteTransaction,
+    definition: ByNumber,
+    entries: impl IntoIterator<Item = (u64, &'a T)>,
+    keep: u64,
+) -> Result<(), StoreError> {
+    let mut entries = entries.into_iter().peekable();
+    if entries.peek().is_none() {
+        return Ok(());
+    }
+    let mut table = transaction.open_table(definition)?;
+    for (key, value) in entries {
+        table.insert(key, encoded(definition, value)?.as_slice())?;
+    }
+    while table.len()? > keep {
+        table.pop_first()?;
+    }
+    Ok(())
+}
+
+/// Writes the commit into a mutation's record, where the record is still kept.
+fn land(transaction: &WriteTransaction, revision: u64, commit: &str) -> Result<(), StoreError> {
+    let mut table = transaction.open_table(schema::MUTATIONS)?;
+    let record: Option<Mutation> = table
+        .get(revision)?
+        .map(|bytes| schema::decode(schema::MUTATIONS.name(), &revision, bytes.value()))
+        .transpose()?;
+    if let Some(mut mutation) = record {
+        mutation.commit = Some(commit.to_owned());
+        table.insert(revision, encoded(schema::MUTATIONS, &mutation)?.as_slice())?;
+    }
+    Ok(())
+}

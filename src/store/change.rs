@@ -1,0 +1,284 @@
+//! What a change writes, decided from the committed state alone: no database here.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::kit::Digest;
+use crate::kit::time::Timestamp;
+use crate::record::{
+    Actor, AuditEvent, Change, Decision, Edit, Import, ImportChange, LedgerRow, Mutation, PendingExport, Row, StoreView,
+};
+use crate::resource::{Document, Id};
+
+use super::batch::Batch;
+use super::error::StoreError;
+
+type Planned = Result<(Batch, Option<Mutation>), StoreError>;
+
+/// A change through a door other than the repository: rows, and an outbox row that carries them there.
+pub(super) fn edit(view: &StoreView, edit: Edit) -> Planned {
+    let mut batch = Batch::default();
+    check(view, edit.changes.iter().map(|change| (&change.id, change.seen)))?;
+    let revision = view.revision + 1;
+    let mut changes = vec![];
+    for change in edit.changes {
+        let before = document(view, &change.id);
+        if before != change.after {
+            // A tombstone stays until the repository has agreed to the deletion.
+            let row = Row {
+                document: change.after.clone(),
+                revision,
+            };
+            batch.rows.insert(change.id.clone(), Some(row));
+            changes.push(Change {
+                id: change.id,
+                before,
+                after: change.after,
+            });
+        }
+    }
+    if changes.is_empty() {
+        return Ok((Batch::default(), None));
+    }
+    batch.audit = audit(&changes, &edit.actor, edit.at, revision);
+    let export = PendingExport {
+        revision,
+        at: edit.at,
+        actor: edit.actor.clone(),
+        message: edit.message.clone(),
+        changes: changes.clone(),
+        attempt: None,
+    };
+    batch.outbox.insert(revision, Some(export));
+    let mutation = Mutation {
+        revision,
+        at: edit.at,
+        actor: edit.actor,
+        message: edit.message,
+        changes,
+        commit: None,
+    };
+    batch.mutation = Some(mutation.clone());
+    Ok((batch, Some(mutation)))
+}
+
+/// What the repository says: rows with their ledger rows, ledger rows alone, conflicts and events.
+pub(super) fn import(view: &StoreView, import: Import) -> Planned {
+    let changed = import.changes.iter().map(|change| (&change.id, change.seen));
+    check(
+        view,
+        changed.chain(import.settle.iter().map(|settle| (&settle.id, settle.seen))),
+    )?;
+    let mut batch = Batch::default();
+    let revision = view.revision + 1;
+    let mut changes = vec![];
+    for change in import.changes {
+        let before = document(view, &change.id);
+        let ImportChange { id, after, path, .. } = change;
+        match &after {
+            Some(document) => {
+                let row_revision = if before == after {
+                    // It is so already: the row stays, and the ledger says since which commit both agree.
+                    view.rows.get(&id).map_or(revision, |row| row.revision)
+                } else {
+                    batch.rows.insert(id.clone(), Some(row(&after, revision)));
+                    revision
+                };
+                let ledger = LedgerRow {
+                    digest: document.digest(),
+                    commit: import.commit.clone(),
+                    revision: row_revision,
+                    path,
+                };
+                batch.ledger.insert(id.clone(), Some(ledger));
+            }
+            None => {
+                if view.rows.contains_key(&id) {
+                    batch.rows.insert(id.clone(), None);
+                }
+                if view.ledger.contains_key(&id) {
+                    batch.ledger.insert(id.clone(), None);
+                }
+            }
+        }
+        if before != after {
+            changes.push(Change { id, before, after });
+        }
+    }
+    for settle in import.settle {
+        if settle.ledger.is_none() && view.rows.get(&settle.id).is_some_and(|row| row.document.is_none()) {
+            batch.rows.insert(settle.id.clone(), None);
+        }
+        if settle.ledger.as_ref() != view.ledger.get(&settle.id) {
+            batch.ledger.insert(settle.id, settle.ledger);
+        }
+    }
+    batch.conflicts = import
+        .conflicts
+        .into_iter()
+        .map(|conflict| (conflict.id.clone(), Some(conflict)))
+        .collect();
+    batch.events = import.events;
+    if changes.is_empty() {
+        return Ok((batch, None));
+    }
+    batch.audit = audit(&changes, &import.actor, import.at, revision);
+    let mutation = Mutation {
+        revision,
+        at: import.at,
+        actor: import.actor,
+        message: import.message,
+        changes,
+        commit: Some(import.commit),
+    };
+    batch.mutation = Some(mutation.clone());
+    Ok((batch, Some(mutation)))
+}
+
+/// The mark of an export under way.
+pub(super) fn record_attempt(view: &StoreView, revision: u64, attempt: Option<String>) -> Result<Batch, StoreError> {
+    let export = pending(view, revision).ok_or(StoreError::NoExport(revision))?;
+    let mut batch = Batch::default();
+    if export.attempt != attempt {
+        let export = PendingExport {
+            attempt,
+            ..export.clone()
+        };
+        batch.outbox.insert(revision, Some(export));
+    }
+    Ok(batch)
+}
+
+/// Changes of an export have landed.
+pub(super) fn settle_export(
+    view: &StoreView,
+    revision: u64,
+    written: Vec<(Id, Option<(Digest, String)>)>,
+    commit: &str,
+) -> Batch {
+    let mut batch = Batch::default();
+    let Some(export) = pending(view, revision) else {
+        return batch;
+    };
+    let waiting: BTreeSet<&Id> = export.changes.iter().map(|change| &change.id).collect();
+    let mut done = BTreeSet::new();
+    for (id, landed) in written {
+        if !waiting.contains(&id) {
+            continue;
+        }
+        match landed {
+            Some((digest, path)) => {
+                let ledger = LedgerRow {
+                    digest,
+                    commit: commit.to_owned(),
+                    revision,
+                    path,
+                };
+                batch.ledger.insert(id.clone(), Some(ledger));
+            }
+            None => {
+                // The repository holds it no more, whatever the row has become since. A row that was written again
+                // is newer than what was agreed and has an export of its own; only this deletion's tombstone goes.
+                if view.ledger.contains_key(&id) {
+                    batch.ledger.insert(id.clone(), None);
+                }
+                let tombstone = |row: &Row| row.document.is_none() && row.revision == revision;
+                if view.rows.get(&id).is_some_and(tombstone) {
+                    batch.rows.insert(id.clone(), None);
+                }
+            }
+        }
+        done.insert(id);
+    }
+    if leave(&mut batch, export, &done) {
+        batch.landed = Some((revision, commit.to_owned()));
+    }
+    batch
+}
+
+/// Changes that need no export any more.
+pub(super) fn drop_exports(view: &StoreView, revision: u64, ids: &[Id]) -> Batch {
+    let mut batch = Batch::default();
+    if let Some(export) = pending(view, revision) {
+        leave(&mut batch, export, &ids.iter().cloned().collect());
+    }
+    batch
+}
+
+/// Takes changes out of an outbox row; whether none is left (then the row goes).
+fn leave(batch: &mut Batch, export: &PendingExport, done: &BTreeSet<Id>) -> bool {
+    let changes: Vec<Change> = export
+        .changes
+        .iter()
+        .filter(|change| !done.contains(&change.id))
+        .cloned()
+        .collect();
+    if changes.len() == export.changes.len() {
+        return false;
+    }
+    let none_left = changes.is_empty();
+    // What is left was not part of the attempt that landed.
+    let rest = PendingExport {
+        changes,
+        attempt: None,
+        ..export.clone()
+    };
+    batch.outbox.insert(export.revision, (!none_left).then_some(rest));
+    none_left
+}
+
+fn pending(view: &StoreView, revision: u64) -> Option<&PendingExport> {
+    let place = view.outbox.binary_search_by_key(&revision, |export| export.revision);
+    place.ok().and_then(|place| view.outbox.get(place))
+}
+
+fn document(view: &StoreView, id: &Id) -> Option<Arc<Document>> {
+    view.rows.get(id).and_then(|row| row.document.clone())
+}
+
+fn row(document: &Option<Arc<Document>>, revision: u64) -> Row {
+    Row {
+        document: document.clone(),
+        revision,
+    }
+}
+
+/// Each resource once, and each row as it was seen.
+fn check<'a>(view: &StoreView, seen: impl Iterator<Item = (&'a Id, Option<u64>)>) -> Result<(), StoreError> {
+    let mut met = BTreeSet::new();
+    for (id, seen) in seen {
+        let found = view.rows.get(id).map(|row| row.revision);
+        if !met.insert(id) {
+            return Err(StoreError::Twice(id.clone()));
+        }
+        if found != seen {
+            return Err(StoreError::Stale {
+                id: id.clone(),
+                seen,
+                found,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// One audit event for each resource that changed.
+fn audit(changes: &[Change], actor: &Actor, at: Timestamp, revision: u64) -> Vec<AuditEvent> {
+    let event = |change: &Change| {
+        let verb = match (&change.before, &change.after) {
+            (None, _) => "create",
+            (Some(_), Some(_)) => "edit",
+            (Some(_), None) => "delete",
+        };
+        AuditEvent {
+            sequence: 0,
+            at,
+            actor: actor.name.clone(),
+            door: actor.door.clone(),
+            action: format!("{verb} {}", change.id),
+            decision: Decision::Allowed,
+            revision: Some(revision),
+        }
+    };
+    changes.iter().map(event).collect()
+}

@@ -1,0 +1,85 @@
+//! The schema's steps, from nothing to today's.
+//!
+//! # Guarantees
+//! Each step and its version number are one transaction, so a migration that is cut off continues where it was. A step
+//! may also meet its own result (it is idempotent). A file with a newer version is not touched.
+
+use std::path::Path;
+
+use redb::{Database, ReadableDatabase, ReadableTable, TableError, TableHandle, WriteTransaction};
+
+use super::error::StoreError;
+use super::schema;
+
+/// One step of the chain.
+pub(super) struct Step {
+    /// The version that it makes, one more than the step before.
+    pub to: u64,
+    /// What it does. It must be harmless to run it again.
+    pub run: fn(&WriteTransaction) -> Result<(), StoreError>,
+}
+
+/// Every step there ever was: a store of any age can be opened.
+pub(super) static CHAIN: &[Step] = &[Step { to: 1, run: first }];
+
+/// Schema 1: the tables, and the store's own id.
+fn first(transaction: &WriteTransaction) -> Result<(), StoreError> {
+    for table in [schema::ROWS, schema::LEDGER, schema::CONFLICTS] {
+        transaction.open_table(table)?;
+    }
+    for table in [schema::OUTBOX, schema::MUTATIONS, schema::EVENTS, schema::AUDIT] {
+        transaction.open_table(table)?;
+    }
+    let mut facts = transaction.open_table(schema::FACTS)?;
+    if facts.get(schema::STORE)?.is_none() {
+        let mut random = [0; 16];
+        getrandom::fill(&mut random).map_err(|error| StoreError::Random(error.to_string()))?;
+        let id: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        facts.insert(schema::STORE, id.as_str())?;
+    }
+    let mut header = transaction.open_table(schema::HEADER)?;
+    if header.get(schema::REVISION)?.is_none() {
+        header.insert(schema::REVISION, 0)?;
+    }
+    Ok(())
+}
+
+/// Brings a file to the end of the chain.
+pub(super) fn migrate(database: &Database, chain: &[Step], path: &Path) -> Result<(), StoreError> {
+    let found = version(database, path)?;
+    let known = chain.last().map_or(0, |step| step.to);
+    if found > known {
+        return Err(StoreError::Newer {
+            path: path.to_owned(),
+            found,
+            known,
+        });
+    }
+    for step in chain.iter().filter(|step| step.to > found) {
+        let transaction = database.begin_write()?;
+        (step.run)(&transaction)?;
+        transaction
+            .open_table(schema::HEADER)?
+            .insert(schema::SCHEMA, step.to)?;
+        transaction.commit()?;
+    }
+    Ok(())
+}
+
+/// The version of a file; 0 where it is empty.
+fn version(database: &Database, path: &Path) -> Result<u64, StoreError> {
+    let foreign = || StoreError::Foreign { path: path.to_owned() };
+    let transaction = database.begin_read()?;
+    match transaction.open_table(schema::HEADER) {
+        Ok(header) => Ok(header.get(schema::SCHEMA)?.ok_or_else(foreign)?.value()),
+        Err(TableError::TableDoesNotExist(_)) => {
+            let tables: Vec<String> = transaction
+                .list_tables()?
+                .map(|table| table.name().to_owned())
+                .collect();
+            if tables.is_empty() { Ok(0) } else { Err(foreign()) }
+        }
+        Err(TableError::TableTypeMismatch { .. }) => Err(foreign()),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,259 @@
+//! The store: what is declared, what was agreed, what is still to be exported, and what happened. One redb file.
+//!
+//! Every change is one durable transaction: rows, audit events, the outbox row, the ledger and the mutation's record stand
+//! or fall together. redb blocks, so all of it runs behind the one door in `door.rs`. What the daemon asks for all the time
+//! (rows, ledger, outbox) is also held in memory as a [`StoreView`] that moves with each commit.
+
+mod batch;
+mod change;
+mod door;
+mod error;
+mod migrate;
+mod read;
+mod schema;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::kit::Digest;
+use crate::record::{AuditEvent, Conflict, Edit, Event, Import, Mutation, StoreView};
+use crate::resource::Id;
+
+use batch::Batch;
+use door::Door;
+
+pub use error::StoreError;
+
+/// A handle on the store; clones share it. The file is closed when the last one is dropped.
+#[derive(Clone, Debug)]
+pub struct Store {
+    door: Arc<Door>,
+}
+
+impl Store {
+    /// Opens the file, makes it where there is none (readable by its owner alone), and brings its schema up to date.
+    ///
+    /// # Errors
+    /// Another process holds the file, a newer mcpd wrote it, or it can't be read as a store.
+    pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        let path = path.to_owned();
+        let door = door::blocking(move || Door::open(&path)).await?;
+        Ok(Self { door: Arc::new(door) })
+    }
+
+    /// The committed state. It costs a reference count, whatever the size.
+    #[must_use]
+    pub fn view(&self) -> Arc<StoreView> {
+        self.door.view()
+    }
+
+    /// Makes a change that people asked for, to be exported. Changes to what is so already are dropped; where nothing is
+    /// left, nothing is written and there is no mutation.
+    ///
+    /// # Errors
+    /// [`StoreError::Stale`] where a row is not the one that the caller saw; then nothing was changed.
+    pub async fn edit(&self, edit: Edit) -> Result<Option<Mutation>, StoreError> {
+        self.write(move |view| change::edit(view, edit)).await
+    }
+
+    /// Takes over what the repository says. There is a mutation where a row changed.
+    ///
+    /// # Errors
+    /// [`StoreError::Stale`] where a row is not the one that the plan saw; then nothing was changed.
+    pub async fn import(&self, import: Import) -> Result<Option<Mutation>, StoreError> {
+        self.write(move |view| change::import(view, import)).await
+    }
+
+    /// Records the mark of an export under way, before anything outside is touched; nothing takes the mark away.
+    ///
+    /// # Errors
+    /// [`StoreError::NoExport`] where that mutation is not in the outbox: its export must not go on.
+    pub async fn record_attempt(&self, revision: u64, attempt: Option<String>) -> Result<(), StoreError> {
+        self.write(move |view| Ok((change::record_attempt(view, revision, attempt)?, ())))
+            .await
+    }
+
+    /// Changes of an export have landed in `commit`: each with its digest and file, or nothing where it was a deletion.
+    ///
+    /// What is not in the outbox (any more) is passed over, so that a recovery may say it again.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn settle_export(
+        &self,
+        revision: u64,
+        written: Vec<(Id, Option<(Digest, String)>)>,
+        commit: &str,
+    ) -> Result<(), StoreError> {
+        let commit = commit.to_owned();
+        self.write(move |view| Ok((change::settle_export(view, revision, written, &commit), ())))
+            .await
+    }
+
+    /// Changes that need no export any more leave the outbox; the ledger stays as it is.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn drop_exports(&self, revision: u64, ids: Vec<Id>) -> Result<(), StoreError> {
+        self.write(move |view| Ok((change::drop_exports(view, revision, &ids), ())))
+            .await
+    }
+
+    /// Writes down what happened and who asked for what. Their sequence numbers are given here.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn record(&self, events: Vec<Event>, audit: Vec<AuditEvent>) -> Result<(), StoreError> {
+        self.write(move |_| {
+            let batch = Batch {
+                events,
+                audit,
+                ..Batch::default()
+            };
+            Ok((batch, ()))
+        })
+        .await
+    }
+
+    /// Forgets a resource's conflict (it was accepted or dismissed). Whether there was one.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn clear_conflict(&self, id: &Id) -> Result<bool, StoreError> {
+        let there = self.conflict(id).await?.is_some();
+        let id = id.clone();
+        if there {
+            let batch = Batch {
+                conflicts: [(id, None)].into(),
+                ..Batch::default()
+            };
+            self.write(move |_| Ok((batch, ()))).await?;
+        }
+        Ok(there)
+    }
+
+    /// The conflicts that nobody has settled yet, by resource.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn conflicts(&self) -> Result<Vec<Conflict>, StoreError> {
+        self.read(read::conflicts).await
+    }
+
+    /// The conflict of one resource.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn conflict(&self, id: &Id) -> Result<Option<Conflict>, StoreError> {
+        let id = id.clone();
+        self.read(move |transaction| read::conflict(transaction, &id)).await
+    }
+
+    /// The first `limit` events after a sequence number, oldest first: for those who follow.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn events(&self, since: u64, limit: usize) -> Result<Vec<Event>, StoreError> {
+        self.read(move |transaction| read::after(transaction, schema::EVENTS, since, limit))
+            .await
+    }
+
+    /// The newest `limit` events, newest first.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn recent_events(&self, limit: usize) -> Result<Vec<Event>, StoreError> {
+        self.read(move |transaction| read::newest(transaction, schema::EVENTS, limit))
+            .await
+    }
+
+    /// The first `limit` audit events after a sequence number, oldest first.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn audit(&self, since: u64, limit: usize) -> Result<Vec<AuditEvent>, StoreError> {
+        self.read(move |transaction| read::after(transaction, schema::AUDIT, since, limit))
+            .await
+    }
+
+    /// The newest `limit` audit events, newest first.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn recent_audit(&self, limit: usize) -> Result<Vec<AuditEvent>, StoreError> {
+        self.read(move |transaction| read::newest(transaction, schema::AUDIT, limit))
+            .await
+    }
+
+    /// The newest `limit` mutations, newest first.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn mutations(&self, limit: usize) -> Result<Vec<Mutation>, StoreError> {
+        self.read(move |transaction| read::newest(transaction, schema::MUTATIONS, limit))
+            .await
+    }
+
+    /// The mutation that made a revision, where it is still kept.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn mutation(&self, revision: u64) -> Result<Option<Mutation>, StoreError> {
+        self.read(move |transaction| read::mutation(transaction, revision))
+            .await
+    }
+
+    /// Wakes after each commit that changed rows, ledger or outbox; the value is the revision (which only rows raise).
+    #[must_use]
+    pub fn changed(&self) -> watch::Receiver<u64> {
+        self.door.changed()
+    }
+
+    /// Wakes after each commit that wrote events; the value is the newest one's sequence number.
+    #[must_use]
+    pub fn events_changed(&self) -> watch::Receiver<u64> {
+        self.door.events_changed()
+    }
+
+    /// A small fact by its name, as `agreed`; `store` is this store's own random id.
+    #[must_use]
+    pub fn meta(&self, key: &str) -> Option<String> {
+        self.door.fact(key)
+    }
+
+    /// Writes a small fact down.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn set_meta(&self, key: &str, value: &str) -> Result<(), StoreError> {
+        let batch = Batch {
+            facts: [(key.to_owned(), value.to_owned())].into(),
+            ..Batch::default()
+        };
+        self.write(move |_| Ok((batch, ()))).await
+    }
+
+    /// Runs a plan against the committed state and commits what it asks for. Writers queue in order of arrival; once
+    /// begun, a write goes through even where its caller is gone.
+    async fn write<T: Send + 'static>(
+        &self,
+        plan: impl FnOnce(&StoreView) -> Result<(Batch, T), StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let turn = self.door.turn().await;
+        let door = Arc::clone(&self.door);
+        door::blocking(move || door.commit(turn, plan)).await
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&redb::ReadTransaction) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let door = Arc::clone(&self.door);
+        door::blocking(move || door.ask(question)).await
+    }
+}

@@ -1,0 +1,122 @@
+//! Questions to the database.
+
+use std::collections::BTreeMap;
+
+use redb::{ReadTransaction, ReadableTable, TableHandle};
+use serde::de::DeserializeOwned;
+
+use crate::record::{Conflict, Mutation, StoreView};
+use crate::resource::Id;
+
+use super::batch::Sequences;
+use super::error::StoreError;
+use super::schema::{self, ByNumber, ByText};
+
+/// The whole state, decoded: once, at the start.
+pub(super) fn view(transaction: &ReadTransaction) -> Result<StoreView, StoreError> {
+    let header = transaction.open_table(schema::HEADER)?;
+    Ok(StoreView {
+        revision: header.get(schema::REVISION)?.map_or(0, |revision| revision.value()),
+        rows: by_id(transaction, schema::ROWS)?,
+        ledger: by_id(transaction, schema::LEDGER)?,
+        outbox: after(transaction, schema::OUTBOX, 0, usize::MAX)?,
+    })
+}
+
+/// The last number of each journal.
+pub(super) fn sequences(transaction: &ReadTransaction) -> Result<Sequences, StoreError> {
+    let last = |definition: ByNumber| -> Result<u64, StoreError> {
+        let table = transaction.open_table(definition)?;
+        Ok(table.last()?.map_or(0, |(key, _)| key.value()))
+    };
+    Ok(Sequences {
+        event: last(schema::EVENTS)?,
+        audit: last(schema::AUDIT)?,
+    })
+}
+
+/// Every small fact.
+pub(super) fn facts(transaction: &ReadTransaction) -> Result<BTreeMap<String, String>, StoreError> {
+    let table = transaction.open_table(schema::FACTS)?;
+    let mut facts = BTreeMap::new();
+    for entry in table.iter()? {
+        let (key, value) = entry?;
+        facts.insert(key.value().to_owned(), value.value().to_owned());
+    }
+    Ok(facts)
+}
+
+/// The conflicts, by resource.
+pub(super) fn conflicts(transaction: &ReadTransaction) -> Result<Vec<Conflict>, StoreError> {
+    let conflicts: BTreeMap<Id, Conflict> = by_id(transaction, schema::CONFLICTS)?;
+    Ok(conflicts.into_values().collect())
+}
+
+/// One resource's conflict.
+pub(super) fn conflict(transaction: &ReadTransaction, id: &Id) -> Result<Option<Conflict>, StoreError> {
+    let table = transaction.open_table(schema::CONFLICTS)?;
+    let key = id.to_string();
+    let bytes = table.get(key.as_str())?;
+    bytes
+        .map(|bytes| schema::decode(schema::CONFLICTS.name(), &key, bytes.value()))
+        .transpose()
+}
+
+/// One mutation.
+pub(super) fn mutation(transaction: &ReadTransaction, revision: u64) -> Result<Option<Mutation>, StoreError> {
+    let table = transaction.open_table(schema::MUTATIONS)?;
+    let bytes = table.get(revision)?;
+    bytes
+        .map(|bytes| schema::decode(schema::MUTATIONS.name(), &revision, bytes.value()))
+        .transpose()
+}
+
+/// The first entries after a number, oldest first.
+pub(super) fn after<T: DeserializeOwned>(
+    transaction: &ReadTransaction,
+    definition: ByNumber,
+    since: u64,
+    limit: usize,
+) -> Result<Vec<T>, StoreError> {
+    let table = transaction.open_table(definition)?;
+    let mut entries = vec![];
+    for entry in table.range(since.saturating_add(1)..)?.take(limit) {
+        let (key, bytes) = entry?;
+        entries.push(schema::decode(definition.name(), &key.value(), bytes.value())?);
+    }
+    Ok(entries)
+}
+
+/// The newest entries, newest first.
+pub(super) fn newest<T: DeserializeOwned>(
+    transaction: &ReadTransaction,
+    definition: ByNumber,
+    limit: usize,
+) -> Result<Vec<T>, StoreError> {
+    let table = transaction.open_table(definition)?;
+    let mut entries = vec![];
+    for entry in table.iter()?.rev().take(limit) {
+        let (key, bytes) = entry?;
+        entries.push(schema::decode(definition.name(), &key.value(), bytes.value())?);
+    }
+    Ok(entries)
+}
+
+fn by_id<T: DeserializeOwned>(
+    transaction: &ReadTransaction,
+    definition: ByText,
+) -> Result<BTreeMap<Id, T>, StoreError> {
+    let table = transaction.open_table(definition)?;
+    let mut values = BTreeMap::new();
+    for entry in table.iter()? {
+        let (key, bytes) = entry?;
+        let id: Id = schema::decode(definition.name(), &key.value(), key_json(key.value()).as_bytes())?;
+        values.insert(id, schema::decode(definition.name(), &key.value(), bytes.value())?);
+    }
+    Ok(values)
+}
+
+/// A key as JSON text, so that an identity that this program does not know is told like any other unreadable value.
+fn key_json(key: &str) -> String {
+    serde_json::Value::from(key).to_string()
+}

@@ -8,12 +8,12 @@ use mcpctl::wire::ErrorBody;
 
 fn main() -> ExitCode {
     let doors = Doors {
-        dev: |options| Box::pin(dev(options)),
+        dev: |options| Box::pin(std::future::ready(dev(&options))),
     };
     run(std::env::args_os(), Surroundings::of_process(), doors)
 }
 
-async fn dev(options: DevOptions) -> Result<(), ErrorBody> {
+fn dev(options: &DevOptions) -> Result<(), ErrorBody> {
     Err(ErrorBody {
         error: "unavailable".to_owned(),
         detail: format!("this build has no daemon to watch {}", options.folder.display()),

@@ -54,7 +54,7 @@ impl Diff {
                 .try_for_each(|step| terminal.line(&plain(&step.resource)))?,
             _ => {
                 for step in &plan.steps {
-                    terminal.plan(&of_step(&client, step).await?)?;
+                    terminal.diff(&of_step(&client, step).await?)?;
                 }
                 for lost in &plan.conflicts {
                     terminal.plan(&conflict(lost))?;

@@ -44,7 +44,7 @@ pub(super) struct Apply {
 impl Apply {
     pub(super) async fn run(self, session: &Session) -> Result<Outcome, Failure> {
         let form = session.form(&[Output::Table, Output::Json, Output::Name])?;
-        let input = Input::read(&session.environment.folder, &self.files)?;
+        let input = Input::read(&session.around.folder, &self.files)?;
         let client = session.client()?;
         let answer = send(&client, &input, self.dry_run).await?;
         let outcome = plan::show(session, &answer, self.dry_run, form)?;

@@ -6,10 +6,10 @@ use futures_util::StreamExt as _;
 use reqwest::{Method, Response, StatusCode, header};
 use serde::de::DeserializeOwned;
 
+use crate::settings::{ClientSettings, Origin};
 use crate::wire::ErrorBody;
 use crate::wire::words::{cut, plain};
 
-use super::connection::Connection;
 use super::error::Failure;
 use super::terminal::Terminal;
 
@@ -24,11 +24,11 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// How long a busy mcpd is asked again, in all.
 const BUSY: Duration = Duration::from_mins(2);
 
-/// A connection to mcpd.
+/// A way to mcpd.
 #[derive(Debug, Clone)]
 pub(super) struct Client {
     http: reqwest::Client,
-    connection: Connection,
+    settings: ClientSettings,
     terminal: Terminal,
 }
 
@@ -45,13 +45,13 @@ pub(super) struct Sending {
 
 impl Client {
     /// A client for a connection.
-    pub(super) fn new(connection: Connection, terminal: Terminal) -> Result<Self, Failure> {
-        let unusable = |message: String| Failure::Settings {
+    pub(super) fn new(settings: ClientSettings, terminal: Terminal) -> Result<Self, Failure> {
+        let unusable = |message: String| Failure::Address {
             message,
             hint: Some("an address looks like http://127.0.0.1:3100 or https://mcpd.example.com".to_owned()),
         };
-        let at = || format!("\"{}\" (from {})", plain(&connection.url), connection.origin);
-        let url = reqwest::Url::parse(&connection.url)
+        let at = || format!("\"{}\" (from {})", plain(&settings.url), origin(&settings.url_origin));
+        let url = reqwest::Url::parse(&settings.url)
             .map_err(|cause| unusable(format!("{} is not an address: {cause}", at())))?;
         let local = match url.host_str() {
             Some("localhost") => true,
@@ -76,20 +76,20 @@ impl Client {
         if local {
             builder = builder.no_proxy();
         }
-        let http = builder.build().map_err(|cause| Failure::Settings {
+        let http = builder.build().map_err(|cause| Failure::Address {
             message: format!("no client can be made for {}: {cause}", at()),
             hint: None,
         })?;
         Ok(Self {
             http,
-            connection,
+            settings,
             terminal,
         })
     }
 
     /// mcpd's address.
     pub(super) fn url(&self) -> &str {
-        &self.connection.url
+        &self.settings.url
     }
 
     /// `GET` of a path below `/api/v1`.
@@ -122,7 +122,7 @@ impl Client {
         let kind = content_type(&response);
         if kind.starts_with("text/event-stream") {
             Ok(Events {
-                url: self.connection.url.clone(),
+                url: self.settings.url.clone(),
                 response,
                 buffer: EventBuffer::default(),
             })
@@ -161,13 +161,11 @@ impl Client {
     }
 
     async fn once(&self, method: Method, path: &str, sending: &Sending, bounded: bool) -> Result<Response, Failure> {
-        let mut request = self
-            .http
-            .request(method, format!("{}/api/v1{path}", self.connection.url));
+        let mut request = self.http.request(method, format!("{}/api/v1{path}", self.settings.url));
         if bounded {
             request = request.timeout(PATIENCE + sending.wait);
         }
-        if let Some(token) = &self.connection.token {
+        if let Some(token) = &self.settings.token {
             request = request.bearer_auth(token.reveal());
         }
         if let Some(revision) = sending.if_match {
@@ -180,11 +178,11 @@ impl Client {
     }
 
     fn broken(&self, cause: reqwest::Error) -> Failure {
-        let url = self.connection.url.clone();
+        let url = self.settings.url.clone();
         // The address is named already, and it may hold more than should be shown.
         let cause = cause.without_url();
         if cause.is_connect() {
-            let origin = self.connection.origin.clone();
+            let origin = origin(&self.settings.url_origin);
             Failure::Unreachable { url, origin, cause }
         } else if cause.is_timeout() {
             Failure::Late { url, cause }
@@ -203,9 +201,9 @@ impl Client {
 
     fn foreign(&self, status: StatusCode, cause: String) -> Failure {
         Failure::Foreign {
-            url: self.connection.url.clone(),
+            url: self.settings.url.clone(),
             status: status.to_string(),
-            origin: self.connection.origin.clone(),
+            origin: origin(&self.settings.url_origin),
             cause,
         }
     }
@@ -222,7 +220,7 @@ impl Client {
             Ok(body) => Failure::Refused {
                 status: status.as_u16(),
                 body,
-                token: self.connection.token_origin.clone(),
+                token: self.settings.token_origin.as_ref().map(origin),
             },
             Err(_) if status == StatusCode::UNAUTHORIZED => Failure::Refused {
                 status: status.as_u16(),
@@ -231,7 +229,7 @@ impl Client {
                     detail: "mcpd wants to know who asks".to_owned(),
                     ..ErrorBody::default()
                 },
-                token: self.connection.token_origin.clone(),
+                token: self.settings.token_origin.as_ref().map(origin),
             },
             Err(_) => {
                 let text = String::from_utf8_lossy(&bytes);
@@ -257,6 +255,15 @@ impl Client {
             }
         }
         Ok(bytes)
+    }
+}
+
+/// Where a setting comes from, in words.
+fn origin(origin: &Origin) -> String {
+    match origin {
+        Origin::Environment(variable) => variable.clone(),
+        Origin::Default => "the default".to_owned(),
+        other => other.to_string(),
     }
 }
 

@@ -9,7 +9,7 @@ use crate::wire::{Listing, PlanBody};
 use super::client::Sending;
 use super::error::Failure;
 use super::noun;
-use super::shown::{self, Recording as _};
+use super::shown::{self, Recording};
 use super::table::Table;
 use super::wait;
 use super::{Outcome, Output, Session, plan};
@@ -72,7 +72,7 @@ async fn list(session: &Session, form: Output) -> Result<Outcome, Failure> {
         _ if listing.items.is_empty() => terminal.say("no conflicts"),
         _ => {
             let mut table = Table::new(Conflict::HEADING.iter().copied(), false);
-            table.fill(listing.items.iter().map(|conflict| conflict.cells()));
+            table.fill(listing.items.iter().map(Recording::cells));
             table.print(terminal)?;
             terminal.say("hint: mcpctl conflicts accept RESOURCE --from repo|store");
         }

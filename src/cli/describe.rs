@@ -8,7 +8,7 @@ use crate::wire::{Item, Listing};
 
 use super::error::Failure;
 use super::noun;
-use super::shown::{self, Recording as _};
+use super::shown::{self, Recording};
 use super::table::Table;
 use super::terminal::{Style, Terminal};
 use super::{Outcome, Output, Session};
@@ -62,7 +62,7 @@ impl Describe {
         let instances = shown::server_status(&item).instances;
         if !instances.is_empty() {
             let mut table = Table::new(crate::record::InstanceStatus::HEADING.iter().copied(), true);
-            table.fill(instances.iter().map(|instance| instance.cells()));
+            table.fill(instances.iter().map(Recording::cells));
             section(terminal, "instances", &table.take(terminal))?;
         }
         if let Some(clash) = clash {
@@ -70,7 +70,7 @@ impl Describe {
         }
         if !events.is_empty() {
             let mut table = Table::new(Event::HEADING.iter().copied(), true);
-            table.fill(events.iter().map(|event| event.cells()));
+            table.fill(events.iter().map(Recording::cells));
             section(terminal, "events", &table.take(terminal))?;
         }
         let text = shown::yaml_of([&shown::document(&item.resource)?]);
@@ -81,7 +81,7 @@ impl Describe {
 }
 
 fn facts(terminal: &Terminal, item: &Item, kind: &str, name: &str, url: &str) -> Result<(), Failure> {
-    let fact = |word: &str, text: &str| terminal.line(&format!("  {word:<10} {text}"));
+    let fact = |word: &str, text: &str| terminal.line(&format!("  {word:<11} {}", text.trim_end()));
     if kind == "server" {
         let status = shown::server_status(item);
         let state = plain(&status.state);

@@ -42,7 +42,7 @@ impl Dev {
     pub(super) async fn run(self, session: &Session, doors: Doors, colour: bool) -> Result<Outcome, Failure> {
         session.form(&[Output::Table])?;
         let options = DevOptions {
-            folder: session.environment.folder.join(self.folder),
+            folder: session.around.folder.join(self.folder),
             listen: self.listen,
             colour,
         };

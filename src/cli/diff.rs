@@ -39,7 +39,7 @@ impl Diff {
             let plan: PlanBody = client.get("/diff").await?;
             (client, plan)
         } else {
-            let input = Input::read(&session.environment.folder, &self.files)?;
+            let input = Input::read(&session.around.folder, &self.files)?;
             let client = session.client()?;
             let plan = apply::send(&client, &input, true).await?;
             (client, plan)
@@ -54,7 +54,7 @@ impl Diff {
                 .try_for_each(|step| terminal.line(&plain(&step.resource)))?,
             _ => {
                 for step in &plan.steps {
-                    terminal.plan(&of_step(&client, step).await?)?;
+                    terminal.diff(&of_step(&client, step).await?)?;
                 }
                 for lost in &plan.conflicts {
                     terminal.plan(&conflict(lost))?;

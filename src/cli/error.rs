@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::kit::{Diagnostic, count};
+use crate::settings::SettingsError;
 use crate::wire::ErrorBody;
 use crate::wire::words::plain;
 
@@ -94,8 +95,11 @@ pub enum Failure {
         hint: Option<String>,
     },
     /// The settings can't be used.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// The address can't be used.
     #[error("{message}")]
-    Settings {
+    Address {
         /// What is wrong.
         message: String,
         /// A way out.
@@ -164,7 +168,8 @@ impl Failure {
     /// A way out.
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Usage { hint, .. } | Self::Given { hint, .. } | Self::Settings { hint, .. } => hint.clone(),
+            Self::Usage { hint, .. } | Self::Given { hint, .. } | Self::Address { hint, .. } => hint.clone(),
+            Self::Settings(error) => error.hint().map(str::to_owned),
             Self::Unreachable { origin, .. } => Some(format!(
                 "start it with \"mcpctl dev DIR\" or \"mcpd\", or give its address by --url or MCPCTL_URL (this one: {origin})"
             )),
@@ -203,7 +208,7 @@ impl Failure {
             Self::Invalid(_) => "invalid",
             Self::Missing(_) => "not_found",
             Self::File { .. } | Self::Given { .. } => "input",
-            Self::Settings { .. } => "settings",
+            Self::Settings(_) | Self::Address { .. } => "settings",
             Self::Output(_) | Self::Start(_) => "system",
             Self::Source(_) => "source",
             Self::Refused { body, .. } | Self::Elsewhere(body) => &body.error,

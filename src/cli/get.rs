@@ -36,6 +36,9 @@ pub(super) struct Get {
     watch: bool,
 }
 
+/// The heading of what happened, as wide as its longest word.
+const CHANGE: &str = "CHANGE ";
+
 const FORMS: &[Output] = &[Output::Table, Output::Wide, Output::Yaml, Output::Json, Output::Name];
 const RECORD_FORMS: &[Output] = &[Output::Table, Output::Wide, Output::Json, Output::Name];
 
@@ -157,7 +160,7 @@ async fn records<R: Recording + DeserializeOwned>(
     let wanted = |record: &R| name.is_none_or(|name| record.answers_to(name));
     let mut table = Table::new(R::HEADING.iter().copied(), form == Output::Wide);
     if watch {
-        let mut heading = vec!["CHANGE"];
+        let mut heading = vec![CHANGE];
         heading.extend(R::HEADING);
         let mut table = Table::new(heading, form == Output::Wide);
         let mut events = client.stream(&format!("/{plural}?watch=true")).await?;
@@ -191,7 +194,7 @@ async fn records<R: Recording + DeserializeOwned>(
         Output::Name => records.iter().try_for_each(|record| terminal.line(&record.name()))?,
         _ if records.is_empty() => terminal.say(&format!("no {plural}")),
         _ => {
-            table.fill(records.iter().map(|record| record.cells()));
+            table.fill(records.iter().map(Recording::cells));
             table.print(terminal)?;
         }
     }
@@ -207,7 +210,7 @@ async fn watch_items(
 ) -> Result<Outcome, Failure> {
     let terminal = &session.terminal;
     let wide = form == Output::Wide;
-    let mut heading = vec!["CHANGE"];
+    let mut heading = vec![CHANGE];
     heading.extend(shown::heading(kind.name, wide));
     let mut table = Table::new(heading, wide);
     let mut events = client.stream(&format!("/{}?watch=true", kind.plural)).await?;

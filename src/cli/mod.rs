@@ -5,7 +5,6 @@
 mod apply;
 mod client;
 mod conflicts;
-mod connection;
 mod delete;
 mod describe;
 mod dev;
@@ -24,15 +23,14 @@ mod terminal;
 mod version;
 mod wait;
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use futures_util::future::BoxFuture;
 
+use crate::settings::{ClientFlags, ClientSettings, Surroundings};
 use crate::wire::ErrorBody;
 
 pub use dev::DevOptions;
@@ -40,34 +38,6 @@ pub use error::Failure;
 
 use client::Client;
 use terminal::Terminal;
-
-/// What a command sees of the process that it runs in.
-#[derive(Debug, Clone, Default)]
-pub struct Environment {
-    /// Environment variables.
-    pub variables: BTreeMap<String, String>,
-    /// The folder that relative paths start from.
-    pub folder: PathBuf,
-}
-
-impl Environment {
-    /// The environment of this process.
-    #[must_use]
-    pub fn of_process() -> Self {
-        let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
-        Self {
-            variables: std::env::vars_os().filter_map(text).collect(),
-            folder: std::env::current_dir().unwrap_or_else(|_| PathBuf::from(".")),
-        }
-    }
-
-    fn set(&self, name: &str) -> Option<&str> {
-        self.variables
-            .get(name)
-            .map(String::as_str)
-            .filter(|value| !value.is_empty())
-    }
-}
 
 /// What the commands need of rooms that `cli` may not name; the bin hands it in.
 #[derive(Debug, Clone, Copy)]
@@ -104,17 +74,10 @@ struct Cli {
 
 /// Flags that every command takes.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Global options")]
+#[command(next_help_heading = "Output")]
 struct Global {
-    /// mcpd's address, as http://127.0.0.1:3100 [env: MCPCTL_URL]
-    #[arg(long, global = true, value_name = "URL")]
-    url: Option<String>,
-    /// The bearer token; better in the environment, where other users can't see it [env: MCPCTL_TOKEN]
-    #[arg(long, global = true, value_name = "TOKEN")]
-    token: Option<String>,
-    /// A context of ~/.config/mcpctl/config.yaml
-    #[arg(long, global = true, value_name = "NAME")]
-    context: Option<String>,
+    #[command(flatten)]
+    client: ClientFlags,
     /// The form of the output
     #[arg(short, long, global = true, value_name = "FORM")]
     output: Option<Output>,
@@ -178,15 +141,15 @@ impl Outcome {
 #[derive(Debug)]
 struct Session {
     terminal: Terminal,
-    environment: Environment,
+    around: Surroundings,
     global: Global,
 }
 
 impl Session {
     /// The connection to mcpd.
     fn client(&self) -> Result<Client, Failure> {
-        let connection = connection::resolve(&self.global, &self.environment)?;
-        Client::new(connection, self.terminal.clone())
+        let settings = ClientSettings::resolve(&self.global.client, &self.around)?;
+        Client::new(settings, self.terminal.clone())
     }
 
     /// The form that was asked for, where the command knows it; the first is taken where none was.
@@ -208,7 +171,11 @@ impl Session {
 }
 
 /// Runs a command line and says how it ended.
-pub fn run(arguments: impl IntoIterator<Item = OsString>, environment: Environment, doors: Doors) -> ExitCode {
+pub fn run(
+    arguments: impl IntoIterator<Item = OsString>,
+    around: std::io::Result<Surroundings>,
+    doors: Doors,
+) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     std::panic::set_hook(Box::new(|panic| {
         Terminal::of_process(false).say(&format!(
@@ -216,7 +183,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, environment: Environme
             crate::wire::words::plain(&panic.to_string())
         ));
     }));
-    ExitCode::from(guarded(|| parsed(&arguments, environment, doors)))
+    ExitCode::from(guarded(|| parsed(&arguments, around, doors)))
 }
 
 /// The exit code of some work, 255 where it panics.
@@ -224,15 +191,23 @@ fn guarded(work: impl FnOnce() -> u8) -> u8 {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or(255)
 }
 
-fn parsed(arguments: &[OsString], environment: Environment, doors: Doors) -> u8 {
+fn parsed(arguments: &[OsString], around: std::io::Result<Surroundings>, doors: Doors) -> u8 {
     match Cli::try_parse_from(arguments) {
-        Ok(cli) => executed(cli, environment, doors),
+        Ok(cli) => match around {
+            Ok(around) => executed(cli, around, doors),
+            Err(cause) => report(
+                &Terminal::of_process(false),
+                &Failure::Start(cause),
+                wants_json(arguments),
+            ),
+        },
         Err(error) if error.use_stderr() && wants_json(arguments) => {
             // Clap's words without its "error: " and its usage, which are for people.
             let text = error.render().to_string();
             let text = text.strip_prefix("error: ").unwrap_or(&text);
             let detail = text.split("\n\n").next().unwrap_or(text).trim();
-            let failure = Failure::usage(detail, "mcpctl --help".to_owned());
+            let tip = text.lines().find_map(|line| line.trim_start().strip_prefix("tip: "));
+            let failure = Failure::usage(detail, tip.unwrap_or("see --help").to_owned());
             report(&Terminal::of_process(false), &failure, true)
         }
         Err(error) => {
@@ -252,15 +227,21 @@ fn wants_json(arguments: &[OsString]) -> bool {
         || words.windows(2).any(|pair| matches!(pair, ["-o" | "--output", "json"]))
 }
 
-fn executed(cli: Cli, environment: Environment, doors: Doors) -> u8 {
+/// An environment variable that is set to something.
+fn variable<'a>(around: &'a Surroundings, name: &str) -> Option<&'a OsString> {
+    let found = around.environment.iter().find(|(key, _)| key == name);
+    found.map(|(_, value)| value).filter(|value| !value.is_empty())
+}
+
+fn executed(cli: Cli, around: Surroundings, doors: Doors) -> u8 {
     let colour = !cli.global.no_color
-        && environment.set("NO_COLOR").is_none()
-        && environment.set("TERM").is_none_or(|terminal| terminal != "dumb");
+        && variable(&around, "NO_COLOR").is_none()
+        && variable(&around, "TERM").is_none_or(|terminal| terminal != "dumb");
     let terminal = Terminal::of_process(colour);
     let json = cli.global.output == Some(Output::Json);
     let session = Session {
         terminal: terminal.clone(),
-        environment,
+        around,
         global: cli.global,
     };
     let differs = matches!(cli.verb, Verb::Diff(_));

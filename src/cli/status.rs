@@ -7,7 +7,7 @@ use crate::wire::{SourceState, StatusBody};
 use clap::Args;
 
 use super::error::Failure;
-use super::shown::{self, Recording as _};
+use super::shown::{self, Recording};
 use super::table::Table;
 use super::terminal::{Style, Terminal};
 use super::{Outcome, Output, Session, wait};
@@ -106,7 +106,7 @@ fn page(terminal: &Terminal, status: &StatusBody, url: &str) -> Result<(), Failu
     if !status.instances.is_empty() {
         terminal.line("")?;
         let mut table = Table::new(InstanceStatus::HEADING.iter().copied(), false);
-        table.fill(status.instances.iter().map(|instance| instance.cells()));
+        table.fill(status.instances.iter().map(Recording::cells));
         table.print(terminal)?;
     }
     terminal.diagnostics(&status.diagnostics);

@@ -24,16 +24,19 @@ impl Table {
             widths: vec![],
             whole,
         };
-        table.push(heading.into_iter().map(str::to_owned).collect());
+        let heading: Vec<String> = heading.into_iter().map(str::to_owned).collect();
+        // A heading may be wider than its word, where rows are written before the widest is known.
+        table.widths = heading.iter().map(|cell| cell.chars().count()).collect();
+        table.push(heading);
         table
     }
 
     /// Adds a row.
     pub(super) fn push(&mut self, cells: Vec<String>) {
         let cells: Vec<String> = cells
-            .iter()
+            .into_iter()
             .map(|cell| {
-                let cell = plain(cell);
+                let cell = plain(&cell).trim().to_owned();
                 let cell = if self.whole { cell } else { cut(&cell, CELL) };
                 if cell.is_empty() { "-".to_owned() } else { cell }
             })
@@ -96,7 +99,7 @@ mod tests {
             [
                 "NAME   STATE     REASON",
                 "time   RUNNING   -",
-                "é      ERROR      ]0;x  no"
+                "é      ERROR     ]0;x  no"
             ]
         );
         table.push(vec!["later".into(), "RUNNING".into(), "x".repeat(200)]);

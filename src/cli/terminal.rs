@@ -42,7 +42,7 @@ impl Style {
         if line.starts_with("---") || line.starts_with("+++") {
             return Some(Self::Heading);
         }
-        match line.trim_start().chars().next()? {
+        match line.chars().next()? {
             '+' => Some(Self::Good),
             '~' | '!' => Some(Self::Middling),
             '-' => Some(Self::Bad),
@@ -136,8 +136,15 @@ impl Terminal {
         self.data(&format!("{text}\n"))
     }
 
-    /// Writes lines of a plan or a diff, in the colours of their first characters.
+    /// Writes lines of a plan, in the colours of their marks.
     pub(super) fn plan(&self, lines: &str) -> Result<(), Failure> {
+        lines
+            .lines()
+            .try_for_each(|line| self.line(&self.styled(line, Style::of_line(line.trim_start()))))
+    }
+
+    /// Writes lines of a unified diff, in the colours of their first characters.
+    pub(super) fn diff(&self, lines: &str) -> Result<(), Failure> {
         for line in lines.lines() {
             self.line(&self.styled(line, Style::of_line(line)))?;
         }

@@ -20,6 +20,7 @@ pub struct Server {
     pub package_name: Option<String>,
     /// Which runtime a package is for.
     #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("default" = "node"))]
     pub runtime: PackageRuntime,
     /// Arguments of the package's program.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -35,7 +36,7 @@ pub struct Server {
     pub command: Vec<String>,
     /// How many instances run; 0 takes the server out of service.
     #[serde(default = "one_replica", skip_serializing_if = "is_one_replica")]
-    #[schemars(range(min = 0, max = 10))]
+    #[schemars(range(min = 0, max = 10), extend("default" = 1))]
     pub replicas: u32,
     /// Environment variables.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -43,14 +44,15 @@ pub struct Server {
     pub env: Vec<EnvironmentVariable>,
     /// The longest a call may take, in seconds.
     #[serde(default = "call_timeout", skip_serializing_if = "is_call_timeout")]
-    #[schemars(range(min = 1, max = 3600))]
+    #[schemars(range(min = 1, max = 3600), extend("default" = 60))]
     pub timeout_seconds: u32,
     /// The longest a start may take until the server has answered, in seconds.
     #[serde(default = "start_timeout", skip_serializing_if = "is_start_timeout")]
-    #[schemars(range(min = 1, max = 3600))]
+    #[schemars(range(min = 1, max = 3600), extend("default" = 300))]
     pub start_timeout_seconds: u32,
     /// How a changed server replaces the running one: rolling starts the new one first, recreate stops the old one first.
     #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("default" = "rolling"))]
     pub update: Update,
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use serde_json::Value;
 
 use crate::record::Conflict;
-use crate::resource::{Document, FieldChange, changes};
+use crate::resource::{Document, FieldChange, Kind, changes, kind_named};
 
 use super::plan::{ContainerStep, Op, PlanBody, Step};
 
@@ -36,24 +36,27 @@ pub fn cut(text: &str, width: usize) -> String {
     out
 }
 
-/// A field's value in a line: JSON, `none` where there is none.
+/// A field's value in a line: JSON; where there is none the field's default, or `none`.
+///
+/// Documents leave out what equals its default, and people know `replicas 1`, not `replicas none`.
 #[must_use]
-pub fn value(value: &Value) -> String {
+pub fn value(kind: Option<&Kind>, path: &str, value: &Value) -> String {
+    let default = || {
+        let field = kind?.shape.fields().find(|field| field.name == path)?;
+        field.default.as_ref()
+    };
+    let value = if value.is_null() { default() } else { Some(value) };
     match value {
-        Value::Null => "none".to_owned(),
-        other => cut(&plain(&other.to_string()), VALUE),
+        None | Some(Value::Null) => "none".to_owned(),
+        Some(value) => cut(&plain(&value.to_string()), VALUE),
     }
 }
 
 /// `replicas 1 → 2`.
 #[must_use]
-pub fn field(change: &FieldChange) -> String {
-    format!(
-        "{} {} → {}",
-        plain(&change.path),
-        value(&change.from),
-        value(&change.to)
-    )
+pub fn field(kind: Option<&Kind>, change: &FieldChange) -> String {
+    let side = |side| value(kind, &change.path, side);
+    format!("{} {} → {}", plain(&change.path), side(&change.from), side(&change.to))
 }
 
 impl fmt::Display for Op {
@@ -71,7 +74,9 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.op, plain(&self.resource))?;
         if self.op == Op::Change && !self.fields.is_empty() {
-            let shown: Vec<String> = self.fields.iter().take(FIELDS).map(field).collect();
+            let kind = self.resource.split_once('/').and_then(|(kind, _)| kind_named(kind));
+            let fields = self.fields.iter().take(FIELDS);
+            let shown: Vec<String> = fields.map(|change| field(kind, change)).collect();
             write!(f, "  {}", shown.join(", "))?;
             if self.fields.len() > FIELDS {
                 write!(f, " and {} more", self.fields.len() - FIELDS)?;
@@ -95,8 +100,8 @@ pub fn conflict(conflict: &Conflict) -> String {
                 format!(
                     "{}: the store's {} kept, yours {}",
                     plain(&clash.path),
-                    value(&clash.from),
-                    value(&clash.to)
+                    value(Some(conflict.id.kind()), &clash.path, &clash.from),
+                    value(Some(conflict.id.kind()), &clash.path, &clash.to)
                 )
             })
             .collect::<Vec<_>>()
@@ -215,6 +220,16 @@ mod tests {
                 r#"~ server/git  replicas 1 → 2, env.A none → "x\u001b[31m ""#,
             ),
             (step(Op::Delete, vec![]), "- server/git"),
+            (
+                step(
+                    Op::Change,
+                    vec![
+                        change("replicas", Value::Null, json!(2)),
+                        change("update", json!("recreate"), Value::Null),
+                    ],
+                ),
+                r#"~ server/git  replicas 1 → 2, update "recreate" → "rolling""#,
+            ),
         ] {
             assert_eq!(step.to_string(), want);
         }
@@ -222,7 +237,7 @@ mod tests {
             .map(|n| change(&format!("f{n}"), json!(n), json!(n + 1)))
             .collect();
         assert!(step(Op::Change, many).to_string().ends_with("f7 7 → 8 and 2 more"));
-        assert_eq!(value(&json!("x".repeat(100))).chars().count(), VALUE);
+        assert_eq!(value(None, "", &json!("x".repeat(100))).chars().count(), VALUE);
     }
 
     #[test]
@@ -273,5 +288,21 @@ mod tests {
             containers(&steps).as_deref(),
             Some("containers: start time/0 · replace git/0 (env) · stop none")
         );
+    }
+
+    #[test]
+    fn the_defaults_that_are_shown_are_the_defaults() {
+        let id: crate::resource::Id = "server/web".parse().unwrap();
+        let base = json!({"command": ["web"]});
+        let plain = Document::new(id.clone(), &base).unwrap();
+        let mut seen = 0;
+        for field in id.kind().shape.fields() {
+            let Some(default) = &field.default else { continue };
+            let mut spec = base.clone();
+            spec[&field.name] = default.clone();
+            assert_eq!(Document::new(id.clone(), &spec).unwrap(), plain, "{}", field.name);
+            seen += 1;
+        }
+        assert!(seen > 3);
     }
 }

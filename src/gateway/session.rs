@@ -134,6 +134,7 @@ impl Session {
 pub struct Sessions {
     started: Instant,
     most: usize,
+    idle: Duration,
     all: Mutex<HashMap<String, Arc<Session>>>,
 }
 
@@ -142,6 +143,7 @@ impl Default for Sessions {
         Self {
             started: Instant::now(),
             most: MOST,
+            idle: IDLE,
             all: Mutex::default(),
         }
     }
@@ -166,7 +168,7 @@ impl Sessions {
         });
         let mut all = locked(&self.all);
         if all.len() >= self.most {
-            all.retain(|_, session| !Self::is_stale(session, now));
+            all.retain(|_, session| !self.is_stale(session, now));
         }
         if all.len() >= self.most {
             let idle = all.values().filter(|session| session.is_idle());
@@ -188,7 +190,7 @@ impl Sessions {
         if session.caller != caller || session.endpoint != *endpoint {
             return None;
         }
-        if Self::is_stale(&session, now) {
+        if self.is_stale(&session, now) {
             all.remove(id);
             return None;
         }
@@ -206,9 +208,9 @@ impl Sessions {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    fn is_stale(session: &Session, now: u64) -> bool {
+    fn is_stale(&self, session: &Session, now: u64) -> bool {
         let idle = now.saturating_sub(session.used.load(Ordering::Relaxed));
-        u128::from(idle) > IDLE.as_millis() && session.is_idle()
+        u128::from(idle) >= self.idle.as_millis() && session.is_idle()
     }
 }
 
@@ -233,6 +235,23 @@ mod tests {
         sessions.end(&session);
         assert!(sessions.find(&session.id, "anna", &endpoint("demo")).is_none());
         assert_eq!(cancelled.try_recv(), Err(oneshot::error::TryRecvError::Closed));
+    }
+
+    #[test]
+    fn a_session_grows_stale_unless_it_is_busy() {
+        let sessions = Sessions {
+            idle: Duration::ZERO,
+            ..Sessions::default()
+        };
+        let at = endpoint("demo");
+        let session = sessions.mint("a", &at).unwrap();
+        let running = session.run("1").unwrap();
+        assert!(sessions.find(&session.id, "a", &at).is_some());
+        drop(running);
+        let stream = session.stream();
+        assert!(sessions.find(&session.id, "a", &at).is_some());
+        stream.cancel();
+        assert!(sessions.find(&session.id, "a", &at).is_none());
     }
 
     #[test]

@@ -255,7 +255,7 @@ async fn hold(
         let connection = &connection.0;
         // Subscribed first, so that a change while the first list is read is not missed.
         let mut changed = connection.tools_changed();
-        let (greeting, tools) = match greet(connection, start).await {
+        let (greeting, tools) = match greet(connection, deadline.duration_since(Instant::now())).await {
             Ok((greeting, tools)) => (greeting, Arc::new(tools)),
             Err(error) => return error.to_string(),
         };
@@ -264,19 +264,25 @@ async fn hold(
         let _ = tell.send((life.clone(), ready)).await;
         let mut known = tools;
         let rereading = async {
+            if !lists {
+                std::future::pending::<()>().await;
+            }
             loop {
                 next(&mut changed).await;
                 sleep(GATHER).await;
                 changed.borrow_and_update();
                 let tools = reread(connection).await;
-                if lists && *known != tools {
+                if *known != tools {
                     known = Arc::new(tools);
                     let _ = tell.send((life.clone(), News::Tools(Arc::clone(&known)))).await;
                 }
             }
         };
         tokio::select! {
-            reason = connection.closed() => reason.to_string(),
+            reason = connection.closed() => {
+                tracing::debug!(%life, ignored = connection.ignored(), "lines and answers that nobody waited for");
+                reason.to_string()
+            }
             () = rereading => String::new(),
         }
     };
@@ -284,8 +290,9 @@ async fn hold(
         () = let_go.cancelled() => return,
         reason = work => reason,
     };
+    let reason = one_line(&reason, REASON);
     tracing::info!(%life, instance = %member.instance, %reason, "the connection to a server ended");
-    let _ = tell.send((life, News::Failed(one_line(&reason, REASON)))).await;
+    let _ = tell.send((life, News::Failed(reason))).await;
 }
 
 /// Ends a connection when its life is let go of, whoever else still holds the handle.

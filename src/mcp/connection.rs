@@ -29,6 +29,8 @@ const SMALLEST: usize = 1 << 10;
 const MOST_CALLS: usize = 10_000;
 /// Progress notifications that may wait for a slow reader; further ones are dropped.
 const QUEUED_PROGRESS: usize = 64;
+/// A buffer larger than this is given back once its line was read.
+const KEPT: usize = 1 << 20;
 /// How long the answers of a server that closed its input are still read.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -476,6 +478,10 @@ async fn read(shared: &Shared, mut reader: Box<dyn AsyncRead + Send + Unpin>, lo
         while let Some(end) = memchr::memchr(b'\n', &buffer[searched..]) {
             let line = buffer.split_to(searched + end + 1).freeze();
             searched = 0;
+            if line.len() > KEPT {
+                // The room that a long line took goes with it, and is not kept for the rest of this life.
+                buffer = BytesMut::from(&buffer[..]);
+            }
             shared.take(line.slice(..line.len() - 1));
         }
         searched = buffer.len();

@@ -12,6 +12,9 @@ use serde_json::value::RawValue;
 /// The deepest nesting that is let through to a server.
 pub const DEEPEST: usize = 128;
 
+/// The longest id that is taken, in bytes: ids are kept while their requests run.
+const LONGEST_ID: usize = 1_000;
+
 /// Codes of JSON-RPC errors.
 pub mod code {
     /// The text is no JSON.
@@ -78,7 +81,8 @@ impl<'a> Id<'a> {
     fn read(raw: &'a RawValue) -> Option<Self> {
         let text = raw.get();
         let digits = text.strip_prefix('-').unwrap_or(text);
-        (text.starts_with('"') || digits.bytes().all(|b| b.is_ascii_digit())).then_some(Self(raw))
+        let fits = text.starts_with('"') || digits.bytes().all(|b| b.is_ascii_digit());
+        (fits && text.len() <= LONGEST_ID).then_some(Self(raw))
     }
 }
 
@@ -138,7 +142,9 @@ impl<'a> Message<'a> {
         }
         let null = id.is_some_and(|id| id.get() == "null");
         let id = match id {
-            Some(raw) if !null => Some(Id::read(raw).ok_or(Fault::Invalid("\"id\" must be a string or an integer"))?),
+            Some(raw) if !null => {
+                Some(Id::read(raw).ok_or(Fault::Invalid("\"id\" must be a short string or an integer"))?)
+            }
             _ => None,
         };
         match (method, result, error) {
@@ -385,15 +391,15 @@ mod tests {
             ),
             (
                 r#"{"jsonrpc":"2.0","id":1.5,"method":"ping"}"#,
-                "-32600 not a JSON-RPC 2.0 message: \"id\" must be a string or an integer",
+                "-32600 not a JSON-RPC 2.0 message: \"id\" must be a short string or an integer",
             ),
             (
                 r#"{"jsonrpc":"2.0","id":{},"method":"ping"}"#,
-                "-32600 not a JSON-RPC 2.0 message: \"id\" must be a string or an integer",
+                "-32600 not a JSON-RPC 2.0 message: \"id\" must be a short string or an integer",
             ),
             (
                 r#"{"jsonrpc":"2.0","id":true,"method":"ping"}"#,
-                "-32600 not a JSON-RPC 2.0 message: \"id\" must be a string or an integer",
+                "-32600 not a JSON-RPC 2.0 message: \"id\" must be a short string or an integer",
             ),
             (
                 r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"ping"}"#,
@@ -459,7 +465,12 @@ mod tests {
     }
 
     #[test]
-    fn depth_is_bounded_and_brackets_in_strings_do_not_count() {
+    fn ids_and_depth_are_bounded_and_brackets_in_strings_do_not_count() {
+        let long = format!(
+            r#"{{"jsonrpc":"2.0","id":"{}","method":"ping"}}"#,
+            "x".repeat(LONGEST_ID)
+        );
+        assert!(Message::parse(&long).is_err());
         assert!(!too_deep(&format!("{}{}", "[".repeat(DEEPEST), "]".repeat(DEEPEST))));
         assert!(too_deep(&"[".repeat(DEEPEST + 1)));
         assert!(!too_deep(&format!(r#"{{"a":"\"{}"}}"#, "[".repeat(1_000))));

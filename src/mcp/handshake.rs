@@ -111,7 +111,7 @@ pub async fn greet(connection: &Connection, within: Duration) -> Result<(Greetin
     let answered = tokio::time::timeout(within, work).await;
     answered.unwrap_or(Err(HandshakeError::Silent {
         method: asking,
-        seconds: within.as_secs(),
+        seconds: seconds(within),
     }))
 }
 
@@ -120,8 +120,13 @@ pub async fn list_tools(connection: &Connection, within: Duration) -> Result<Vec
     let answered = tokio::time::timeout(within, pages(connection)).await;
     answered.unwrap_or(Err(HandshakeError::Silent {
         method: "tools/list",
-        seconds: within.as_secs(),
+        seconds: seconds(within),
     }))
+}
+
+/// In whole seconds, rounded up: the rest of a time-out reads as the time-out.
+fn seconds(within: Duration) -> u64 {
+    within.as_secs() + u64::from(within.subsec_nanos() > 0)
 }
 
 async fn initialize(connection: &Connection) -> Result<Greeting, HandshakeError> {

@@ -49,7 +49,8 @@ async fn many_requests_share_a_connection() {
     assert_eq!((connection.in_flight(), connection.ignored()), (0, 0));
 }
 
-/// pitfalls.md, Stdio: "answers to the last life's ids". Also lines that are no messages, and a server's own questions.
+/// pitfalls.md, Stdio: "answers to the last life's ids", "a server's question shown to the wrong caller on a shared
+/// connection" (it is shown to nobody). Also lines that are no messages.
 #[tokio::test]
 async fn noise_is_counted_and_skipped() {
     let (fake, pipes) = Fake::with_tools(&[]);
@@ -205,6 +206,7 @@ async fn greeted_within(
     greet(&open(pipes), within).await
 }
 
+/// pitfalls.md, Stdio: "servers that exit on any first request but initialize".
 #[tokio::test]
 async fn a_server_is_greeted() {
     let (fake, pipes) = Fake::with_tools(&["a", "b"]);
@@ -250,10 +252,10 @@ async fn pages_are_read_and_one_bad_entry_costs_no_other() {
     let result = greeted(
         |fake, message| match (message["method"].as_str(), message["params"]["cursor"].as_str()) {
             (Some("tools/list"), None) => {
-                fake.answer(&message["id"], &json!({"tools": [tool("a"), {}, 7], "nextCursor": "2"}))
+                fake.answer(&message["id"], &json!({"tools": [tool("a"), {}, 7], "nextCursor": "2"}));
             }
             (Some("tools/list"), _) => {
-                fake.answer(&message["id"], &json!({"tools": [tool("a"), {"name": ""}, tool("b")]}))
+                fake.answer(&message["id"], &json!({"tools": [tool("a"), {"name": ""}, tool("b")]}));
             }
             _ => fake.standard(message),
         },
@@ -297,7 +299,7 @@ async fn bad_servers_are_told_by_one_line() {
             greeted(listless).await,
             "the server's answer to tools/list makes no sense: ",
         ),
-        (silent, "the server did not answer initialize within 0 s"),
+        (silent, "the server did not answer initialize within 1 s"),
     ];
     for (result, want) in table {
         let error = result.unwrap_err().to_string();

@@ -196,7 +196,7 @@ async fn a_slow_server_costs_its_own_deadline_and_nobody_elses() {
     let world = World::new(&["time", "git"]).await;
     let slow = world.start("a", "time/0", &["slow"]).await;
     world.start("b", "git/0", &["echo"]).await;
-    world.declare(&["time", "git"], &json!({"timeoutSeconds": 1}));
+    world.deadline(&["time", "git"], 1).await;
     let client = world.demo().await;
     let calling = tokio::spawn({
         let client = client.clone();
@@ -258,7 +258,7 @@ async fn a_server_that_dies_is_noticed_and_its_next_life_serves() {
 #[tokio::test]
 async fn a_call_to_a_server_that_stays_silent_ends_by_its_own_deadline() {
     let world = World::new(&["time"]).await;
-    world.declare(&["time"], &json!({"timeoutSeconds": 1}));
+    world.deadline(&["time"], 1).await;
     let (_fake, pipes) = Fake::scripted(|_, _| {});
     world.join("a", "time/0", true, Some(pipes));
     let client = world.demo().await;

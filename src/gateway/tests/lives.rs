@@ -35,6 +35,8 @@ async fn one_bad_server_does_not_hurt_the_others() {
     assert_eq!(client.fails("absent__x").await, want);
 }
 
+/// pitfalls.md, Upstreams: "a health probe that takes another path than calls do" (what the engine hears is the state of the
+/// very connection that calls use), "a crashed stdio server never noticed".
 #[tokio::test]
 async fn the_engine_is_told_what_changed_and_nothing_else() {
     let world = World::new(&["time"]).await;

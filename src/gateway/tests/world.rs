@@ -130,6 +130,18 @@ impl World {
         });
     }
 
+    /// Gives the servers a deadline, in force when this returns.
+    pub async fn deadline(&self, servers: &[&str], seconds: u64) {
+        self.declare(servers, &json!({"timeoutSeconds": seconds}));
+        let name = servers[0].parse().unwrap();
+        let in_force = || {
+            let view = self.gateway.0.view.borrow();
+            view.server(&name)
+                .is_some_and(|server| server.timeout.as_secs() == seconds)
+        };
+        until("the deadline", in_force).await;
+    }
+
     /// Says why a server can't be called.
     pub fn unavailable(&self, server: &str, why: &str) {
         self.routes.send_modify(|routes| {
@@ -226,9 +238,10 @@ impl Client {
             .http
             .request(method, &self.url)
             .header("accept", "application/json, text/event-stream");
-        match self.session.is_empty() {
-            true => request,
-            false => request.header("mcp-session-id", &self.session),
+        if self.session.is_empty() {
+            request
+        } else {
+            request.header("mcp-session-id", &self.session)
         }
     }
 

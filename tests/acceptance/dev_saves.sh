@@ -35,10 +35,10 @@ said_since() { tail -c "+$from" dev.log | grep -Eq -- "$1"; }
 start_dev
 
 # It is told what is missing, once and with the remedy; the other server runs.
-wait_for said 'uvx?\b'
-assert_eq "$(grep -c 'ERROR server/time\|time.*ERROR' dev.log)" 1 'the missing tool is not told exactly once'
-line=$(grep -m1 'ERROR server/time\|time.*ERROR' dev.log)
-assert_contains "$line" uv 'the line does not name the tool'
+wait_for said '\buvx\b'
+assert_eq "$(grep -cw uvx dev.log)" 1 'the missing tool is not told in exactly one line'
+line=$(grep -w uvx dev.log)
+assert_contains "$line" time 'the line does not name the server'
 assert_contains "${line,,}" install 'the line does not say the remedy'
 state_is() { curl -sf -H "Authorization: Bearer $token" "$url/api/v1/instances" | jq -e --arg name "$1" --arg state "$2" '.items[] | select(.instance == $name) | .state == $state'; }
 wait_for state_is everything/0 RUNNING

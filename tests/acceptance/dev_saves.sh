@@ -19,8 +19,7 @@ start_dev() {
     port=$(free_port)
     url=http://127.0.0.1:$port
     : >dev.log
-    env PATH="$bare_path" MCPD_LISTEN="127.0.0.1:$port" MCPD_RUNTIME=process "$mcpctl_path" dev "$here/repo" \
-        >>dev.log 2>&1 </dev/null &
+    env PATH="$bare_path" "$mcpctl_path" dev "$here/repo" --listen "127.0.0.1:$port" >>dev.log 2>&1 </dev/null &
     dev=$!
     started+=("$dev")
     wait_for curl -sf -o /dev/null "$url/readyz"

@@ -52,7 +52,7 @@ assert_eq "$(call_text everything__echo '{"message":"from dev"}')" 'from dev'
 
 # Inside the folder mcpctl finds the daemon by itself; its data is not in the way of git.
 unset MCPCTL_URL MCPCTL_TOKEN
-names=$(cd repo/servers && mcpctl get server -o name)
+names=$(cd repo && mcpctl get server -o name)
 assert_eq "$names" $'server/everything\nserver/time'
 git -C repo init -q
 assert_lacks "$(git -C repo status --porcelain --untracked-files=all)" .mcpctl/local

@@ -19,8 +19,7 @@ start_dev() {
     port=$(free_port)
     url=http://127.0.0.1:$port
     : >dev.log
-    env PATH="$bare_path" MCPD_LISTEN="127.0.0.1:$port" MCPD_RUNTIME=process "$mcpctl_path" dev "$here/repo" \
-        >>dev.log 2>&1 </dev/null &
+    env PATH="$bare_path" "$mcpctl_path" dev "$here/repo" --listen "127.0.0.1:$port" >>dev.log 2>&1 </dev/null &
     dev=$!
     started+=("$dev")
     wait_for curl -sf -o /dev/null "$url/readyz"
@@ -35,10 +34,10 @@ said_since() { tail -c "+$from" dev.log | grep -Eq -- "$1"; }
 start_dev
 
 # It is told what is missing, once and with the remedy; the other server runs.
-wait_for said 'uvx?\b'
-assert_eq "$(grep -c 'ERROR server/time\|time.*ERROR' dev.log)" 1 'the missing tool is not told exactly once'
-line=$(grep -m1 'ERROR server/time\|time.*ERROR' dev.log)
-assert_contains "$line" uv 'the line does not name the tool'
+wait_for said '\buvx\b'
+assert_eq "$(grep -cw uvx dev.log)" 1 'the missing tool is not told in exactly one line'
+line=$(grep -w uvx dev.log)
+assert_contains "$line" time 'the line does not name the server'
 assert_contains "${line,,}" install 'the line does not say the remedy'
 state_is() { curl -sf -H "Authorization: Bearer $token" "$url/api/v1/instances" | jq -e --arg name "$1" --arg state "$2" '.items[] | select(.instance == $name) | .state == $state'; }
 wait_for state_is everything/0 RUNNING
@@ -53,7 +52,7 @@ assert_eq "$(call_text everything__echo '{"message":"from dev"}')" 'from dev'
 
 # Inside the folder mcpctl finds the daemon by itself; its data is not in the way of git.
 unset MCPCTL_URL MCPCTL_TOKEN
-names=$(cd repo/servers && mcpctl get server -o name)
+names=$(cd repo && mcpctl get server -o name)
 assert_eq "$names" $'server/everything\nserver/time'
 git -C repo init -q
 assert_lacks "$(git -C repo status --porcelain --untracked-files=all)" .mcpctl/local

@@ -116,8 +116,8 @@ done
 wait_for converged
 ((pushes > 0 && writes > 0)) || fail "nothing was tried: $pushes pushes, $writes writes"
 git -C work fsck --no-dangling >/dev/null 2>&1 || fail 'the clone is damaged'
-git --git-dir "$(dirname "$(find "$data" -name pre-receive -path '*hooks*' -print -quit)")/.." fsck --no-dangling >/dev/null ||
-    fail 'the hosted repository is damaged'
+hosted=$(find "$data" -maxdepth 4 -type d -name objects -print -quit)
+git --git-dir "$(dirname "$hosted")" fsck --no-dangling >/dev/null 2>&1 || fail 'the hosted repository is damaged'
 summary=$(jq -n --argjson rounds "$rounds" --argjson seed "$seed" --argjson pushes "$pushes" --argjson writes "$writes" \
     --argjson cut "$cut" '{what: "kill -9 of mcpd during pushes and API writes", $rounds, $seed,
     acceptedPushes: $pushes, acceptedWrites: $writes, cutInFlight: $cut, lost: 0, orphans: 0}')

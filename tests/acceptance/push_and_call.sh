@@ -66,5 +66,10 @@ assert_eq "$(code)" 401
 assert_eq "$(code -H "Authorization: Bearer $token" -H 'Origin: http://evil.example')" 403
 assert_eq "$(code -H "Authorization: Bearer $token" -H 'Host: evil.example')" 403
 
+# Nothing that mcpd started outlives it: not npx, and not the program that npx started.
+mapfile -t children < <(descendants "$mcpd")
+((${#children[@]} >= 2)) || fail "mcpd has only ${#children[@]} descendants"
 stop_mcpd
-assert_eq "$(pgrep -c -f -- "mcp-server-(everything|time).*$here" || true)" 0 'a server outlived mcpd'
+for child in "${children[@]}"; do
+    wait_for gone "$child"
+done

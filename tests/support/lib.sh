@@ -128,6 +128,14 @@ marked() { pgrep -f -- "^[^ ]*python3 .*$mark" || true; }
 
 marked_is() { [[ $(marked | wc -l) == "$1" ]]; }
 
+# The ids of everything that the process PID started, directly or not.
+descendants() {
+    ps -eo pid=,ppid= | awk -v root="$1" '
+        { parent[$1] = $2 }
+        END { for (pid in parent) { for (at = parent[pid]; at in parent && at != root; at = parent[at]) { }
+              if (at == root && pid != root) print pid } }'
+}
+
 free_port() {
     python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }

@@ -422,7 +422,7 @@ impl Fields {
                         out.push(Problem {
                             path: path.clone(),
                             ..problem
-                        })
+                        });
                     });
                 }
                 None => {}
@@ -636,4 +636,122 @@ fn object(root: &Value, schema: &Value, depth: usize) -> Shape {
         kind: None,
         fields: fields.collect(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::{Document, KINDS};
+    use super::*;
+
+    fn server() -> &'static Shape {
+        KINDS[0].shape
+    }
+
+    #[test]
+    fn every_field_of_every_kind_has_a_shape_and_a_description() {
+        for kind in KINDS {
+            assert!(kind.shape.fields().count() > 0, "{}", kind.name);
+            for field in kind.shape.fields() {
+                assert_ne!(field.shape, Shape::Any, "{} {}", kind.name, field.name);
+                assert!(!field.description.is_empty(), "{} {}", kind.name, field.name);
+                assert_ne!(field.name, "kind");
+            }
+        }
+    }
+
+    #[test]
+    fn words_are_typed_by_their_field() {
+        for (path, text, want) in [
+            ("replicas", "2", Ok(json!(2))),
+            (
+                "replicas",
+                "two",
+                Err("expected an integer from 0 to 10, found the text \"two\""),
+            ),
+            ("replicas", "11", Err("expected an integer from 0 to 10, found 11")),
+            ("description", "2", Ok(json!("2"))),
+            ("description", "true", Ok(json!("true"))),
+            ("update", "rolling", Ok(json!("rolling"))),
+            (
+                "update",
+                "roling",
+                Err("expected rolling or recreate, found \"roling\" (did you mean \"rolling\"?)"),
+            ),
+            ("args", "[a, \"2\"]", Ok(json!(["a", "2"]))),
+            (
+                "args",
+                "a",
+                Err("expected a list, found the text \"a\" (write a list: [a])"),
+            ),
+            ("args", "[a", Err("this list is not closed (close it with ])")),
+            ("env", "[{name: A, value: b}]", Ok(json!([{"name": "A", "value": "b"}]))),
+            (
+                "env[0]",
+                "{\"name\": \"A\", \"value\": \"b\"}",
+                Ok(json!({"name": "A", "value": "b"})),
+            ),
+            ("env[3].value", "8080", Ok(json!("8080"))),
+        ] {
+            let shape = server().field(path).unwrap();
+            assert_eq!(shape.parse_word(text), want.map_err(str::to_owned), "{path}={text}");
+        }
+        for path in ["nope", "env.name", "env[x]", "replicas.x", "replicas[0]"] {
+            assert!(server().field(path).is_none(), "{path}");
+        }
+    }
+
+    #[test]
+    fn null_is_absent() {
+        let id = || "server/a".parse().unwrap();
+        let with = Document::new(
+            id(),
+            &json!({"command": ["x"], "env": null, "packageName": null, "replicas": null}),
+        );
+        assert_eq!(with, Document::new(id(), &json!({"command": ["x"]})));
+        let problems =
+            Document::new(id(), &json!({"command": ["x"], "env": [{"name": "A", "value": null}]})).unwrap_err();
+        assert_eq!(problems[0].to_string(), "env[0].value: expected text, found nothing");
+    }
+
+    #[test]
+    fn all_of_json_schema_that_schemars_writes_is_understood() {
+        let schema = json!({
+            "title": "Thing", "type": "object", "additionalProperties": false, "required": ["must"],
+            "$defs": {"Color": {"type": "string", "enum": ["red", "green"]}, "Deep": {"$ref": "#/$defs/Deep"}},
+            "properties": {
+                "must": {"type": "boolean"},
+                "color": {"anyOf": [{"$ref": "#/$defs/Color"}, {"type": "null"}]},
+                "ratio": {"type": ["number", "null"], "minimum": 0.0, "maximum": 1.0},
+                "labels": {"type": "object", "additionalProperties": {"type": "string", "maxLength": 3}},
+                "many": {"type": "array", "items": {"type": "integer"}, "minItems": 1, "maxItems": 2},
+                "mixed": {"anyOf": [{"type": "string"}, {"type": "object", "additionalProperties": false, "properties": {"a": {"type": "integer"}}}]},
+                "deep": {"$ref": "#/$defs/Deep"},
+                "free": true
+            }
+        });
+        let shape = Shape::of_schema(&schema);
+        let told = |value: Value| shape.check(&value).iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert!(told(json!({"must": true, "color": "red", "ratio": 0.5, "labels": {"a": "b"}, "many": [1], "mixed": "x", "deep": 1, "free": [null]})).is_empty());
+        assert!(told(json!({"must": true, "color": null, "ratio": null, "free": null, "mixed": {"a": 1}})).is_empty());
+        assert_eq!(
+            told(
+                json!({"color": "gren", "ratio": 2, "labels": {"a.b": "long"}, "many": [], "mixed": {"a": "x"}, "colour": 1, "zzz": 1})
+            ),
+            [
+                "color: expected red or green, found \"gren\"",
+                "colour: unknown field \"colour\" of a thing",
+                "labels.a.b: has 4 characters, at most 3 are allowed",
+                "many: has 0 entries, at least 1 are needed",
+                "mixed.a: expected an integer, found the text \"x\"",
+                "ratio: expected a number from 0 to 1, found 2",
+                "zzz: unknown field \"zzz\" of a thing",
+                "must is missing",
+            ]
+        );
+        assert_eq!(told(json!([])), ["expected a mapping, found a list"]);
+        let many: Map<String, Value> = (0..1000).map(|n| (format!("k{n}"), json!(1))).collect();
+        assert!(shape.check(&Value::Object(many)).len() <= MOST_PROBLEMS + 1);
+    }
 }

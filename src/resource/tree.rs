@@ -93,7 +93,9 @@ impl Tree {
                 [parsed] => tree.hold(parsed),
                 _ => {
                     tree.duplicates(&copies);
-                    copies.into_iter().for_each(|parsed| tree.hold(parsed));
+                    for parsed in copies {
+                        tree.hold(parsed);
+                    }
                 }
             }
         }
@@ -207,4 +209,105 @@ pub fn broken_references<'a>(
         }
     }
     broken
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::yaml::read;
+    use super::*;
+
+    fn assemble(files: &[(&str, &str)]) -> Tree {
+        let file = |(path, text): &(&str, &str)| {
+            Arc::new(read(&FileText {
+                path: (*path).to_owned(),
+                bytes: Ok(text.as_bytes().to_vec()),
+            }))
+        };
+        Tree::assemble(files.iter().map(file))
+    }
+
+    fn ids<'a>(ids: impl IntoIterator<Item = &'a Id>) -> Vec<String> {
+        ids.into_iter().map(ToString::to_string).collect()
+    }
+
+    fn told(tree: &Tree) -> Vec<String> {
+        let one = |it: &Diagnostic| format!("{}: {}", it.place(), it.message);
+        tree.diagnostics.iter().map(one).collect()
+    }
+
+    const A: (&str, &str) = ("a.yaml", "kind: server\nname: a\ncommand: [x]\n");
+    const P: (&str, &str) = ("p.yaml", "kind: project\nname: p\nservers: [a]\n");
+
+    #[test]
+    fn documents_of_all_files_meet() {
+        let tree = assemble(&[P, A]);
+        assert_eq!(ids(tree.documents.keys()), ["server/a", "project/p"]);
+        assert!(tree.held.is_empty() && tree.unreadable.is_empty() && tree.diagnostics.is_empty());
+    }
+
+    #[test]
+    fn a_duplicate_is_held_in_every_place() {
+        let tree = assemble(&[("z.yaml", A.1), A, P, ("b.yaml", A.1)]);
+        assert_eq!(ids(tree.documents.keys()), ["project/p"]);
+        assert_eq!(ids(&tree.held), ["server/a"]);
+        assert_eq!(
+            told(&tree),
+            [
+                "b.yaml:2:7: server/a is declared twice",
+                "z.yaml:2:7: server/a is declared twice"
+            ]
+        );
+        assert!(
+            tree.diagnostics
+                .iter()
+                .all(|it| it.note.as_deref() == Some("a.yaml:2:7: the first one"))
+        );
+        let paths: Vec<_> = tree.unreadable.iter().map(|it| it.path.as_str()).collect();
+        assert_eq!(paths, ["a.yaml", "b.yaml", "z.yaml"]);
+    }
+
+    #[test]
+    fn a_missing_reference_holds_the_document() {
+        let tree = assemble(&[P]);
+        assert_eq!(told(&tree), ["p.yaml:3:11: no server is called \"a\""]);
+        assert!(tree.documents.is_empty());
+        assert_eq!(ids(&tree.held), ["project/p"]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_no_absence() {
+        // The server is named by an invalid document, by a file that is no YAML, or by a document without a kind.
+        for broken in [
+            "kind: server\nname: a\nfoo: 1\n",
+            "kind: server\nname: a\ncommand: [\n",
+            "name: a\ncommand: [x]\n",
+        ] {
+            let tree = assemble(&[("a.yaml", broken), P]);
+            assert_eq!(ids(tree.documents.keys()), ["project/p"], "{broken}");
+            assert_eq!(tree.diagnostics.len(), 1, "{broken}");
+        }
+        // An invalid copy holds the valid one.
+        let tree = assemble(&[
+            A,
+            (
+                "b.yaml",
+                "kind: server\nname: a\nfoo: 1\n---\nkind: server\nname: b\ncommand: [x]\n",
+            ),
+        ]);
+        assert_eq!(ids(tree.documents.keys()), ["server/b"]);
+        assert_eq!(ids(&tree.held), ["server/a"]);
+    }
+
+    #[test]
+    fn broken_references_are_named() {
+        let tree = assemble(&[P, A]);
+        let documents = || tree.documents.values().map(|it| &*it.document);
+        assert!(broken_references(documents(), |id| tree.documents.contains_key(id)).is_empty());
+        let broken = broken_references(documents(), |_| false);
+        assert_eq!(broken.len(), 1);
+        assert_eq!(
+            (broken[0].0.to_string().as_str(), broken[0].1.path.as_str()),
+            ("project/p", "servers[0]")
+        );
+    }
 }

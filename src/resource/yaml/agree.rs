@@ -29,19 +29,17 @@ pub fn values(source: &Source<'_>, trees: &[Tree<'_>]) -> Result<Vec<Option<Valu
         values.push(Some(value));
     }
     // What the one takes for the end, the other must too. A text without any document reads as one null.
-    if let Some(document) = documents.next()
-        && !(trees.is_empty() && Value::deserialize(document).is_ok_and(|value| value.is_null()))
-        && !trees.is_empty()
-    {
-        let span = trees.last().map_or(
-            Span {
+    if let Some(document) = documents.next() {
+        let nothing = trees.is_empty() && Value::deserialize(document).is_ok_and(|value| value.is_null());
+        if !nothing {
+            let first = Span {
                 line: 1,
                 column: 1,
                 width: 1,
-            },
-            |tree| tree.root.span(),
-        );
-        return Err(Box::new(disagree(source, span)));
+            };
+            let span = trees.last().map_or(first, |tree| tree.root.span());
+            return Err(Box::new(disagree(source, span)));
+        }
     }
     Ok(values)
 }
@@ -100,5 +98,44 @@ fn plain(text: &str, value: &Value) -> bool {
             Err(_) => text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '.')),
         },
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resource::yaml::node;
+
+    /// What the two readers make of a text that the parser read as another one.
+    fn told(parsed: &str, text: &str) -> Option<String> {
+        let trees = node::parse(parsed).unwrap();
+        values(&Source::of("a", text), &trees).err().map(|it| it.place())
+    }
+
+    #[test]
+    fn two_readings_are_refused() {
+        for text in [
+            "",
+            "# c\n",
+            "\n\n",
+            "---\n",
+            "a: [1, {b: c}]\n---\nd\n",
+            "a: 0x1f\nb: 1e3\nc: ~\nd: True\n",
+        ] {
+            assert_eq!(told(text, text), None, "{text:?}");
+        }
+        for (parsed, text, place) in [
+            ("a: 1\n", "a: 2\n", "a:1:4"),
+            ("a: '1'\n", "a: 1\n", "a:1:4"),
+            ("a: x\n", "b: x\n", "a:1:1"),
+            ("a: [x]\n", "a: [x, y]\n", "a:1:4"),
+            ("a: {b: c}\n", "a: {b: c, d: e}\n", "a:1:4"),
+            ("a: x\n", "a: true\n", "a:1:4"),
+            ("a: x\n", "a: x\n---\nb: y\n", "a:1:1"),
+            ("a: x\n---\nb: y\n", "a: x\n", "a:3:1"),
+            ("", "a: x\n", "a:1:1"),
+        ] {
+            assert_eq!(told(parsed, text).as_deref(), Some(place), "{parsed:?} {text:?}");
+        }
     }
 }

@@ -110,7 +110,7 @@ fn texts<'t>(text: &Text<'t>, places: &[Place<'_, '_>], outline: &[(Id, Digest)]
         .iter()
         .zip(places)
         .filter(|((id, _), _)| id != but)
-        .map(|(_, place)| text.text[text.range(place.node)].trim_end())
+        .map(|(_, place)| text.all[text.range(place.node)].trim_end())
         .collect();
     texts.sort_unstable();
     texts
@@ -154,7 +154,7 @@ fn places<'n, 't>(trees: &'n [Tree<'t>]) -> Vec<Place<'n, 't>> {
 
 /// A text whose places are counted in characters.
 struct Text<'t> {
-    text: &'t str,
+    all: &'t str,
     /// The byte of each character; nothing where all are one byte.
     bytes: Option<Vec<usize>>,
     newline: &'static str,
@@ -164,7 +164,7 @@ impl<'t> Text<'t> {
     fn new(text: &'t str) -> Self {
         let wide = || text.char_indices().map(|(at, _)| at).chain([text.len()]).collect();
         Self {
-            text,
+            all: text,
             bytes: (!text.is_ascii()).then(wide),
             newline: if text.contains("\r\n") { "\r\n" } else { "\n" },
         }
@@ -172,17 +172,17 @@ impl<'t> Text<'t> {
 
     fn byte(&self, index: usize) -> usize {
         match &self.bytes {
-            Some(bytes) => bytes.get(index).copied().unwrap_or(self.text.len()),
-            None => index.min(self.text.len()),
+            Some(bytes) => bytes.get(index).copied().unwrap_or(self.all.len()),
+            None => index.min(self.all.len()),
         }
     }
 
     /// The bytes of a node, without the line end that block scalars include.
     fn range(&self, node: &Node<'_>) -> Range<usize> {
         let (start, end) = (self.byte(node.start.index), self.byte(node.end.index));
-        let end = start + self.text[start..end.max(start)].trim_end().len();
+        let end = start + self.all[start..end.max(start)].trim_end().len();
         // The parser sees a value that is not there before its colon.
-        let colon = usize::from(self.text[end..].starts_with(':'));
+        let colon = usize::from(self.all[end..].starts_with(':'));
         if start == end {
             start + colon..end + colon
         } else {
@@ -191,18 +191,18 @@ impl<'t> Text<'t> {
     }
 
     fn line_start(&self, at: usize) -> usize {
-        self.text[..at].rfind('\n').map_or(0, |n| n + 1)
+        self.all[..at].rfind('\n').map_or(0, |n| n + 1)
     }
 
     /// Behind the end of the line.
     fn line_end(&self, at: usize) -> usize {
-        self.text[at..].find('\n').map_or(self.text.len(), |n| at + n + 1)
+        self.all[at..].find('\n').map_or(self.all.len(), |n| at + n + 1)
     }
 
     /// Printed lines with this text's line ends, all but the first indented; no line end behind the last.
     fn lines(&self, printed: &str, indent: usize) -> String {
         let mut out = String::with_capacity(printed.len() + 16);
-        for (n, line) in printed.trim_end_matches('\n').split('\n').enumerate() {
+        for (n, line) in printed.strip_suffix('\n').unwrap_or(printed).split('\n').enumerate() {
             if n > 0 {
                 out.push_str(self.newline);
                 if !line.is_empty() {
@@ -216,14 +216,14 @@ impl<'t> Text<'t> {
 
     fn replace(&self, mut edits: Vec<(Range<usize>, String)>) -> Option<String> {
         edits.sort_by_key(|(range, _)| (range.start, range.end));
-        let mut out = String::with_capacity(self.text.len() + 64);
+        let mut out = String::with_capacity(self.all.len() + 64);
         let mut at = 0;
         for (range, with) in edits {
-            out.push_str(self.text.get(at..range.start)?);
+            out.push_str(self.all.get(at..range.start)?);
             out.push_str(&with);
             at = range.end;
         }
-        out.push_str(&self.text[at..]);
+        out.push_str(&self.all[at..]);
         Some(out)
     }
 
@@ -233,7 +233,7 @@ impl<'t> Text<'t> {
             return None;
         };
         let indent = place.node.start.column as usize - 1;
-        let old = read_spec(self.text, place, trees)?;
+        let old = read_spec(self.all, place, trees)?;
         let printed = print::fields(&print::below_kind(document));
         let own = |name: &str| {
             printed
@@ -253,7 +253,7 @@ impl<'t> Text<'t> {
                 (Some(_), None) => return None,
                 (None, _) => {
                     let start = self.line_start(self.byte(key.start.index));
-                    if !self.text[start..self.byte(key.start.index)].trim().is_empty() {
+                    if !self.all[start..self.byte(key.start.index)].trim().is_empty() {
                         return None;
                     }
                     let end = self.range(value).end.max(self.range(key).end);
@@ -274,9 +274,10 @@ impl<'t> Text<'t> {
             let body = self.lines(lines, indent);
             edits.push((
                 at..at,
-                match self.text[..at].ends_with('\n') {
-                    true => format!("{spaces}{body}{}", self.newline),
-                    false => format!("{}{spaces}{body}", self.newline),
+                if self.all[..at].ends_with('\n') {
+                    format!("{spaces}{body}{}", self.newline)
+                } else {
+                    format!("{}{spaces}{body}", self.newline)
                 },
             ));
         }
@@ -296,7 +297,7 @@ impl<'t> Text<'t> {
         let one_line = !lines.trim_end_matches('\n').contains('\n');
         let written = match &value.data {
             Data::Scalar(_, style) if value.start.line == value.end.line => Some(*style),
-            Data::Shared(_) if !self.text[range.clone()].contains('\n') && value.text().is_some() => {
+            Data::Shared(_) if !self.all[range.clone()].contains('\n') && value.text().is_some() => {
                 Some(ScalarStyle::Plain)
             }
             _ => None,
@@ -319,19 +320,26 @@ impl<'t> Text<'t> {
             }
             return (range, text);
         }
-        let start = self.byte(key.start.index);
-        (start..range.end.max(self.range(key).end), self.lines(lines, indent))
+        // A comment behind the value would end up in the last line of the new one.
+        let end = range.end.max(self.range(key).end);
+        let rest = self.all[end..self.line_end(end)].trim_end();
+        let end = if rest.trim_start().starts_with('#') {
+            end + rest.len()
+        } else {
+            end
+        };
+        (self.byte(key.start.index)..end, self.lines(lines, indent))
     }
 
     /// The document printed anew where it stands; what surrounds it stays.
     fn reprint(&self, path: &str, place: &Place<'_, '_>, document: &Document) -> String {
         let range = self.range(place.node);
-        let flow = self.text[range.clone()].starts_with('{');
+        let flow = self.all[range.clone()].starts_with('{');
         let in_flow = place.item.is_some() && flow;
         let indent = place.node.start.column as usize - 1;
         let with = if in_flow {
             print::json(document, true)
-        } else if flow && path.ends_with(".json") {
+        } else if flow && has_extension(path, "json") {
             self.lines(&print::json(document, false), 0)
         } else if place.item.is_some() {
             self.lines(&print::below_kind(document), indent)
@@ -349,11 +357,17 @@ impl<'t> Text<'t> {
                 self.lines(&printed, indent)
             }
         };
-        format!("{}{with}{}", &self.text[..range.start], &self.text[range.end..])
+        // A comment behind the last value stays, but not behind another one's.
+        let rest = &self.all[range.end..];
+        let (comment, skip) = match rest.trim_start_matches([' ', '\t']) {
+            it if it.starts_with('#') && !in_flow => (self.newline, rest.len() - it.len()),
+            _ => ("", 0),
+        };
+        format!("{}{with}{comment}{}", &self.all[..range.start], &rest[skip..])
     }
 
     fn append(&self, trees: &[Tree<'_>], document: &Document) -> String {
-        let mut out = self.text.to_owned();
+        let mut out = self.all.to_owned();
         if !out.is_empty() && !out.ends_with('\n') {
             out.push_str(self.newline);
         }
@@ -398,9 +412,9 @@ impl<'t> Text<'t> {
                 (_, None) => self.range(&items[item - 1]).end..end,
             });
         }
-        let dash = self.text[..start].rfind('-')?;
+        let dash = self.all[..start].rfind('-')?;
         let start = self.line_start(dash);
-        self.text[start..dash]
+        self.all[start..dash]
             .trim()
             .is_empty()
             .then(|| without(start..self.line_end(end)))?
@@ -424,10 +438,16 @@ impl<'t> Text<'t> {
         });
         let end = match trees.get(tree + 1) {
             Some(next) => marker(tree + 1).unwrap_or_else(|| self.line_start(self.byte(next.root.start.index))),
-            None => self.text.len(),
+            None => self.all.len(),
         };
         start..end
     }
+}
+
+fn has_extension(path: &str, extension: &str) -> bool {
+    std::path::Path::new(path)
+        .extension()
+        .is_some_and(|it| it.eq_ignore_ascii_case(extension))
 }
 
 /// The canonical fields of a declaration as they stand in the text.

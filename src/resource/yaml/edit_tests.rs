@@ -1,136 +1,221 @@
 //! Edits touch what changes, and nothing else.
+
 use serde_json::{Value, json};
 
-use super::super::Document;
+use super::super::{Document, Id};
 use super::{EditError, put};
 
 fn edit(text: &str, id: &str, spec: Option<Value>) -> Result<Option<String>, EditError> {
-    let id: super::super::Id = id.parse().unwrap();
+    let id: Id = id.parse().unwrap();
     let document = spec.map(|spec| Document::new(id.clone(), &spec).unwrap());
     put("a.yaml", text, &id, document.as_ref())
 }
 
+/// What `text` becomes: lines of a diff without context.
+fn diff(text: &str, id: &str, spec: Option<Value>) -> String {
+    let after = edit(text, id, spec).unwrap().unwrap();
+    let diff = similar::TextDiff::from_lines(text, &after);
+    let changes = diff
+        .iter_all_changes()
+        .filter(|it| it.tag() != similar::ChangeTag::Equal);
+    let lines: Vec<String> = changes.map(|it| format!("{}{}", it.tag(), it.value())).collect();
+    lines.concat()
+}
+
+const FILE: &str = "\
+# the clock
+kind: server # k
+name: time # n
+
+# what it runs
+command: # c
+  - uvx # the tool
+  - mcp-server-time
+replicas: 1 # one
+description: \"old\" # d
+# foot
+---
+kind: server
+name: b
+command: [x]
+";
+
+const GROUP: &str = "\
+# g
+servers:
+  # first
+  - name: a # n
+    command: [x]
+  - command: [y] # c
+    name: b
+projects:
+- name: p
+  servers: [a, b]
+# end
+";
+
 #[test]
-fn dump() {
-    let base = "# the clock\nkind: server # k\nname: time # n\n\n# what it runs\ncommand: # c\n  - uvx # the tool\n  - mcp-server-time\nreplicas: 1 # one\ndescription: \"old\" # d\n# foot\n---\nkind: server\nname: b\ncommand: [x]\n";
-    let c = json!(["uvx", "mcp-server-time"]);
-    println!(
-        "{}",
-        edit(
-            base,
-            "server/time",
-            Some(json!({"command": c, "description": "old", "replicas": 3}))
-        )
-        .unwrap()
-        .unwrap()
+fn a_field_changes_in_its_line() {
+    let command = json!(["uvx", "mcp-server-time"]);
+    let table = [
+        (
+            json!({"command": command, "description": "old", "replicas": 3}),
+            "-replicas: 1 # one\n+replicas: 3 # one\n",
+        ),
+        (
+            json!({"command": command, "description": "new \"x\""}),
+            "-description: \"old\" # d\n+description: \"new \\\"x\\\"\" # d\n",
+        ),
+        (
+            json!({"command": command, "timeoutSeconds": 5, "update": "recreate"}),
+            "+timeoutSeconds: 5\n+update: recreate\n-description: \"old\" # d\n",
+        ),
+        (
+            json!({"command": ["z"], "description": "a\nb\n"}),
+            "-command: # c\n-  - uvx # the tool\n-  - mcp-server-time\n+command:\n+- z\n\
+             -description: \"old\" # d\n+description: |\n+  a\n+  b\n",
+        ),
+    ];
+    for (spec, want) in table {
+        assert_eq!(diff(FILE, "server/time", Some(spec)), want);
+    }
+}
+
+#[test]
+fn windows_line_ends_and_a_byte_order_mark_stay() {
+    let text = format!("\u{feff}{}", FILE.replace('\n', "\r\n"));
+    let spec = json!({"command": ["uvx", "mcp-server-time"], "description": "old", "replicas": 3, "env": [{"name": "A", "value": "1"}]});
+    let after = edit(&text, "server/time", Some(spec)).unwrap().unwrap();
+    assert_eq!(after.matches('\n').count(), after.matches("\r\n").count());
+    assert!(after.starts_with("\u{feff}# the clock\r\n"));
+    assert!(after.contains("replicas: 3 # one\r\n") && after.contains("env:\r\n- name: A\r\n  value: '1'\r\n"));
+}
+
+#[test]
+fn documents_come_and_go() {
+    assert_eq!(
+        diff(FILE, "server/c", Some(json!({"command": ["z"]}))),
+        "+---\n+kind: server\n+name: c\n+command:\n+- z\n"
     );
-    println!(
-        "====\n{}",
-        edit(
-            base,
-            "server/time",
-            Some(json!({"command": c, "timeoutSeconds": 5, "update": "recreate"}))
-        )
-        .unwrap()
-        .unwrap()
+    assert_eq!(
+        diff(FILE, "server/b", None),
+        "----\n-kind: server\n-name: b\n-command: [x]\n"
     );
-    println!(
-        "====\n{}",
-        edit(
-            base,
-            "server/time",
-            Some(json!({"command": ["z"], "description": "a\nb\n", "env": [{"name":"A", "value":"1"}]}))
-        )
-        .unwrap()
-        .unwrap()
+    assert_eq!(
+        edit(FILE, "server/time", None).unwrap().unwrap(),
+        "---\nkind: server\nname: b\ncommand: [x]\n"
     );
-    println!("====\n{}", edit(base, "server/time", None).unwrap().unwrap());
-    println!("====\n{}", edit(base, "server/b", None).unwrap().unwrap());
-    println!(
-        "====\n{}",
-        edit(base, "server/c", Some(json!({"command": ["z"]})))
+    let alone = "# a\nkind: server\nname: a\ncommand: [x]\n# b";
+    assert_eq!(edit(alone, "server/a", None), Ok(None));
+    // Only comments: nothing to separate from.
+    assert_eq!(
+        edit("# only", "server/a", Some(json!({"command": ["x"]})))
             .unwrap()
-            .unwrap()
+            .unwrap(),
+        "# only\nkind: server\nname: a\ncommand:\n- x\n"
     );
-    let group = "# g\nservers:\n  # first\n  - name: a # n\n    command: [x]\n  - command: [y] # c\n    name: b\nprojects:\n- name: p\n  servers: [a, b]\n# end\n";
-    println!(
-        "====\n{}",
-        edit(group, "server/a", Some(json!({"command": ["x"], "replicas": 2})))
-            .unwrap()
-            .unwrap()
-    );
-    println!(
-        "====\n{}",
-        edit(group, "server/b", Some(json!({"command": ["y", "z"], "replicas": 2})))
-            .unwrap()
-            .unwrap()
-    );
-    println!(
-        "====\n{}",
-        edit(group, "server/b", Some(json!({"dockerImage": "i"})))
-            .unwrap()
-            .unwrap()
-    );
-    println!("====\n{}", edit(group, "server/b", None).unwrap().unwrap());
-    println!("====\n{}", edit(group, "project/p", None).unwrap().unwrap());
-    println!(
-        "====\n{}",
-        edit(
-            "{\"servers\": [{\"name\": \"a\", \"command\": [\"x\"]}, {\"name\": \"b\", \"command\": [\"x\"]}]}\n",
+}
+
+#[test]
+fn items_of_a_group_are_edited_in_it() {
+    let table = [
+        (
+            "server/a",
+            Some(json!({"command": ["x"], "replicas": 2})),
+            "+    replicas: 2\n",
+        ),
+        (
             "server/b",
-            Some(json!({"dockerImage": "i"}))
+            Some(json!({"dockerImage": "i"})),
+            "-  - command: [y] # c\n-    name: b\n+  - name: b\n+    dockerImage: i\n",
+        ),
+        ("server/a", None, "-  - name: a # n\n-    command: [x]\n"),
+        ("server/b", None, "-  - command: [y] # c\n-    name: b\n"),
+        ("project/p", None, "-projects:\n-- name: p\n-  servers: [a, b]\n"),
+    ];
+    for (id, spec, want) in table {
+        assert_eq!(diff(GROUP, id, spec), want, "{id}");
+    }
+}
+
+#[test]
+fn json_stays_json() {
+    let text = "{\"servers\": [{\"name\": \"a\", \"command\": [\"x\"]}, {\"name\": \"b\", \"command\": [\"x\"]}]}\n";
+    let id: Id = "server/b".parse().unwrap();
+    let new = Document::new(id.clone(), &json!({"dockerImage": "i"})).unwrap();
+    let after = put("a.json", text, &id, Some(&new)).unwrap().unwrap();
+    assert_eq!(
+        after,
+        text.replace(
+            "\"name\": \"b\", \"command\": [\"x\"]",
+            "\"name\": \"b\", \"dockerImage\": \"i\""
         )
-        .unwrap()
-        .unwrap()
     );
-    println!(
-        "====\n{}",
+    let after = put("a.json", &after, &id, None).unwrap().unwrap();
+    assert_eq!(after, "{\"servers\": [{\"name\": \"a\", \"command\": [\"x\"]}]}\n");
+    let text = "{\"kind\": \"server\", \"name\": \"b\", \"command\": [\"x\"]}\n";
+    let after = put("a.json", text, &id, Some(&new)).unwrap().unwrap();
+    assert_eq!(
+        after,
+        "{\n  \"kind\": \"server\",\n  \"name\": \"b\",\n  \"dockerImage\": \"i\"\n}\n"
+    );
+}
+
+#[test]
+fn aliases_become_literals_and_anchors_are_minded() {
+    let text = "kind: server\nname: a\npackageName: &c x\ndescription: *c # same\n";
+    assert_eq!(
+        diff(text, "server/a", Some(json!({"packageName": "x", "description": "y"}))),
+        "-description: *c # same\n+description: y # same\n"
+    );
+    // The anchor's value is another field's too: the document is printed anew.
+    let after = edit(text, "server/a", Some(json!({"packageName": "z", "description": "x"})))
+        .unwrap()
+        .unwrap();
+    assert_eq!(after, "kind: server\nname: a\ndescription: x\npackageName: z\n# same\n");
+}
+
+#[test]
+fn what_cannot_be_read_is_not_touched() {
+    let spec = || Some(json!({"command": ["x"]}));
+    assert_eq!(edit("kind: [", "server/a", spec()), Err(EditError::Unreadable));
+    assert_eq!(
         edit(
-            "kind: server\nname: a\ncommand: &c [x]\nargs:\n",
-            "server/a",
-            Some(json!({"command": ["x"], "replicas": 2}))
-        )
-        .unwrap()
-        .unwrap()
+            &format!("{FILE}---\nkind: server\nname: c\nfoo: 1\n"),
+            "server/b",
+            spec()
+        ),
+        Err(EditError::Unreadable)
     );
-    println!(
-        "====\n{}",
-        edit(
-            "kind: server\nname: a\npackageName: &c x\ndescription: *c # same\n",
-            "server/a",
-            Some(json!({"packageName": "x", "description": "y"}))
-        )
-        .unwrap()
-        .unwrap()
+    assert_eq!(edit(FILE, "server/c", None), Err(EditError::Missing("server/c".into())));
+    assert_eq!(
+        edit(&format!("{FILE}---\n{FILE}"), "server/b", None),
+        Err(EditError::Twice("server/b".into()))
     );
-    println!(
-        "====\n{}",
-        edit(
-            "kind: server\nname: a\npackageName: &c x\ndescription: *c # same\n",
-            "server/a",
-            Some(json!({"packageName": "z", "description": "x"}))
-        )
-        .unwrap()
-        .unwrap()
+    // Nothing to change is nothing changed.
+    assert_eq!(
+        edit(FILE, "server/b", Some(json!({"command": ["x"], "replicas": 1}))),
+        Ok(Some(FILE.to_owned()))
     );
-    println!(
-        "====\n{}",
+    // A file that would grow over what is read.
+    let long = vec!["x".repeat(32_000); 40];
+    assert_eq!(
+        edit(FILE, "server/b", Some(json!({"command": long}))),
+        Err(EditError::Refused("server/b".into()))
+    );
+}
+
+#[test]
+fn empty_values_at_the_end_of_a_file_get_one() {
+    let spec = json!({"command": ["x"], "description": "123", "replicas": 0});
+    assert_eq!(
         edit(
             "kind: server\nname: a\ncommand: [x]\ndescription:",
             "server/a",
-            Some(json!({"command": ["x"], "description": "123", "replicas": 0}))
+            Some(spec)
         )
         .unwrap()
-        .unwrap()
-    );
-    println!(
-        "====\n{}",
-        edit(
-            "kind: server\nname: a\ncommand: [x]\ndescription: it's é\n",
-            "server/a",
-            Some(json!({"command": ["x"], "description": "a\u{2028}b"}))
-        )
-        .unwrap()
-        .unwrap()
+        .unwrap(),
+        "kind: server\nname: a\ncommand: [x]\nreplicas: 0\ndescription: '123'"
     );
 }

@@ -1,4 +1,10 @@
 //! What a person sees who made a mistake: every text here is part of the product.
+#![expect(clippy::needless_raw_string_hashes, reason = "one form for all rows")]
+#![expect(
+    clippy::format_push_string,
+    clippy::format_collect,
+    reason = "tests need not be fast"
+)]
 
 use super::super::{FileText, Tree};
 use super::read;
@@ -17,68 +23,68 @@ fn shown(path: &str, bytes: &[u8]) -> String {
 const FAULTS: &[(&str, &str)] = &[
     (
         "kind: server\nname: a\ncommand: [x]\nreplica: 2\n",
-        r#"
+        r##"
 error: a.yaml:4:1: unknown field "replica" of a server
   replica: 2
   ^^^^^^^
 hint: did you mean "replicas"?
-"#,
+"##,
     ),
     (
         "kind: server\nname: a\ncommand: [x]\nimage: y\n",
-        r#"
+        r##"
 error: a.yaml:4:1: unknown field "image" of a server
   image: y
   ^^^^^
 hint: fields are args, command, description, dockerImage, env, packageName, replicas, runtime, startTimeoutSeconds, timeoutSeconds, update
-"#,
+"##,
     ),
     (
         "kind: server\nname: a\ncommand: [x]\nreplicas: two\n",
-        r#"
+        r##"
 error: a.yaml:4:11: replicas: expected an integer from 0 to 10, found the text "two"
   replicas: two
             ^^^
-"#,
+"##,
     ),
     (
         "kind: server\nname: a\ncommand: [x]\nreplicas: 11\n",
-        r#"
+        r##"
 error: a.yaml:4:11: replicas: expected an integer from 0 to 10, found 11
   replicas: 11
             ^^
-"#,
+"##,
     ),
     (
         "kind: server\nname: a\ncommand: [x]\nreplicas: \"2\"\n",
-        r#"
+        r##"
 error: a.yaml:4:11: replicas: expected an integer from 0 to 10, found the text "2"
   replicas: "2"
             ^^^
 hint: write 2 without quotes
-"#,
+"##,
     ),
     (
         "kind: server\nname: a\ncommand: x\n",
-        r#"
+        r##"
 error: a.yaml:3:10: command: expected a list, found the text "x"
   command: x
            ^
 hint: write a list: [x]
-"#,
+"##,
     ),
     (
         "kind: server\nname: a\npackageName: x\nruntime: pyton\n",
-        r#"
+        r##"
 error: a.yaml:4:10: runtime: expected node or python, found "pyton"
   runtime: pyton
            ^^^^^
 hint: did you mean "python"?
-"#,
+"##,
     ),
     (
         "kind: server\nname: a\npackageName: x\nenv:\n  - name: A\n    value: 8080\n  - nme: B\n    value: b\n  - name: C\n",
-        r#"
+        r##"
 error: a.yaml:6:12: env[0].value: expected text, found the number 8080
       value: 8080
              ^^^^
@@ -90,147 +96,150 @@ hint: did you mean "name"?
 error: a.yaml:9:5: env[2]: value is missing
     - name: C
       ^^^^
-"#,
+"##,
     ),
     (
         "kind: server\nname: a\n",
-        r#"
+        r##"
 error: a.yaml:1:1: a server needs a source
   kind: server
   ^^^^
 hint: give one of packageName, dockerImage or command
-"#,
+"##,
     ),
     (
-        "kind: server\nname: é\ndescription: \"é\" # 😀\ncommand: [é, 3]\n",
-        r#"
+        "kind: server\nname: é\ndescription: \"é\" # 😀\ncommand: [é, \"#\", 3]\nreplicas: 'é' # 'x\n",
+        r##"
 error: a.yaml:2:7: "é" is not a name
   name: é
         ^
 hint: use 1 to 63 of a-z, 0-9 and -, with a letter or digit at both ends
-error: a.yaml:4:14: command[1]: expected text, found the number 3
-  command: [é, 3]
-               ^
+error: a.yaml:4:19: command[2]: expected text, found the number 3
+  command: [é, "#", 3]
+                    ^
 hint: quote it: "3"
-"#,
+error: a.yaml:5:11: replicas: expected an integer from 0 to 10, found the text "é"
+  replicas: 'é' # 'x
+            ^^^
+"##,
     ),
     (
         "kind: srv\nname: a\n",
-        r#"
+        r##"
 error: a.yaml:1:7: unknown kind "srv"
   kind: srv
         ^^^
 hint: did you mean "server"?
-"#,
+"##,
     ),
     (
         "kind: sever\nname: a\n",
-        r#"
+        r##"
 error: a.yaml:1:7: unknown kind "sever"
   kind: sever
         ^^^^^
 hint: did you mean "server"?
-"#,
+"##,
     ),
     (
         "kind: [server]\nname: a\n",
-        r#"
+        r##"
 error: a.yaml:1:7: kind: expected text, found a list
   kind: [server]
         ^^^^^^^^
-"#,
+"##,
     ),
     (
         "name: a\ncommand: [x]\n",
-        r#"
+        r##"
 error: a.yaml:1:1: kind is missing
   name: a
   ^^^^
 hint: begin with "kind: server"; kinds are server, project
-"#,
+"##,
     ),
     (
         "knd: server\nname: a\n",
-        r#"
+        r##"
 error: a.yaml:1:1: unknown field "knd"
   knd: server
   ^^^
 hint: did you mean "kind"?
-"#,
+"##,
     ),
     (
         "server:\n  name: a\n",
-        r#"
+        r##"
 error: a.yaml:1:1: kind is missing
   server:
   ^^^^^^
 hint: did you mean "servers: [...]" or "kind: server"?
-"#,
+"##,
     ),
     (
         "kind: server\ncommand: [x]\n",
-        r#"
+        r##"
 error: a.yaml:1:1: name is missing
   kind: server
   ^^^^
-"#,
+"##,
     ),
     (
         "kind: server\nnmae: a\ncommand: [x]\n",
-        r#"
+        r##"
 error: a.yaml:2:1: unknown field "nmae" of a server
   nmae: a
   ^^^^
 hint: did you mean "name"?
-"#,
+"##,
     ),
     (
         "kind: server\nname:\ncommand: [x]\n",
-        r#"
+        r##"
 error: a.yaml:2:1: name: expected text, found nothing
   name:
   ^^^^
-"#,
+"##,
     ),
     (
         "kind: server\nname: A_b\ncommand: [x]\n",
-        r#"
+        r##"
 error: a.yaml:2:7: "A_b" is not a name
   name: A_b
         ^^^
 hint: use 1 to 63 of a-z, 0-9 and -, with a letter or digit at both ends
-"#,
+"##,
     ),
     (
         "kind: server\nname: 123\ncommand: [x]\n",
-        r#"
+        r##"
 error: a.yaml:2:7: name: expected text, found the number 123
   name: 123
         ^^^
 hint: quote it: "123"
-"#,
+"##,
     ),
     (
         "kind: server\nname: true\ncommand: [x]\n",
-        r#"
+        r##"
 error: a.yaml:2:7: name: expected text, found true
   name: true
         ^^^^
 hint: quote it: "true"
-"#,
+"##,
     ),
     (
         "apiVersion: v1\nkind: server\nname: a\ncommand: [x]\n",
-        r#"
+        r##"
 error: a.yaml:1:13: unknown apiVersion "v1"
   apiVersion: v1
               ^^
 hint: known: mcpctl/v1
-"#,
+"##,
     ),
     (
         "kind: server\nmetadata:\n  name: a\n",
-        r#"
+        r##"
 error: a.yaml:1:1: name is missing
   kind: server
   ^^^^
@@ -238,227 +247,227 @@ error: a.yaml:2:1: unknown field "metadata" of a server
   metadata:
   ^^^^^^^^
 hint: documents are flat: name and the fields stand at the top level
-"#,
+"##,
     ),
     (
         "kind: server\nname: a\nname: b\ncommand: [x]\n",
-        r#"
+        r##"
 error: a.yaml:3:1: "name" is given twice
   name: b
   ^^^^
 note: a.yaml:2:1: the first one
-"#,
+"##,
     ),
     (
         "1: a\nkind: server\nname: a\n",
-        r#"
+        r##"
 error: a.yaml:1:1: a key must be text
   1: a
   ^
 hint: quote it: "1"
-"#,
+"##,
     ),
     (
         "? [a]\n: b\n",
-        r#"
+        r##"
 error: a.yaml:1:3: a key must be text
   ? [a]
     ^^^
 hint: a text that begins with { or [ needs quotes
-"#,
+"##,
     ),
     (
         "kind: server\nname: !foo a\n",
-        r#"
+        r##"
 error: a.yaml:2:7: tags are not allowed: !foo
   name: !foo a
         ^^^^
 hint: a text that begins with ! needs quotes
-"#,
+"##,
     ),
     (
         "kind: server\nname: !!str a\n",
-        r#"
+        r##"
 error: a.yaml:2:7: tags are not allowed: !!str
   name: !!str a
         ^^^^^
 hint: quotes make a text
-"#,
+"##,
     ),
     (
         "base: &base {x: 1}\nkind: server\nname: a\n<<: *base\n",
-        r#"
+        r##"
 error: a.yaml:4:1: merge keys are not allowed
   <<: *base
   ^^
 hint: write the fields out
-"#,
+"##,
     ),
     (
         "kind: server\nname: *a\n",
-        r#"
+        r##"
 error: a.yaml:2:7: unknown alias: no anchor of this name goes before it in the document
   name: *a
         ^^
 hint: a text that begins with * needs quotes
-"#,
+"##,
     ),
     (
         "kind: server\nname: a\n\tcommand: [x]\n",
-        r#"
+        r##"
 error: a.yaml:3:1: a tab can't be used for indentation
    command: [x]
   ^
 hint: use spaces
-"#,
+"##,
     ),
     (
         "kind: server\nname: a: b\n",
-        r#"
+        r##"
 error: a.yaml:2:8: a second ": " in one value
   name: a: b
          ^
 hint: quote a text that contains ": ", or put the field on its own line with the right indentation
-"#,
+"##,
     ),
     (
         "kind: server\n name: a\n",
-        r#"
+        r##"
 error: a.yaml:2:2: this line is indented further than the field before it
    name: a
    ^
 hint: give all fields of a mapping the same indentation
-"#,
+"##,
     ),
     (
         "kind: server\nname: a\nargs: [a, b\ncommand: [x]\n",
-        r#"
+        r##"
 error: a.yaml:4:8: this list or mapping is not closed before the next field
   command: [x]
          ^
 hint: close it with ] or }
-"#,
+"##,
     ),
     (
         "kind: server\nname: \"a\ncommand: [x]\n",
-        r#"
+        r##"
 error: a.yaml:2:7: this quoted text is not closed
   name: "a
         ^
 hint: close it with the quote that opened it
-"#,
+"##,
     ),
     (
         "kind: server\nname: 'a\n",
-        r#"
+        r##"
 error: a.yaml:2:7: this quoted text is not closed
   name: 'a
         ^
 hint: close it with the quote that opened it
-"#,
+"##,
     ),
     (
         "kind: server\nname: @a\n",
-        r#"
+        r##"
 error: a.yaml:2:7: a value can't begin with @
   name: @a
         ^
 hint: put the text in quotes
-"#,
+"##,
     ),
     (
         "kind: server\nname: a\nargs:\n  - b\n c: d\n",
-        r#"
+        r##"
 error: a.yaml:5:2: a field was expected here
    c: d
    ^
 hint: give all fields of a mapping the same indentation
-"#,
+"##,
     ),
     (
         "kind: server\nname: a\ndescription: \"x\" y\n",
-        r#"
+        r##"
 error: a.yaml:3:18: something stands behind the closing quote
   description: "x" y
                    ^
 hint: put all of the text within the quotes
-"#,
+"##,
     ),
     (
         "kind: server\nname: a\nreplicas: 99999999999999999999\ncommand: [x]\n",
-        r#"
+        r##"
 error: a.yaml:3:11: a number that can't be used
   replicas: 99999999999999999999
             ^^^^^^^^^^^^^^^^^^^^
 hint: a text needs quotes
-"#,
+"##,
     ),
     (
         "<<<<<<< HEAD\nkind: server\n=======\nkind: project\n>>>>>>> branch\n",
-        r#"
+        r##"
 error: a.yaml:1:1: merge marker
   <<<<<<< HEAD
   ^^^^^^^
 hint: resolve the merge and remove the markers
-"#,
+"##,
     ),
     (
         "kind:server\nname:a\n",
-        r#"
+        r##"
 error: a.yaml:1:1: a document is a mapping of fields, found the text "kind:server name:a"
   kind:server
   ^^^^^^^^^^^
 hint: put a space behind the colon: key: value
-"#,
+"##,
     ),
     (
         "- kind: server\n",
-        r#"
+        r##"
 error: a.yaml:1:1: a document is a mapping of fields, found a list
   - kind: server
   ^^^^^^^^^^^^^^
 hint: separate documents with ---, or name the group: servers: [...]
-"#,
+"##,
     ),
     (
         "hello\n",
-        r#"
+        r##"
 error: a.yaml:1:1: a document is a mapping of fields, found the text "hello"
   hello
   ^^^^^
 hint: a document begins with kind and name
-"#,
+"##,
     ),
     (
         "{\"kind\": \"server\", \"name\": \"a\", \"command\": [\"\\ud83d\\ude00\"]}\n",
-        r#"
+        r##"
 error: a.yaml:1:45: an escape that is no character
   {"kind": "server", "name": "a", "command": ["\ud83d\ude00"]}
                                               ^
 hint: write the character itself
-"#,
+"##,
     ),
     (
         "kind: server\nname: a\x01b\n",
-        r#"
+        r##"
 error: a.yaml:2:8: control character U+0001
   name: a b
          ^
 hint: in a quoted text write it as an escape
-"#,
+"##,
     ),
     (
         "kind: server\rname: a\r",
-        r#"
+        r##"
 error: a.yaml:1:13: carriage return without a line feed
   kind: server name: a
               ^
 hint: end lines with a line feed
-"#,
+"##,
     ),
     (
         "servers:\n  - name: a\n    command: [x]\n    replicas: 99\n  - foo\n  - kind: project\n    name: p\nproject: []\n",
-        r#"
+        r##"
 error: a.yaml:4:15: replicas: expected an integer from 0 to 10, found 99
       replicas: 99
                 ^^
@@ -473,19 +482,19 @@ error: a.yaml:8:1: unknown group "project"
   project: []
   ^^^^^^^
 hint: did you mean "projects"?
-"#,
+"##,
     ),
     (
         "servers: a\n",
-        r#"
+        r##"
 error: a.yaml:1:10: servers: expected a list of servers, found the text "a"
   servers: a
            ^
-"#,
+"##,
     ),
     (
         "kind: project\nname: p\nservers: [tme, x, A_]\n---\nkind: server\nname: time\ncommand: [x]\n",
-        r#"
+        r##"
 error: a.yaml:3:11: no server is called "tme"
   servers: [tme, x, A_]
             ^^^
@@ -497,16 +506,16 @@ hint: declare it, in servers/x.yaml for example
 error: a.yaml:3:19: no server is called "A_"
   servers: [tme, x, A_]
                     ^^
-"#,
+"##,
     ),
     (
         "kind: server\nname: a\ncommand: [x]\n---\nkind: server\nname: b\ncommand: [x]\n---\n# again\nkind: server\nname: a\ncommand: [y]\n",
-        r#"
+        r##"
 error: a.yaml:11:7: server/a is declared twice
   name: a
         ^
 note: a.yaml:2:7: the first one
-"#,
+"##,
     ),
 ];
 

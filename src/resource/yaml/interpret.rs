@@ -334,15 +334,15 @@ impl<'s, 't> Interpreter<'s, 't> {
                 }
                 None
             }
-            Some(Value::String(text)) => match text.parse::<Name>() {
-                Ok(name) => Some(name),
-                Err(_) => {
+            Some(Value::String(text)) => {
+                let name = text.parse::<Name>().ok();
+                if name.is_none() {
                     let message = format!("\"{}\" is not a name", cut(&text));
                     let hint = "use 1 to 63 of a-z, 0-9 and -, with a letter or digit at both ends";
                     self.fault_with_hint(span(), message, hint);
-                    None
                 }
-            },
+                name
+            }
             Some(value) => {
                 let message = format!("{field}: expected text, found {}", found(&value));
                 let written = node.at(field).value.text().unwrap_or_default().to_owned();

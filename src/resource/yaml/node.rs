@@ -213,6 +213,7 @@ pub fn parse(text: &str) -> Result<Vec<Tree<'_>>, Broken> {
     let mut parser = Parser::new_from_str(text);
     let mut trees = vec![];
     let mut builder = Builder::default();
+    let mut cursor = Cursor::new(text);
     while let Some(event) = parser.next_event() {
         let (event, marks) = event.map_err(Broken::Syntax)?;
         match event {
@@ -230,7 +231,7 @@ pub fn parse(text: &str) -> Result<Vec<Tree<'_>>, Broken> {
                     });
                 }
             }
-            event => builder.take(event, &marks)?,
+            event => builder.take(event, &marks, &mut cursor)?,
         }
     }
     Ok(trees)
@@ -268,7 +269,7 @@ enum Parts<'t> {
 }
 
 impl<'t> Builder<'t> {
-    fn take(&mut self, event: Event<'t>, marks: &Marks) -> Result<(), Broken> {
+    fn take(&mut self, event: Event<'t>, marks: &Marks, cursor: &mut Cursor<'t>) -> Result<(), Broken> {
         let (start, end) = (Mark::from(&marks.start), Mark::from(&marks.end));
         match event {
             Event::Scalar(text, style, anchor, tag) => {
@@ -276,11 +277,12 @@ impl<'t> Builder<'t> {
                     self.tag(&start, &tag);
                 }
                 let weight = 16 + text.len();
-                // A value that is not there has the span of whatever follows.
-                let end = if text.is_empty() && style == ScalarStyle::Plain {
-                    start
-                } else {
-                    end
+                let end = match style {
+                    // A value that is not there has the span of whatever follows.
+                    ScalarStyle::Plain if text.is_empty() => start,
+                    // The parser counts a comment behind the closing quote in.
+                    ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => cursor.behind_quotes(start).unwrap_or(end),
+                    _ => end,
                 };
                 let node = Node {
                     start,
@@ -288,7 +290,8 @@ impl<'t> Builder<'t> {
                     data: Data::Scalar(text, style),
                 };
                 self.number(&node);
-                self.close(node, anchor, weight, 0)
+                self.close(node, anchor, weight, 0);
+                Ok(())
             }
             Event::SequenceStart(anchor, tag) => self.open(start, end, anchor, tag.as_deref(), Parts::List(vec![])),
             Event::MappingStart(anchor, tag) => {
@@ -317,7 +320,8 @@ impl<'t> Builder<'t> {
                     end,
                     data,
                 };
-                self.close(node, open.anchor, open.weight, open.height)
+                self.close(node, open.anchor, open.weight, open.height);
+                Ok(())
             }
             Event::Alias(id) => {
                 let Some(anchor) = self.anchors.get(&id) else {
@@ -343,9 +347,11 @@ impl<'t> Builder<'t> {
                     if self.aliased - weight <= ALIASED {
                         self.fault(node.span(), "aliases make this document too large", None);
                     }
-                    return self.close(null(start), 0, 16, 0);
+                    self.close(null(start), 0, 16, 0);
+                    return Ok(());
                 }
-                self.close(node, 0, weight, height)
+                self.close(node, 0, weight, height);
+                Ok(())
             }
             _ => Ok(()),
         }
@@ -386,7 +392,7 @@ impl<'t> Builder<'t> {
     }
 
     /// Puts a finished node where it belongs.
-    fn close(&mut self, mut node: Node<'t>, anchor: usize, weight: usize, height: usize) -> Result<(), Broken> {
+    fn close(&mut self, mut node: Node<'t>, anchor: usize, weight: usize, height: usize) {
         if anchor != 0 {
             let data = Rc::new(node.data);
             node.data = Data::Shared(data.clone());
@@ -394,19 +400,19 @@ impl<'t> Builder<'t> {
         }
         let Some(open) = self.open.last_mut() else {
             self.root = Some(node);
-            return Ok(());
+            return;
         };
         open.weight = open.weight.saturating_add(weight);
         open.height = open.height.max(height + 1);
         let key = match &mut open.parts {
             Parts::List(items) => {
                 items.push(node);
-                return Ok(());
+                return;
             }
             Parts::Mapping(entries, key) => match key.take() {
                 Some(key) => {
                     entries.push((key, node));
-                    return Ok(());
+                    return;
                 }
                 None => key.insert(node),
             },
@@ -414,7 +420,6 @@ impl<'t> Builder<'t> {
         if let Some((span, message, hint)) = unfit_key(key) {
             self.fault(span, message, hint);
         }
-        Ok(())
     }
 
     fn fault(&mut self, span: Span, message: impl Into<String>, hint: Option<String>) {
@@ -503,6 +508,64 @@ impl<'t> Builder<'t> {
                 });
             }
         }
+    }
+}
+
+/// Finds the bytes of places that come one after the other.
+struct Cursor<'t> {
+    text: &'t str,
+    ascii: bool,
+    index: usize,
+    byte: usize,
+}
+
+impl<'t> Cursor<'t> {
+    fn new(text: &'t str) -> Self {
+        Self {
+            text,
+            ascii: text.is_ascii(),
+            index: 0,
+            byte: 0,
+        }
+    }
+
+    /// The place behind the quote that closes the text that begins here.
+    fn behind_quotes(&mut self, start: Mark) -> Option<Mark> {
+        if self.ascii {
+            self.byte = start.index;
+        } else {
+            if start.index < self.index {
+                (self.index, self.byte) = (0, 0);
+            }
+            let rest = self.text.get(self.byte..)?;
+            self.byte += rest.char_indices().nth(start.index - self.index)?.0;
+        }
+        self.index = start.index;
+        let rest = self.text.get(self.byte..)?;
+        let quote = *rest.as_bytes().first()?;
+        let mut at = 1;
+        loop {
+            at += memchr::memchr2(quote, b'\\', rest.as_bytes().get(at..)?)?;
+            let next = rest.as_bytes().get(at + 1);
+            match rest.as_bytes()[at] {
+                b'\\' if quote == b'"' => at += 2,
+                it if it == quote && quote == b'\'' && next == Some(&quote) => at += 2,
+                it if it == quote => break,
+                _ => at += 1,
+            }
+        }
+        let quoted = rest.get(..=at)?;
+        let lines = quoted.bytes().filter(|b| *b == b'\n').count();
+        Some(Mark {
+            line: start.line + u32::try_from(lines).ok()?,
+            column: start.column,
+            index: start.index
+                + if self.ascii {
+                    quoted.len()
+                } else {
+                    quoted.chars().count()
+                },
+        })
     }
 }
 

@@ -1,5 +1,7 @@
 //! The flat form in stable order: `kind`, `name`, the scope's field, then the fields in the order of the kind's struct.
 
+use std::fmt::Write as _;
+
 use serde_json::Value;
 
 use super::super::document::Document;
@@ -17,7 +19,7 @@ pub fn print(document: &Document) -> String {
     // Texts that the two readers or the printer see differently (odd line breaks, say): everything escaped.
     let mut out = format!("kind: {}\n", document.id.kind().name);
     for (key, value) in below_kind_escaped(document) {
-        out.push_str(&format!("{key}: {}\n", escaped(&value)));
+        let _ = writeln!(out, "{key}: {}", escaped(&value));
     }
     out
 }
@@ -43,8 +45,12 @@ pub fn below_kind(document: &Document) -> String {
     let mut out = format!("name: {}", scalar(document.id.name.as_str()));
     match &document.id.scope {
         Scope::Global => {}
-        Scope::Project(project) => out.push_str(&format!("project: {}", scalar(project.as_str()))),
-        Scope::Agent(agent) => out.push_str(&format!("agent: {}", scalar(agent.as_str()))),
+        Scope::Project(project) => {
+            let _ = write!(out, "project: {}", scalar(project.as_str()));
+        }
+        Scope::Agent(agent) => {
+            let _ = write!(out, "agent: {}", scalar(agent.as_str()));
+        }
     }
     let empty = document.spec.as_object().is_none_or(serde_json::Map::is_empty);
     match (document.id.kind().typed.yaml)(&document.spec) {
@@ -52,7 +58,7 @@ pub fn below_kind(document: &Document) -> String {
         Ok(fields) => out.push_str(&fields),
         Err(_) => {
             for (key, value) in document.spec.as_object().into_iter().flatten() {
-                out.push_str(&format!("{key}: {}\n", escaped(value)));
+                let _ = writeln!(out, "{key}: {}", escaped(value));
             }
         }
     }
@@ -98,10 +104,12 @@ pub fn escaped(value: &Value) -> String {
         match c {
             ' '..='~' => out.push(c),
             '\u{a0}'..='\u{2027}' | '\u{2030}'..='\u{d7ff}' | '\u{e000}'..='\u{fdcf}' | '\u{fdf0}'..='\u{fefe}' => {
-                out.push(c)
+                out.push(c);
             }
-            c if u32::from(c) <= 0xffff => out.push_str(&format!("\\u{:04x}", u32::from(c))),
-            c => out.push_str(&format!("\\U{:08x}", u32::from(c))),
+            c if u32::from(c) > 0xffff => out.push(c),
+            c => {
+                let _ = write!(out, "\\u{:04x}", u32::from(c));
+            }
         }
     }
     out

@@ -57,16 +57,8 @@ const WORDS: &[(&str, &str, &str)] = &[
         "this quoted text is not closed",
         "close it with the quote that opened it",
     ),
-    (
-        "did not find expected ',' or ']'",
-        "this list is not closed",
-        "close it with ]",
-    ),
-    (
-        "did not find expected ',' or '}'",
-        "this mapping is not closed",
-        "close it with }",
-    ),
+    ("expected ',' or ']'", "this list is not closed", "close it with ]"),
+    ("expected ',' or '}'", "this mapping is not closed", "close it with }"),
     ("unclosed bracket", "this bracket is not closed", "close it with ] or }"),
     (
         "misplaced bracket",

@@ -53,6 +53,7 @@ pub struct ClientFlags {
     pub context: Option<String>,
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "clap asks for a Result")]
 fn secret(text: &str) -> Result<Redacted<String>, std::convert::Infallible> {
     Ok(Redacted::new(text.to_owned()))
 }
@@ -309,21 +310,20 @@ fn token(text: &str, named: &str) -> Result<Redacted<String>, SettingsError> {
 
 fn url(text: &str, named: &str) -> Result<String, SettingsError> {
     let trimmed = text.trim_end_matches('/');
-    match trimmed.parse::<access::Origin>() {
-        Ok(_) => Ok(trimmed.to_owned()),
-        Err(_) => {
-            let shown: String = text.chars().take(80).collect();
-            let hint = Some("give scheme and host, as https://mcp.example.com or http://127.0.0.1:3100");
-            Err(SettingsError::value(
-                named,
-                format!("\"{shown}\" is not the URL of an mcpd"),
-                hint,
-            ))
-        }
+    if trimmed.parse::<access::Origin>().is_ok() {
+        return Ok(trimmed.to_owned());
     }
+    let shown: String = text.chars().take(80).collect();
+    let hint = Some("give scheme and host, as https://mcp.example.com or http://127.0.0.1:3100");
+    Err(SettingsError::value(
+        named,
+        format!("\"{shown}\" is not the URL of an mcpd"),
+        hint,
+    ))
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "the tests make the files that are read")]
 mod tests {
     use std::fs;
 

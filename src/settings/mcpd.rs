@@ -123,11 +123,7 @@ impl McpdSettings {
         };
 
         let listen = desk.take("MCPD_LISTEN", "--listen", flags.listen, "127.0.0.1:3100")?;
-        let listen_at = desk.read(
-            &listen,
-            |text| address(text),
-            "give an address and a port, as 127.0.0.1:3100",
-        )?;
+        let listen_at = desk.read(&listen, address, "give an address and a port, as 127.0.0.1:3100")?;
 
         let default_data = default_data(around);
         let data = desk.take("MCPD_DATA_DIR", "--data-dir", flags.data_dir, &default_data)?;
@@ -241,9 +237,11 @@ impl McpdSettings {
         let rows: Vec<[String; 3]> = std::iter::once(head).chain(rows).collect();
         let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
         let (name, value) = (width(0), width(1));
-        rows.iter()
-            .map(|row| format!("{:name$}  {:value$}  {}\n", row[0], row[1], row[2]))
-            .collect()
+        let lines: Vec<String> = rows
+            .iter()
+            .map(|row| format!("{:name$}  {:value$}  {}", row[0], row[1], row[2]))
+            .collect();
+        lines.join("\n") + "\n"
     }
 }
 

@@ -25,10 +25,7 @@ pub(super) fn edit(view: &StoreView, edit: Edit) -> Planned {
         let before = document(view, &change.id);
         if before != change.after {
             // A tombstone stays until the repository has agreed to the deletion.
-            let row = Row {
-                document: change.after.clone(),
-                revision,
-            };
+            let row = row(change.after.clone(), revision);
             batch.rows.insert(change.id.clone(), Some(row));
             changes.push(Change {
                 id: change.id,
@@ -64,10 +61,10 @@ pub(super) fn edit(view: &StoreView, edit: Edit) -> Planned {
 
 /// What the repository says: rows with their ledger rows, ledger rows alone, conflicts and events.
 pub(super) fn import(view: &StoreView, import: Import) -> Planned {
-    let changed = import.changes.iter().map(|change| (&change.id, change.seen));
+    let from_repository = import.changes.iter().map(|change| (&change.id, change.seen));
     check(
         view,
-        changed.chain(import.settle.iter().map(|settle| (&settle.id, settle.seen))),
+        from_repository.chain(import.settle.iter().map(|settle| (&settle.id, settle.seen))),
     )?;
     let mut batch = Batch::default();
     let revision = view.revision + 1;
@@ -75,30 +72,27 @@ pub(super) fn import(view: &StoreView, import: Import) -> Planned {
     for change in import.changes {
         let before = document(view, &change.id);
         let ImportChange { id, after, path, .. } = change;
-        match &after {
-            Some(document) => {
-                let row_revision = if before == after {
-                    // It is so already: the row stays, and the ledger says since which commit both agree.
-                    view.rows.get(&id).map_or(revision, |row| row.revision)
-                } else {
-                    batch.rows.insert(id.clone(), Some(row(&after, revision)));
-                    revision
-                };
-                let ledger = LedgerRow {
-                    digest: document.digest(),
-                    commit: import.commit.clone(),
-                    revision: row_revision,
-                    path,
-                };
-                batch.ledger.insert(id.clone(), Some(ledger));
+        if let Some(document) = &after {
+            let row_revision = if before == after {
+                // It is so already: the row stays, and the ledger says since which commit both agree.
+                view.rows.get(&id).map_or(revision, |row| row.revision)
+            } else {
+                batch.rows.insert(id.clone(), Some(row(after.clone(), revision)));
+                revision
+            };
+            let ledger = LedgerRow {
+                digest: document.digest(),
+                commit: import.commit.clone(),
+                revision: row_revision,
+                path,
+            };
+            batch.ledger.insert(id.clone(), Some(ledger));
+        } else {
+            if view.rows.contains_key(&id) {
+                batch.rows.insert(id.clone(), None);
             }
-            None => {
-                if view.rows.contains_key(&id) {
-                    batch.rows.insert(id.clone(), None);
-                }
-                if view.ledger.contains_key(&id) {
-                    batch.ledger.insert(id.clone(), None);
-                }
+            if view.ledger.contains_key(&id) {
+                batch.ledger.insert(id.clone(), None);
             }
         }
         if before != after {
@@ -166,26 +160,23 @@ pub(super) fn settle_export(
         if !waiting.contains(&id) {
             continue;
         }
-        match landed {
-            Some((digest, path)) => {
-                let ledger = LedgerRow {
-                    digest,
-                    commit: commit.to_owned(),
-                    revision,
-                    path,
-                };
-                batch.ledger.insert(id.clone(), Some(ledger));
+        if let Some((digest, path)) = landed {
+            let ledger = LedgerRow {
+                digest,
+                commit: commit.to_owned(),
+                revision,
+                path,
+            };
+            batch.ledger.insert(id.clone(), Some(ledger));
+        } else {
+            // The repository holds it no more, whatever the row has become since. A row that was written again
+            // is newer than what was agreed and has an export of its own; only this deletion's tombstone goes.
+            if view.ledger.contains_key(&id) {
+                batch.ledger.insert(id.clone(), None);
             }
-            None => {
-                // The repository holds it no more, whatever the row has become since. A row that was written again
-                // is newer than what was agreed and has an export of its own; only this deletion's tombstone goes.
-                if view.ledger.contains_key(&id) {
-                    batch.ledger.insert(id.clone(), None);
-                }
-                let tombstone = |row: &Row| row.document.is_none() && row.revision == revision;
-                if view.rows.get(&id).is_some_and(tombstone) {
-                    batch.rows.insert(id.clone(), None);
-                }
+            let tombstone = |row: &Row| row.document.is_none() && row.revision == revision;
+            if view.rows.get(&id).is_some_and(tombstone) {
+                batch.rows.insert(id.clone(), None);
             }
         }
         done.insert(id);
@@ -236,11 +227,8 @@ fn document(view: &StoreView, id: &Id) -> Option<Arc<Document>> {
     view.rows.get(id).and_then(|row| row.document.clone())
 }
 
-fn row(document: &Option<Arc<Document>>, revision: u64) -> Row {
-    Row {
-        document: document.clone(),
-        revision,
-    }
+fn row(document: Option<Arc<Document>>, revision: u64) -> Row {
+    Row { document, revision }
 }
 
 /// Each resource once, and each row as it was seen.

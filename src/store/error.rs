@@ -62,7 +62,7 @@ pub enum StoreError {
         source: serde_json::Error,
     },
     /// A row is not the one that the caller saw.
-    #[error("{id} was changed meanwhile: it is {}, not {}", at(.found), at(.seen))]
+    #[error("{id} was changed meanwhile: it is {}, not {}", at(*.found), at(*.seen))]
     Stale {
         /// Which resource.
         id: Id,
@@ -85,7 +85,7 @@ pub enum StoreError {
     CutOff(#[source] tokio::task::JoinError),
 }
 
-fn at(revision: &Option<u64>) -> String {
+fn at(revision: Option<u64>) -> String {
     revision.map_or_else(|| "absent".to_owned(), |revision| format!("at revision {revision}"))
 }
 

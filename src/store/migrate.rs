@@ -34,7 +34,7 @@ fn first(transaction: &WriteTransaction) -> Result<(), StoreError> {
     if facts.get(schema::STORE)?.is_none() {
         let mut random = [0; 16];
         getrandom::fill(&mut random).map_err(|error| StoreError::Random(error.to_string()))?;
-        let id: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        let id = format!("{:032x}", u128::from_be_bytes(random));
         facts.insert(schema::STORE, id.as_str())?;
     }
     let mut header = transaction.open_table(schema::HEADER)?;

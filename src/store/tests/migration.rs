@@ -32,7 +32,9 @@ fn cut_off(transaction: &WriteTransaction) -> Result<(), StoreError> {
     Err(StoreError::NoExport(0))
 }
 
-fn chain(later: &[fn(&WriteTransaction) -> Result<(), StoreError>]) -> Vec<Step> {
+type Run = fn(&WriteTransaction) -> Result<(), StoreError>;
+
+fn chain(later: &[Run]) -> Vec<Step> {
     let mut chain = vec![Step {
         to: 1,
         run: CHAIN[0].run,

@@ -2,6 +2,7 @@
 
 mod door;
 mod faults;
+#[expect(clippy::disallowed_methods, reason = "it reads and writes the committed fixtures")]
 mod fixture;
 mod migration;
 mod model;

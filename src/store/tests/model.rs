@@ -201,17 +201,17 @@ async fn live(acts: Vec<Act>) {
     for (n, act) in acts.into_iter().enumerate() {
         let view = store.view();
         let commit = format!("c{n}");
-        let named =
+        let by_name =
             |changes: &[(usize, Option<u32>)]| changes.iter().map(|(n, after)| (NAMES[*n], *after)).collect::<Vec<_>>();
         let export = |place: usize| view.outbox.get(place).map_or(999, |export| export.revision);
         match act {
             Act::Edit(changes) => {
-                let made = store.edit(edit(&view, &named(&changes))).await.unwrap();
+                let made = store.edit(edit(&view, &by_name(&changes))).await.unwrap();
                 model.edit(&changes);
                 assert_eq!(made.is_some(), model.revision > view.revision);
             }
             Act::Import(changes, settles) => {
-                let mut import = import(&view, &commit, &named(&changes));
+                let mut import = import(&view, &commit, &by_name(&changes));
                 let settles: Vec<_> = settles
                     .into_iter()
                     .filter(|(n, _)| changes.iter().all(|(m, _)| m != n))

@@ -42,7 +42,8 @@ impl Dev {
     pub(super) async fn run(self, session: &Session, doors: Doors, colour: bool) -> Result<Outcome, Failure> {
         session.form(&[Output::Table])?;
         let options = DevOptions {
-            folder: session.around.folder.join(self.folder),
+            // `.` is the folder itself, without a dot at the end of its path.
+            folder: session.around.folder.join(self.folder).components().collect(),
             listen: self.listen,
             colour,
         };

@@ -143,6 +143,8 @@ impl Failure {
     pub fn exit(&self) -> u8 {
         match self {
             Self::Usage { .. } => 2,
+            // What a flag says wrong is a fault of the words; what a variable or a file says is not.
+            Self::Settings(SettingsError::Value { named, .. }) if named.starts_with("--") => 2,
             _ => 1,
         }
     }
@@ -161,6 +163,13 @@ impl Failure {
                 causes.push(text);
             }
             next = cause.source();
+        }
+        if matches!(
+            self,
+            Self::Unreachable { .. } | Self::Late { .. } | Self::BrokenOff { .. }
+        ) {
+            // Of a chain of "error sending request: client error: …" the last link says what happened.
+            causes.drain(..causes.len().saturating_sub(1));
         }
         causes
     }

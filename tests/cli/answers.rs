@@ -92,9 +92,6 @@ fn who_answers_matters() {
     exit 1
     -- stderr
     error: http://127.0.0.1:1 can't be reached
-    cause: error sending request
-    cause: client error (Connect)
-    cause: tcp connect error
     cause: Connection refused (os error 111)
     hint: start it with "mcpctl dev DIR" or "mcpd", or give its address by --url or MCPCTL_URL (this one: MCPCTL_URL)
     "#);
@@ -102,6 +99,7 @@ fn who_answers_matters() {
     let line = shown.split_once("-- stderr\n").unwrap().1;
     assert_eq!(serde_json::from_str::<Value>(line).unwrap()["error"], "unreachable");
     assert_eq!(line.lines().count(), 1);
+    assert!(mcpctl("http://127.0.0.1:1", &["status", "--url", "ftp://x"], "").starts_with("exit 2\n"));
     assert!(mcpctl("ftp://x", &["status"], "").starts_with("exit 1\n"));
 }
 

@@ -9,7 +9,7 @@ use crate::reconcile::{agree, converge};
 use crate::record::{Actor, Edit, EditChange, Mutation, StoreView};
 use crate::resource::{Document, FieldChange, Id, broken_references};
 use crate::store::StoreError;
-use crate::wire::{PlanBody, Step};
+use crate::wire::{PlanBody, Step, words};
 
 use super::report::now;
 use super::view::{body, containers, step};
@@ -219,7 +219,7 @@ fn subject(steps: &[Step]) -> String {
         [one] => match one.op {
             Op::Create => format!("create {}", one.resource),
             Op::Delete => format!("delete {}", one.resource),
-            Op::Change => format!("update {}: {}", one.resource, fields(&one.fields)),
+            Op::Change => format!("update {}: {}", one.resource, fields(&one.resource, &one.fields)),
         },
         many => {
             let named: Vec<&str> = many.iter().take(NAMED).map(|step| step.resource.as_str()).collect();
@@ -230,8 +230,9 @@ fn subject(steps: &[Step]) -> String {
     }
 }
 
-fn fields(changes: &[FieldChange]) -> String {
-    let shown: Vec<String> = changes.iter().take(NAMED).map(crate::wire::words::field).collect();
+fn fields(resource: &str, changes: &[FieldChange]) -> String {
+    let kind = resource.parse::<Id>().ok().map(|id| id.kind());
+    let shown: Vec<String> = changes.iter().take(NAMED).map(|change| words::field(kind, change)).collect();
     let rest = changes.len().saturating_sub(NAMED);
     let and = if rest > 0 { format!(" and {rest} more") } else { String::new() };
     format!("{}{and}", shown.join(", "))

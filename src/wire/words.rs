@@ -159,23 +159,13 @@ pub fn containers(steps: &[ContainerStep]) -> Option<String> {
     Some(format!("containers: {}", parts.join(" · ")))
 }
 
-/// `1 to create, 1 to change, 1 to delete, 1 conflict, 41 unchanged`; what is 0 is left out, but for the last.
+/// `1 to create, 1 to change, 1 to delete, 1 conflict, 41 unchanged`: always all five, so that scripts can read it.
 #[must_use]
 pub fn counts(plan: &PlanBody) -> String {
     let of = |op| plan.steps.iter().filter(|step| step.op == op).count();
-    let conflicts = plan.conflicts.len();
-    let mut parts: Vec<String> = [
-        (of(Op::Create), "to create"),
-        (of(Op::Change), "to change"),
-        (of(Op::Delete), "to delete"),
-        (conflicts, if conflicts == 1 { "conflict" } else { "conflicts" }),
-    ]
-    .into_iter()
-    .filter(|(n, _)| *n > 0)
-    .map(|(n, what)| format!("{n} {what}"))
-    .collect();
-    parts.push(format!("{} unchanged", plan.unchanged));
-    parts.join(", ")
+    let (create, change, delete) = (of(Op::Create), of(Op::Change), of(Op::Delete));
+    let conflicts = crate::kit::count(plan.conflicts.len(), "conflict");
+    format!("{create} to create, {change} to change, {delete} to delete, {conflicts}, {} unchanged", plan.unchanged)
 }
 
 #[cfg(test)]
@@ -271,9 +261,9 @@ mod tests {
             unchanged: 41,
             ..PlanBody::default()
         };
-        assert_eq!(counts(&plan), "41 unchanged");
+        assert_eq!(counts(&plan), "0 to create, 0 to change, 0 to delete, 0 conflicts, 41 unchanged");
         plan.steps = vec![step(Op::Create, vec![]), step(Op::Delete, vec![])];
-        assert_eq!(counts(&plan), "1 to create, 1 to delete, 41 unchanged");
+        assert_eq!(counts(&plan), "1 to create, 0 to change, 1 to delete, 0 conflicts, 41 unchanged");
         assert_eq!(containers(&[]), None);
         let container = |op: &str, instance: &str, reason: &str| ContainerStep {
             op: op.into(),

@@ -7,3 +7,5 @@ pub mod resource;
 pub mod record;
 
 pub mod reconcile;
+
+pub mod runtime;

@@ -280,13 +280,19 @@ impl<'a> Planner<'a, '_> {
         if stop.is_some() {
             return stop;
         }
-        let remains = self.lives.iter().filter(|l| !l.running).find_map(|l| {
-            let known = self.attempts.lives.get(&l.live.life)?;
-            known.not_before.is_none_or(|at| now >= at).then(|| Step::Clear {
-                instance: self.name.clone(),
-                life: l.live.life.clone(),
-            })
-        });
+        let mut remains = None;
+        for ended in self.lives.iter().filter(|l| !l.running) {
+            let life = &ended.live.life;
+            match self.attempts.lives.get(life).and_then(|k| k.not_before).filter(|at| *at > now) {
+                Some(at) => wake(self.plan, at),
+                None => {
+                    remains.get_or_insert_with(|| Step::Clear {
+                        instance: self.name.clone(),
+                        life: life.clone(),
+                    });
+                }
+            }
+        }
         let Some(desired) = self.desired.filter(|d| d.blocked.is_none() && candidate.is_none()) else {
             return remains;
         };

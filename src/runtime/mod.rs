@@ -92,6 +92,7 @@ impl Runtime {
     }
 
     /// Every life that carries our labels, ended ones until they are stopped (which clears them).
+    #[expect(clippy::unused_async, reason = "other back ends ask an engine")]
     pub async fn observe(&self) -> Result<Vec<Live>, RuntimeError> {
         match self {
             Self::Process(process) => Ok(process.observe()),
@@ -124,6 +125,7 @@ impl Runtime {
     /// # Caveats
     /// For a process the pipes can be taken once; a second time is an error. Dropping them closes the server's stdin:
     /// that life can't be spoken to any more and must be stopped.
+    #[expect(clippy::unused_async, reason = "other back ends ask an engine")]
     pub async fn attach(&self, instance: &InstanceName, life: &Life) -> io::Result<Pipes> {
         match self {
             Self::Process(process) => process.attach(instance, life),

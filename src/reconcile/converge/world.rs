@@ -105,7 +105,9 @@ impl World {
         let new = desired(declared, true);
         let old = std::mem::take(&mut self.desired);
         // Often only one of the two changes.
-        let kept = |d: &&Desired| (keep == 0 && d.instance.server.as_str() == "a") || (keep == 1 && d.instance.server.as_str() == "b");
+        let kept = |d: &&Desired| {
+            (keep == 0 && d.instance.server.as_str() == "a") || (keep == 1 && d.instance.server.as_str() == "b")
+        };
         self.desired = if old.is_empty() {
             new
         } else {
@@ -113,16 +115,30 @@ impl World {
             merged.extend(new.iter().filter(|d| !kept(d)).cloned());
             merged
         };
-        let changed = self.desired.iter().filter(|d| !old.contains(d)).map(|d| d.instance.clone());
+        let changed = self
+            .desired
+            .iter()
+            .filter(|d| !old.contains(d))
+            .map(|d| d.instance.clone());
         self.changed.extend(changed);
-        self.trace.push(format!("declared {:?}", self.desired.iter().map(|d| format!("{} {:?}", d.instance, d.server.command)).collect::<Vec<_>>()));
+        self.trace.push(format!(
+            "declared {:?}",
+            self.desired
+                .iter()
+                .map(|d| format!("{} {:?}", d.instance, d.server.command))
+                .collect::<Vec<_>>()
+        ));
     }
 
     fn born(&mut self, desired: &Desired) -> Life {
         self.births += 1;
         let life = Life(format!("L{}", self.births));
         let mute = self.faults && self.random.one_in(6);
-        let slowness = if self.faults { i64::try_from(self.random.below(40)).unwrap() } else { 3 };
+        let slowness = if self.faults {
+            i64::try_from(self.random.below(40)).unwrap()
+        } else {
+            3
+        };
         self.bodies.push(Body {
             live: Live {
                 instance: desired.instance.clone(),
@@ -182,7 +198,10 @@ impl World {
         let fleet = &self.fleet;
         self.upstreams.retain(|life, _| fleet.members.contains_key(life));
         for (life, member) in &self.fleet.members {
-            let body = self.bodies.iter().find(|b| b.live.life == *life && b.live.state == LiveState::Running);
+            let body = self
+                .bodies
+                .iter()
+                .find(|b| b.live.life == *life && b.live.state == LiveState::Running);
             let handshake = match body {
                 None => Handshake::Failed {
                     reason: "closed its output".to_owned(),
@@ -194,7 +213,11 @@ impl World {
                 },
                 Some(_) => Handshake::Connecting,
             };
-            let known = self.upstreams.get(life).filter(|u| u.handshake == handshake).map(|u| u.since);
+            let known = self
+                .upstreams
+                .get(life)
+                .filter(|u| u.handshake == handshake)
+                .map(|u| u.since);
             let upstream = Upstream {
                 instance: member.instance.clone(),
                 handshake,
@@ -207,7 +230,10 @@ impl World {
     }
 
     fn ready(&self, life: &Life) -> bool {
-        matches!(self.upstreams.get(life).map(|u| &u.handshake), Some(Handshake::Ready { .. }))
+        matches!(
+            self.upstreams.get(life).map(|u| &u.handshake),
+            Some(Handshake::Ready { .. })
+        )
     }
 
     /// One turn: observe, plan, check, perform.
@@ -215,7 +241,12 @@ impl World {
         self.gateway();
         let fresh: Vec<Live> = self.bodies.iter().map(|b| b.live.clone()).collect();
         let stale = self.faults && self.random.one_in(10);
-        let live = if stale { std::mem::replace(&mut self.before, fresh.clone()) } else { fresh.clone() };
+        let away = (self.faults && self.random.one_in(12)).then_some("engine does not answer");
+        let live = if stale {
+            std::mem::replace(&mut self.before, fresh.clone())
+        } else {
+            fresh.clone()
+        };
         self.before = fresh;
         let seen = Seen {
             desired: &self.desired,
@@ -223,7 +254,7 @@ impl World {
             upstreams: &self.upstreams,
             in_flight: &self.in_flight,
             claimed: self.claimed,
-            engine_away: None,
+            engine_away: away,
             memory: &self.memory,
             outcomes: &self.outcomes,
             now: self.now,
@@ -231,6 +262,9 @@ impl World {
         let plan = plan_with(&seen, rules);
         if self.random.one_in(16) && plan != plan_with(&seen, rules) {
             return Err("the same sight gave two plans".to_owned());
+        }
+        if away.is_some() && !plan.steps.is_empty() {
+            return Err("steps for an engine that is away".to_owned());
         }
         self.check(&plan, &live)?;
         self.memory = plan.memory.clone();
@@ -255,9 +289,13 @@ impl World {
             }
         }
         for (life, member) in self.fleet.members.iter().filter(|(_, m)| m.serving) {
-            let rolls = |d: &Desired| d.instance == member.instance && d.server.update == crate::resource::Update::Rolling;
+            let rolls =
+                |d: &Desired| d.instance == member.instance && d.server.update == crate::resource::Update::Rolling;
             let healthy = self.ready(life) && live.iter().any(|l| l.life == *life && l.state == LiveState::Running);
-            if healthy && self.desired.iter().any(rolls) && !serving.get(&member.instance).is_some_and(|l| self.ready(l)) {
+            if healthy
+                && self.desired.iter().any(rolls)
+                && !serving.get(&member.instance).is_some_and(|l| self.ready(l))
+            {
                 return Err(format!("{life} was taken out of service before another one answered"));
             }
         }
@@ -268,7 +306,12 @@ impl World {
             }
         }
         for instance in &self.changed {
-            if plan.memory.0.get(instance).is_some_and(|attempts| attempts.failures > 1) {
+            if plan
+                .memory
+                .0
+                .get(instance)
+                .is_some_and(|attempts| attempts.failures > 1)
+            {
                 return Err(format!("{instance} waits for a declaration that is gone"));
             }
         }
@@ -295,11 +338,19 @@ impl World {
                     // The runtime refuses; only an old sight excuses the plan.
                     self.outcomes.push(Outcome::StartRefused { instance });
                     let stuck = twin && running.len() < 2;
-                    return if stale || stuck { Ok(()) } else { Err("a third life".to_owned()) };
+                    return if stale || stuck {
+                        Ok(())
+                    } else {
+                        Err("a third life".to_owned())
+                    };
                 }
                 if self.faults && self.random.one_in(4) {
                     let reason = "no".to_owned();
-                    self.outcomes.push(Outcome::StartFailed { instance, server, reason });
+                    self.outcomes.push(Outcome::StartFailed {
+                        instance,
+                        server,
+                        reason,
+                    });
                 } else {
                     let life = self.born(&desired);
                     self.outcomes.push(Outcome::Started { instance, life, server });
@@ -338,7 +389,11 @@ impl World {
         for _ in 0..TURNS {
             self.mischief();
             let plan = self.turn(rules)?;
-            let seconds = if self.random.one_in(6) { 40 } else { self.random.below(6) };
+            let seconds = if self.random.one_in(6) {
+                40
+            } else {
+                self.random.below(6)
+            };
             self.now += SignedDuration::from_secs(i64::try_from(seconds).unwrap());
             if let Some(at) = plan.wake_at.filter(|_| self.random.one_in(3)) {
                 self.now = self.now.max(at);
@@ -356,10 +411,17 @@ impl World {
             if self.converged(&plan) {
                 let taken = self.now.duration_since(begin).as_secs();
                 // The longest wait, a mute life's time, and some drains.
-                return if taken <= 900 { Ok(()) } else { Err(format!("it took {taken} s")) };
+                return if taken <= 900 {
+                    Ok(())
+                } else {
+                    Err(format!("it took {taken} s"))
+                };
             }
             let talks = self.fleet.members.keys().any(|life| {
-                self.bodies.iter().any(|b| b.live.life == *life && b.answers_at.is_some()) && !self.ready(life)
+                self.bodies
+                    .iter()
+                    .any(|b| b.live.life == *life && b.answers_at.is_some())
+                    && !self.ready(life)
             });
             if !plan.steps.is_empty() {
                 continue;
@@ -397,10 +459,38 @@ fn the_world_settles_and_nothing_forbidden_happens() {
 #[test]
 fn planted_faults_are_found() {
     let planted = [
-        ("break before make", Rules { make_before_break: false, ..SOUND }, "taken out of service"),
-        ("count twice", Rules { count_once: false, ..SOUND }, ""),
-        ("three at once", Rules { two_at_most: false, ..SOUND }, "third life"),
-        ("stubborn", Rules { new_spec_pre_empts: false, ..SOUND }, "declaration that is gone"),
+        (
+            "break before make",
+            Rules {
+                make_before_break: false,
+                ..SOUND
+            },
+            "taken out of service",
+        ),
+        (
+            "count twice",
+            Rules {
+                count_once: false,
+                ..SOUND
+            },
+            "",
+        ),
+        (
+            "three at once",
+            Rules {
+                two_at_most: false,
+                ..SOUND
+            },
+            "third life",
+        ),
+        (
+            "stubborn",
+            Rules {
+                new_spec_pre_empts: false,
+                ..SOUND
+            },
+            "declaration that is gone",
+        ),
         ("greedy", Rules { claims: false, ..SOUND }, "not ours to touch"),
     ];
     for (name, rules, sign) in planted {

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use super::{marks, table};
 
 /// How long the tree has after TERM, while mcpd lives and can say USR1.
-const ASKED: Duration = Duration::from_secs(120);
+const ASKED: Duration = Duration::from_mins(2);
 /// How long the tree has after TERM once mcpd is gone.
 const ORPHANED: Duration = Duration::from_secs(5);
 /// How long what a server leaves behind has after TERM.
@@ -34,7 +34,10 @@ const WATCH: Duration = Duration::from_secs(1);
 /// The guard's whole life. `arguments` follow the hidden word: mcpd's process id, the program, its arguments.
 pub fn guard_main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let mut arguments = arguments.into_iter();
-    let parent = arguments.next().and_then(|text| text.to_str()?.parse().ok()).and_then(Pid::from_raw);
+    let parent = arguments
+        .next()
+        .and_then(|text| text.to_str()?.parse().ok())
+        .and_then(Pid::from_raw);
     let (Some(parent), Some(program)) = (parent, arguments.next()) else {
         say("this word is mcpd's own: PARENT PROGRAM ARGUMENTS… are needed");
         return ExitCode::from(2);
@@ -47,7 +50,11 @@ pub fn guard_main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             say(&format!("cannot start {}: {error}", program.display()));
-            ExitCode::from(if error.kind() == io::ErrorKind::PermissionDenied { 126 } else { 127 })
+            ExitCode::from(if error.kind() == io::ErrorKind::PermissionDenied {
+                126
+            } else {
+                127
+            })
         }
     }
 }
@@ -76,10 +83,7 @@ async fn guard(parent: Pid, mut command: Command) -> io::Result<u8> {
     let child = command.spawn()?;
     let_go_of_the_pipes()?;
     let main = Pid::from_child(&child);
-    let mut tree = Tree {
-        main,
-        status: None,
-    };
+    let mut tree = Tree { main, status: None };
     let mut ending: Option<Instant> = None;
     let mut killing: Option<Instant> = None;
     loop {
@@ -173,8 +177,8 @@ impl Tree {
             let _ = kill_process_group(self.main, signal);
         }
         for pid in table::descendants() {
-            let in_group = self.status.is_none()
-                && rustix::process::getpgid(Some(pid)).is_ok_and(|group| group == self.main);
+            let in_group =
+                self.status.is_none() && rustix::process::getpgid(Some(pid)).is_ok_and(|group| group == self.main);
             if !in_group {
                 let _ = kill_process(pid, signal);
             }

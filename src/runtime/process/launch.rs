@@ -1,5 +1,4 @@
 //! How a server's declaration becomes a program, its arguments and its environment.
-#![expect(clippy::disallowed_methods, reason = "looks programs up in the file system")]
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -8,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::resource::{PackageRuntime, Server, Source};
 
-use super::super::RuntimeError;
+use crate::runtime::RuntimeError;
 
 /// What is executed.
 #[derive(Clone, PartialEq, Eq)]
@@ -24,17 +23,60 @@ pub(super) struct Launch {
 /// Variables that a server inherits: how to find programs, speak a language, reach the network and keep caches.
 /// Everything else stays with mcpd, its own secrets first of all.
 const INHERITED: &[&str] = &[
-    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR",
-    "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "no_proxy", "all_proxy",
-    "SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT",
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "LANG",
+    "LANGUAGE",
+    "TZ",
+    "TMPDIR",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "ALL_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "all_proxy",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "NODE_EXTRA_CA_CERTS",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "PIP_CERT",
     "GIT_SSL_CAINFO",
-    "npm_config_cache", "npm_config_registry", "npm_config_userconfig", "npm_config_prefix", "npm_config_cafile",
-    "NPM_CONFIG_CACHE", "NPM_CONFIG_REGISTRY", "NPM_CONFIG_USERCONFIG", "NPM_CONFIG_PREFIX", "NPM_CONFIG_CAFILE",
-    "UV_CACHE_DIR", "UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_NATIVE_TLS", "UV_SYSTEM_CERTS",
-    "UV_PYTHON", "UV_PYTHON_INSTALL_DIR", "UV_PYTHON_INSTALL_MIRROR", "UV_TOOL_DIR", "UV_CONFIG_FILE",
-    "PIP_INDEX_URL", "PIP_CONFIG_FILE",
-    "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME",
-    "PYENV_ROOT", "PYENV_VERSION", "NVM_DIR", "VOLTA_HOME",
+    "npm_config_cache",
+    "npm_config_registry",
+    "npm_config_userconfig",
+    "npm_config_prefix",
+    "npm_config_cafile",
+    "NPM_CONFIG_CACHE",
+    "NPM_CONFIG_REGISTRY",
+    "NPM_CONFIG_USERCONFIG",
+    "NPM_CONFIG_PREFIX",
+    "NPM_CONFIG_CAFILE",
+    "UV_CACHE_DIR",
+    "UV_DEFAULT_INDEX",
+    "UV_INDEX_URL",
+    "UV_EXTRA_INDEX_URL",
+    "UV_NATIVE_TLS",
+    "UV_SYSTEM_CERTS",
+    "UV_PYTHON",
+    "UV_PYTHON_INSTALL_DIR",
+    "UV_PYTHON_INSTALL_MIRROR",
+    "UV_TOOL_DIR",
+    "UV_CONFIG_FILE",
+    "PIP_INDEX_URL",
+    "PIP_CONFIG_FILE",
+    "XDG_CACHE_HOME",
+    "XDG_CONFIG_HOME",
+    "XDG_DATA_HOME",
+    "PYENV_ROOT",
+    "PYENV_VERSION",
+    "NVM_DIR",
+    "VOLTA_HOME",
 ];
 
 /// Reads a declaration. `inherited` is mcpd's own environment, `directory` where the server will run.
@@ -51,7 +93,12 @@ pub(super) fn launch(
         })
         .cloned()
         .collect();
-    environment.extend(server.env.iter().map(|v| (OsString::from(&v.name), OsString::from(&v.value))));
+    environment.extend(
+        server
+            .env
+            .iter()
+            .map(|v| (OsString::from(&v.name), OsString::from(&v.value))),
+    );
     let (program, arguments): (&str, Vec<&str>) = match (server.source(), server.runtime) {
         (Source::Image(_), _) => return Err(RuntimeError::NeedsDocker),
         (Source::Package(package), PackageRuntime::Node) => ("npx", vec!["-y", package]),
@@ -68,7 +115,9 @@ pub(super) fn launch(
     if server.package_name.is_some() {
         arguments.extend(server.args.iter().map(OsString::from));
     }
-    let path = environment.get(OsStr::new("PATH")).map_or(OsStr::new("/usr/local/bin:/usr/bin:/bin"), OsString::as_os_str);
+    let path = environment
+        .get(OsStr::new("PATH"))
+        .map_or(OsStr::new("/usr/local/bin:/usr/bin:/bin"), OsString::as_os_str);
     let found = find(program, path, directory).ok_or_else(|| RuntimeError::MissingProgram {
         program: shown(program),
         remedy: remedy(program),
@@ -99,7 +148,9 @@ fn find(program: &str, path: &OsStr, directory: &Path) -> Option<PathBuf> {
     if program.contains('/') {
         return Some(directory.join(program)).filter(executable);
     }
-    std::env::split_paths(path).map(|folder| directory.join(folder).join(program)).find(executable)
+    std::env::split_paths(path)
+        .map(|folder| directory.join(folder).join(program))
+        .find(executable)
 }
 
 /// How to come by a program.
@@ -116,10 +167,15 @@ fn remedy(program: &str) -> &'static str {
 
 /// A program's name in a message: one line of bounded length.
 fn shown(program: &str) -> String {
-    program.chars().take(120).map(|c| if c.is_control() { ' ' } else { c }).collect()
+    program
+        .chars()
+        .take(120)
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "makes programs to find")]
 mod tests {
     use serde_json::{Value, json};
 
@@ -147,8 +203,14 @@ mod tests {
         let folder = tools(&["npx", "uvx", "tool"]);
         let path = folder.path().to_str().unwrap();
         for (server, want) in [
-            (json!({"packageName": "@a/b@1.2.3", "args": ["x y", "-v"]}), "npx|-y|@a/b@1.2.3|x y|-v"),
-            (json!({"packageName": "a==1.2.3", "runtime": "python", "args": ["-v"]}), "uvx|a@1.2.3|-v"),
+            (
+                json!({"packageName": "@a/b@1.2.3", "args": ["x y", "-v"]}),
+                "npx|-y|@a/b@1.2.3|x y|-v",
+            ),
+            (
+                json!({"packageName": "a==1.2.3", "runtime": "python", "args": ["-v"]}),
+                "uvx|a@1.2.3|-v",
+            ),
             (json!({"packageName": "a", "runtime": "python"}), "uvx|a"),
             (json!({"packageName": "a[x]==1.2", "runtime": "python"}), "uvx|a[x]@1.2"),
             (json!({"packageName": "a>=1,<2", "runtime": "python"}), "uvx|a>=1,<2"),
@@ -187,7 +249,10 @@ mod tests {
                 "needs ./no thing, which is not installed (no executable file of that name; it is looked up from the working directory)",
             ),
         ] {
-            assert_eq!(read(server, &[("PATH", path)], folder.path()).err().as_deref(), Some(want));
+            assert_eq!(
+                read(server, &[("PATH", path)], folder.path()).err().as_deref(),
+                Some(want)
+            );
         }
     }
 

@@ -66,7 +66,10 @@ impl Logs {
         text.extend(read(&path).await?);
         let mut start = text.len().saturating_sub(bytes);
         if start > 0 && text[start - 1] != b'\n' {
-            start = text[start..].iter().position(|b| *b == b'\n').map_or(text.len(), |at| start + at + 1);
+            start = text[start..]
+                .iter()
+                .position(|b| *b == b'\n')
+                .map_or(text.len(), |at| start + at + 1);
         }
         Ok(String::from_utf8_lossy(&text[start..]).into_owned())
     }
@@ -92,9 +95,18 @@ impl LogFile {
         }
         if self.file.is_none() {
             if let Some(folder) = self.path.parent() {
-                tokio::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).await?;
+                tokio::fs::DirBuilder::new()
+                    .recursive(true)
+                    .mode(0o700)
+                    .create(folder)
+                    .await?;
             }
-            let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&self.path).await?;
+            let file = OpenOptions::new()
+                .create(true)
+                .append(true)
+                .mode(0o600)
+                .open(&self.path)
+                .await?;
             let size = file.metadata().await?.len();
             self.file = Some((file, size));
         }
@@ -240,8 +252,14 @@ mod tests {
             fed(&logs, text.as_bytes()).await;
         }
         assert_eq!(logs.tail(&name(), 12).await.unwrap(), "last 3\n");
-        assert!(logs.tail(&name(), 600_000).await.unwrap().len() > 590_000, "the file before is read too");
-        let files: Vec<_> = std::fs::read_dir(folder.path().join("logs")).unwrap().map(|f| f.unwrap()).collect();
+        assert!(
+            logs.tail(&name(), 600_000).await.unwrap().len() > 590_000,
+            "the file before is read too"
+        );
+        let files: Vec<_> = std::fs::read_dir(folder.path().join("logs"))
+            .unwrap()
+            .map(|f| f.unwrap())
+            .collect();
         let sizes: u64 = files.iter().map(|f| f.metadata().unwrap().len()).sum();
         assert!((512 * 1024..=1024 * 1024).contains(&sizes), "{sizes}");
         for file in files {

@@ -21,6 +21,7 @@ use std::io;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -77,7 +78,7 @@ pub struct ProcessRuntime {
 struct Shared {
     options: ProcessOptions,
     lives: Mutex<BTreeMap<Life, Entry>>,
-    closed: watch::Sender<bool>,
+    closed: AtomicBool,
     changed: watch::Sender<u64>,
     logs: Logs,
 }
@@ -93,7 +94,9 @@ struct Entry {
 
 impl fmt::Debug for ProcessRuntime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ProcessRuntime").field("cluster", &self.shared.options.cluster).finish_non_exhaustive()
+        f.debug_struct("ProcessRuntime")
+            .field("cluster", &self.shared.options.cluster)
+            .finish_non_exhaustive()
     }
 }
 
@@ -105,7 +108,10 @@ impl ProcessRuntime {
     pub async fn open(options: ProcessOptions) -> io::Result<Self> {
         let cluster = options.cluster.clone();
         if !table::is_mark(cluster.as_ref()) || options.guard.is_empty() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a cluster's name and a guard are needed"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "a cluster's name and a guard are needed",
+            ));
         }
         let found = tokio::task::spawn_blocking(move || table::sweep(marks::CLUSTER, &cluster)).await?;
         if found > 0 {
@@ -115,14 +121,16 @@ impl ProcessRuntime {
         let handle = Handle::current();
         std::thread::Builder::new().name("spawner".to_owned()).spawn(move || {
             let _context = handle.enter();
-            jobs.into_iter().for_each(|job| job());
+            for job in jobs {
+                job();
+            }
         })?;
         let logs = Logs::new(options.logs.clone());
         Ok(Self {
             shared: Arc::new(Shared {
                 options,
                 lives: Mutex::default(),
-                closed: watch::Sender::new(false),
+                closed: AtomicBool::new(false),
                 changed: watch::Sender::new(0),
                 logs,
             }),
@@ -158,7 +166,10 @@ impl ProcessRuntime {
     pub fn attach(&self, instance: &InstanceName, life: &Life) -> io::Result<Pipes> {
         let mut lives = self.shared.lives();
         let gone = || io::Error::new(io::ErrorKind::NotFound, format!("{instance} does not run as {life}"));
-        let entry = lives.get_mut(life).filter(|e| e.live.instance == *instance).ok_or_else(gone)?;
+        let entry = lives
+            .get_mut(life)
+            .filter(|e| e.live.instance == *instance)
+            .ok_or_else(gone)?;
         if entry.live.state != LiveState::Running {
             return Err(gone());
         }
@@ -177,10 +188,14 @@ impl ProcessRuntime {
 
     /// Ends every life. Nothing can be started afterwards.
     pub async fn close(&self) {
-        self.shared.closed.send_replace(true);
+        self.shared.closed.store(true, Ordering::SeqCst);
         // A start that is under way ends before this job begins: no life escapes.
         let (answer, answered) = oneshot::channel();
-        if self.spawner.send(Box::new(move || drop(answer.send(())))).is_ok() {
+        if self
+            .spawner
+            .send(Box::new(move || answer.send(()).unwrap_or_default()))
+            .is_ok()
+        {
             drop(answered.await);
         }
         let lives: Vec<Life> = self.shared.lives().keys().cloned().collect();
@@ -200,7 +215,7 @@ impl Shared {
 
     /// Runs on the spawner's thread alone, so no two starts meet.
     fn start(self: Arc<Self>, order: StartOrder) -> Result<Life, RuntimeError> {
-        if *self.closed.borrow() {
+        if self.closed.load(Ordering::SeqCst) {
             return Err(RuntimeError::Closed);
         }
         let launch = launch(&order.server, &self.options.environment, &self.options.directory)?;
@@ -258,6 +273,8 @@ impl Shared {
         let own = life.clone();
         Handle::current().spawn(async move {
             let status = follow(&mut child, received).await;
+            // Whoever hears of the ending finds no descriptor of it.
+            drop(child);
             let killed = status.as_ref().is_ok_and(|status| status.signal().is_some());
             if killed {
                 // The guard itself was killed and could not end its tree.
@@ -269,9 +286,9 @@ impl Shared {
             {
                 reading.abort();
             }
-            let line = last_line.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let said = last_line.lock().unwrap_or_else(PoisonError::into_inner).take();
             if let Some(entry) = shared.lives().get_mut(&own) {
-                entry.live.state = LiveState::Ended(ending(status.ok(), line));
+                entry.live.state = LiveState::Ended(ending(status.ok(), said));
                 entry.pipes = None;
             }
             ended.send_replace(true);
@@ -283,8 +300,10 @@ impl Shared {
     /// At most two lives of an instance, and never two of the same.
     fn refuse_twins(&self, instance: &InstanceName, launch: &Launch) -> Result<(), RuntimeError> {
         let lives = self.lives();
-        let running: Vec<&Entry> =
-            lives.values().filter(|e| e.live.instance == *instance && e.live.state == LiveState::Running).collect();
+        let running: Vec<&Entry> = lives
+            .values()
+            .filter(|e| e.live.instance == *instance && e.live.state == LiveState::Running)
+            .collect();
         if let Some(twin) = running.iter().find(|e| e.launch == *launch) {
             return Err(RuntimeError::AlreadyRuns {
                 instance: instance.clone(),
@@ -308,7 +327,7 @@ impl Shared {
         for (signal, wait) in [(Signal::TERM, grace), (Signal::USR1, KILLED), (Signal::KILL, KILLED)] {
             if !*ended.borrow() {
                 // Who no longer listens has ended.
-                drop(orders.send(signal).await);
+                let _ = orders.send(signal).await;
             }
             if timeout(wait, ended.wait_for(|ended| *ended)).await.is_ok() {
                 self.lives().remove(life);

@@ -48,7 +48,12 @@ pub(super) fn descendants() -> Vec<Pid> {
         }
         false
     };
-    parents.keys().copied().filter(|pid| descends(*pid)).filter_map(Pid::from_raw).collect()
+    parents
+        .keys()
+        .copied()
+        .filter(|pid| descends(*pid))
+        .filter_map(Pid::from_raw)
+        .collect()
 }
 
 /// Processes of this user whose environment holds `mark=value`; guards first.

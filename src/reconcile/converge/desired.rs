@@ -104,7 +104,10 @@ mod tests {
         let names = |images| {
             let servers = [
                 ("web".parse().unwrap(), server(json!({"dockerImage": "nginx"}))),
-                ("git".parse().unwrap(), server(json!({"command": ["git"], "replicas": 2}))),
+                (
+                    "git".parse().unwrap(),
+                    server(json!({"command": ["git"], "replicas": 2})),
+                ),
                 ("off".parse().unwrap(), server(json!({"command": ["x"], "replicas": 0}))),
             ];
             desired(servers, images)
@@ -119,16 +122,26 @@ mod tests {
     /// Only what defines the running thing is marked: other changes restart nothing.
     #[test]
     fn marks_name_the_spec_and_nothing_else() {
-        let base = one(json!({"command": ["a", "b"], "env": [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]}));
+        let base =
+            one(json!({"command": ["a", "b"], "env": [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]}));
         let mark = spec_mark("5a17", &base);
         assert!(mark.starts_with("5a17."));
         assert_ne!(mark, spec_mark("5a18", &base).replace("5a18.", "5a17."));
         let env = json!([{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]);
         let turned = json!([{"name": "B", "value": "2"}, {"name": "A", "value": "1"}]);
         for (same, other) in [
-            (true, json!({"command": ["a", "b"], "env": env, "description": "d", "replicas": 3})),
-            (true, json!({"command": ["a", "b"], "env": env, "timeoutSeconds": 1, "startTimeoutSeconds": 1})),
-            (true, json!({"command": ["a", "b"], "env": env, "update": "recreate", "runtime": "python"})),
+            (
+                true,
+                json!({"command": ["a", "b"], "env": env, "description": "d", "replicas": 3}),
+            ),
+            (
+                true,
+                json!({"command": ["a", "b"], "env": env, "timeoutSeconds": 1, "startTimeoutSeconds": 1}),
+            ),
+            (
+                true,
+                json!({"command": ["a", "b"], "env": env, "update": "recreate", "runtime": "python"}),
+            ),
             (true, json!({"command": ["a", "b"], "env": turned})),
             (false, json!({"command": ["a", "b"]})),
             (false, json!({"command": ["a b"], "env": env})),
@@ -145,9 +158,16 @@ mod tests {
     #[test]
     fn a_difference_is_named() {
         let named = |a: Value, b: Value| difference(&server(a), &server(b));
-        assert_eq!(named(json!({"command": ["a"]}), json!({"command": ["a"], "replicas": 2})), None);
         assert_eq!(
-            named(json!({"command": ["a"]}), json!({"command": ["b"], "env": [{"name": "A", "value": "1"}]})).as_deref(),
+            named(json!({"command": ["a"]}), json!({"command": ["a"], "replicas": 2})),
+            None
+        );
+        assert_eq!(
+            named(
+                json!({"command": ["a"]}),
+                json!({"command": ["b"], "env": [{"name": "A", "value": "1"}]})
+            )
+            .as_deref(),
             Some("command, env")
         );
         let package = |runtime: &str| json!({"packageName": "p", "runtime": runtime});

@@ -22,6 +22,7 @@ const AWAIT: SignedDuration = SignedDuration::from_secs(10);
 const SLACK: SignedDuration = SignedDuration::from_secs(2);
 
 /// A life that is ours, judged.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, each read alone")]
 struct Judged<'a> {
     live: &'a Live,
     /// It runs what is declared now.
@@ -183,7 +184,8 @@ impl<'a> Planner<'a, '_> {
                 ending: known.ending,
             });
         }
-        self.lives.sort_by_key(|l| (Reverse(l.ready), l.live.started, &l.live.life));
+        self.lives
+            .sort_by_key(|l| (Reverse(l.ready), l.live.started, &l.live.life));
     }
 
     /// Lives that are gone: one that nobody asked to go is a failure like an exit.
@@ -209,7 +211,8 @@ impl<'a> Planner<'a, '_> {
             if let (Some(desired), Some(server)) = (self.desired, &known.server)
                 && difference(server, &desired.server).is_none()
             {
-                self.attempts.fail("was removed by somebody else".to_owned(), known.was_ready, now);
+                self.attempts
+                    .fail("was removed by somebody else".to_owned(), known.was_ready, now);
             }
         }
     }
@@ -226,10 +229,15 @@ impl<'a> Planner<'a, '_> {
             self.note_health(at);
         }
         let step = self.step(candidate, kept);
-        let serving = [candidate.filter(|_| answered), kept.filter(|at| self.lives[*at].ready), candidate, kept]
-            .into_iter()
-            .flatten()
-            .next();
+        let serving = [
+            candidate.filter(|_| answered),
+            kept.filter(|at| self.lives[*at].ready),
+            candidate,
+            kept,
+        ]
+        .into_iter()
+        .flatten()
+        .next();
         self.changes(candidate);
         self.status(candidate, kept);
         self.fleet(serving);
@@ -280,13 +288,25 @@ impl<'a> Planner<'a, '_> {
         if stop.is_some() {
             return stop;
         }
-        let remains = self.lives.iter().filter(|l| !l.running).find_map(|l| {
-            let known = self.attempts.lives.get(&l.live.life)?;
-            known.not_before.is_none_or(|at| now >= at).then(|| Step::Clear {
-                instance: self.name.clone(),
-                life: l.live.life.clone(),
-            })
-        });
+        let mut remains = None;
+        for ended in self.lives.iter().filter(|l| !l.running) {
+            let life = &ended.live.life;
+            match self
+                .attempts
+                .lives
+                .get(life)
+                .and_then(|k| k.not_before)
+                .filter(|at| *at > now)
+            {
+                Some(at) => wake(self.plan, at),
+                None => {
+                    remains.get_or_insert_with(|| Step::Clear {
+                        instance: self.name.clone(),
+                        life: life.clone(),
+                    });
+                }
+            }
+        }
         let Some(desired) = self.desired.filter(|d| d.blocked.is_none() && candidate.is_none()) else {
             return remains;
         };
@@ -363,7 +383,11 @@ impl<'a> Planner<'a, '_> {
         let desired = self.desired?;
         let old = self.lives.iter().find(|l| l.running && !l.current)?;
         let server = self.attempts.lives.get(&old.live.life)?.server.as_ref();
-        Some(server.and_then(|server| difference(server, &desired.server)).unwrap_or_else(|| "spec".to_owned()))
+        Some(
+            server
+                .and_then(|server| difference(server, &desired.server))
+                .unwrap_or_else(|| "spec".to_owned()),
+        )
     }
 
     fn changes(&mut self, candidate: Option<usize>) {
@@ -406,7 +430,11 @@ impl<'a> Planner<'a, '_> {
     fn status(&mut self, candidate: Option<usize>, kept: Option<usize>) {
         let now = self.seen.now;
         let kept_serves = kept.is_some_and(|at| self.lives[at].ready);
-        let before = if kept_serves { "; the one before goes on serving" } else { "" };
+        let before = if kept_serves {
+            "; the one before goes on serving"
+        } else {
+            ""
+        };
         let life: Option<&Judged<'_>> = candidate.or(kept).map(|at| &self.lives[at]);
         let error = &self.attempts.last_error;
         let (state, reason) = match (self.desired, candidate.map(|at| &self.lives[at])) {
@@ -416,18 +444,20 @@ impl<'a> Planner<'a, '_> {
             }
             (None, _) => (State::Stopping, "not wanted any more".to_owned()),
             (Some(_), Some(life)) if life.ready => (State::Running, String::new()),
-            (Some(_), Some(_)) if self.attempts.failures > 0 => {
-                (State::Starting, format!("try {} after: {error}{before}", self.attempts.failures + 1))
-            }
+            (Some(_), Some(_)) if self.attempts.failures > 0 => (
+                State::Starting,
+                format!("try {} after: {error}{before}", self.attempts.failures + 1),
+            ),
             (Some(_), Some(_)) if kept_serves => (State::Starting, "the one before serves until it answers".to_owned()),
             (Some(_), Some(_)) => (State::Starting, String::new()),
             (Some(desired), None) => match (&desired.blocked, self.seen.engine_away) {
                 (Some(why), _) => (State::Error, why.clone()),
                 (None, _) if self.attempts.failures > 0 => (State::Error, format!("{error}{before}")),
                 (None, Some(away)) => (State::Pending, away.to_owned()),
-                (None, None) if self.unclaimed => {
-                    (State::Pending, "one that is not claimed yet runs: sync with the repository first".to_owned())
-                }
+                (None, None) if self.unclaimed => (
+                    State::Pending,
+                    "one that is not claimed yet runs: sync with the repository first".to_owned(),
+                ),
                 (None, None) if self.lives.iter().any(|l| l.running) => {
                     (State::Pending, format!("waits for the one before to stop{before}"))
                 }
@@ -439,7 +469,9 @@ impl<'a> Planner<'a, '_> {
             _ => now,
         };
         self.attempts.state = Some((state, since));
-        let life = life.or_else(|| self.lives.iter().find(|l| l.running)).map(|l| l.live.life.clone());
+        let life = life
+            .or_else(|| self.lives.iter().find(|l| l.running))
+            .map(|l| l.live.life.clone());
         let tools = candidate.and_then(|at| self.tools(&self.lives[at].live.life));
         self.plan.statuses.push(InstanceStatus {
             instance: self.name.clone(),

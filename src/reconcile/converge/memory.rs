@@ -38,6 +38,7 @@ pub(super) struct Attempts {
 }
 
 /// What is remembered of a life.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, each read alone")]
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Known {
     /// When it was started by us, until it is observed.

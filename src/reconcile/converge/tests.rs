@@ -145,14 +145,14 @@ impl Bench {
         self.handshake(name, handshake);
     }
 
-    fn end(&mut self, name: &str, line: &str) {
+    fn end(&mut self, name: &str, said: &str) {
         let at = self.now;
         let live = self.live.iter_mut().find(|l| l.life.0 == name).unwrap();
         live.state = LiveState::Ended(Ending {
             code: Some(1),
             signal: None,
             out_of_memory: false,
-            last_line: Some(line.to_owned()),
+            last_line: Some(said.to_owned()),
             at,
         });
         self.upstreams.remove(&life(name));
@@ -173,7 +173,9 @@ fn status(plan: &Plan, now: Timestamp) -> String {
         .statuses
         .iter()
         .map(|s| {
-            let wait = s.next_retry.map_or("-".to_owned(), |at| at.duration_since(now).as_secs().to_string());
+            let wait = s
+                .next_retry
+                .map_or("-".to_owned(), |at| at.duration_since(now).as_secs().to_string());
             format!("{} {}: {} | {} | {wait}", s.instance, s.state, s.reason, s.failures)
         })
         .collect();
@@ -182,7 +184,10 @@ fn status(plan: &Plan, now: Timestamp) -> String {
 
 fn serving(plan: &Plan) -> Vec<&str> {
     let members = plan.fleet.members.iter();
-    members.filter(|(_, m)| m.serving).map(|(life, _)| life.0.as_str()).collect()
+    members
+        .filter(|(_, m)| m.serving)
+        .map(|(life, _)| life.0.as_str())
+        .collect()
 }
 
 #[test]
@@ -199,7 +204,10 @@ fn what_is_missing_starts_and_is_running_when_it_answered() {
     let since = bench.now;
     let running = bench.turn();
     assert_eq!(status(&running, bench.now), "time/0 RUNNING:  | 0 | -");
-    assert_eq!((running.statuses[0].tools, running.statuses[0].life.clone()), (Some(2), Some(life("L1"))));
+    assert_eq!(
+        (running.statuses[0].tools, running.statuses[0].life.clone()),
+        (Some(2), Some(life("L1")))
+    );
     assert_eq!(serving(&running), ["L1"]);
     assert!(running.steps.is_empty() && running.changes.is_empty());
     bench.pass(60);
@@ -255,12 +263,19 @@ fn a_crash_is_an_error_with_its_last_line_and_waits() {
     assert_eq!(bench.lives(), ["L1"], "the remains stay while it waits");
     bench.pass(29);
     let plan = bench.settle();
-    assert_eq!(status(&plan, bench.now), want.replace("| 30", "| 1"), "seen again, counted once");
+    assert_eq!(
+        status(&plan, bench.now),
+        want.replace("| 30", "| 1"),
+        "seen again, counted once"
+    );
     assert_eq!(plan.wake_at, Some(bench.now + SignedDuration::from_secs(1)));
     bench.pass(1);
     let again = bench.settle();
     assert_eq!(bench.lives(), ["L2"]);
-    assert_eq!(status(&again, bench.now), "time/0 STARTING: try 2 after: exited with code 1: no such flag | 1 | -");
+    assert_eq!(
+        status(&again, bench.now),
+        "time/0 STARTING: try 2 after: exited with code 1: no such flag | 1 | -"
+    );
 }
 
 #[test]
@@ -287,14 +302,20 @@ fn a_healthy_life_comes_back_at_once_and_a_crash_loop_does_not() {
     bench.ready("L1");
     bench.turn();
     bench.end("L1", "killed");
-    assert_eq!(status(&bench.turn(), bench.now), "time/0 ERROR: exited with code 1: killed | 1 | -");
+    assert_eq!(
+        status(&bench.turn(), bench.now),
+        "time/0 ERROR: exited with code 1: killed | 1 | -"
+    );
     bench.settle();
     assert_eq!(bench.lives(), ["L2"]);
     bench.ready("L2");
     bench.turn();
     bench.pass(200);
     bench.end("L2", "killed");
-    assert_eq!(status(&bench.settle(), bench.now), "time/0 ERROR: exited with code 1: killed | 2 | 30");
+    assert_eq!(
+        status(&bench.settle(), bench.now),
+        "time/0 ERROR: exited with code 1: killed | 2 | 30"
+    );
     // Five healthy minutes, and the failures are forgotten.
     bench.pass(30);
     bench.settle();
@@ -317,7 +338,10 @@ fn a_silent_life_fails_in_time() {
     bench.now = plan.wake_at.unwrap();
     let plan = bench.settle();
     assert!(bench.live.is_empty());
-    assert_eq!(status(&plan, bench.now), "time/0 ERROR: did not answer the handshake within 20 s | 1 | 30");
+    assert_eq!(
+        status(&plan, bench.now),
+        "time/0 ERROR: did not answer the handshake within 20 s | 1 | 30"
+    );
     bench.pass(30);
     bench.settle();
     let reason = "answered nonsense".to_owned();
@@ -330,7 +354,10 @@ fn a_silent_life_fails_in_time() {
 /// P8: retries pinned to a bad commit while the fix waits.
 #[test]
 fn a_new_declaration_pre_empts_the_wait() {
-    for fix in [json!({"command": ["b"]}), json!({"command": ["a"], "startTimeoutSeconds": 9})] {
+    for fix in [
+        json!({"command": ["b"]}),
+        json!({"command": ["a"], "startTimeoutSeconds": 9}),
+    ] {
         let mut bench = Bench::of(json!({"command": ["a"]}));
         let bad = Arc::clone(&bench.desired[0].server);
         for _ in 0..7 {
@@ -363,10 +390,16 @@ fn a_rolling_update_makes_before_it_breaks() {
     bench.turn();
     bench.in_flight.insert(life("L1"), 1);
     bench.declare(json!({"command": ["a"], "env": [{"name": "A", "value": "1"}]}));
-    assert_eq!(bench.look().to_string(), "start none · replace time/0 (env) · stop none");
+    assert_eq!(
+        bench.look().to_string(),
+        "start none · replace time/0 (env) · stop none"
+    );
     let plan = bench.settle();
     assert_eq!((bench.lives(), serving(&plan)), (vec!["L1", "L2"], vec!["L1"]));
-    assert_eq!(status(&plan, bench.now), "time/0 STARTING: the one before serves until it answers | 0 | -");
+    assert_eq!(
+        status(&plan, bench.now),
+        "time/0 STARTING: the one before serves until it answers | 0 | -"
+    );
     // The new one fails: the old one goes on, and the failure shows.
     bench.end("L2", "no A");
     let plan = bench.settle();
@@ -463,8 +496,14 @@ fn nothing_is_touched_before_the_store_is_claimed() {
     bench.claimed = false;
     let plan = bench.settle();
     assert_eq!(bench.lives(), ["X", "Z", "L1"], "what is missing may start");
-    assert_eq!(plan.unclaimed.iter().map(|l| l.life.0.as_str()).collect::<Vec<_>>(), ["X", "Z"]);
-    assert_eq!(plan.fleet.members.keys().map(|l| l.0.as_str()).collect::<Vec<_>>(), ["L1"]);
+    assert_eq!(
+        plan.unclaimed.iter().map(|l| l.life.0.as_str()).collect::<Vec<_>>(),
+        ["X", "Z"]
+    );
+    assert_eq!(
+        plan.fleet.members.keys().map(|l| l.0.as_str()).collect::<Vec<_>>(),
+        ["L1"]
+    );
     assert_eq!(plan.to_string(), "start none · replace none · stop none");
     bench.claimed = true;
     let plan = bench.settle();
@@ -500,7 +539,10 @@ fn an_engine_that_is_away_changes_nothing() {
     assert_eq!(serving(&plan), ["L1"]);
     let kept = std::mem::take(&mut bench.live);
     let plan = bench.settle();
-    assert_eq!(status(&plan, bench.now), "time/0 PENDING: engine does not answer | 0 | -");
+    assert_eq!(
+        status(&plan, bench.now),
+        "time/0 PENDING: engine does not answer | 0 | -"
+    );
     bench.live = kept;
     bench.away = None;
     assert_eq!(status(&bench.settle(), bench.now), "time/0 RUNNING:  | 0 | -");
@@ -536,7 +578,10 @@ fn a_life_that_somebody_removed_counts_as_an_exit() {
     bench.settle();
     bench.turn();
     bench.live.clear();
-    assert_eq!(status(&bench.turn(), bench.now), "time/0 ERROR: was removed by somebody else | 1 | 30");
+    assert_eq!(
+        status(&bench.turn(), bench.now),
+        "time/0 ERROR: was removed by somebody else | 1 | 30"
+    );
 }
 
 #[test]

@@ -1,0 +1,149 @@
+//! The runtime: four verbs (`observe`, `start`, `stop`, `logs`) plus `attach` for stdio. Restarts and updates are
+//! plans of `reconcile::converge`, never verbs here. Back ends: process (development only).
+
+mod process;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::kit::Pipes;
+use crate::record::{InstanceName, Life, Live};
+use crate::resource::Server;
+
+pub use process::{GUARD_WORD, ProcessOptions, ProcessRuntime, guard_main};
+
+/// What to start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StartOrder {
+    /// Whose life it is.
+    pub instance: InstanceName,
+    /// The mark of the spec, as `SALT.DIGEST`.
+    pub spec: String,
+    /// The spec.
+    pub server: Arc<Server>,
+}
+
+/// Why the runtime did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimeError {
+    /// A container image was to be started by a runtime without containers.
+    #[error("needs Docker")]
+    NeedsDocker,
+    /// A program that the server needs is not there.
+    #[error("needs {program}, which is not installed ({remedy})")]
+    MissingProgram {
+        /// Its name.
+        program: String,
+        /// How to come by it.
+        remedy: &'static str,
+    },
+    /// The same spec of the same instance runs already or is being started: nothing failed, nothing was started.
+    #[error("{instance} runs already as {life}")]
+    AlreadyRuns {
+        /// Whose.
+        instance: InstanceName,
+        /// The life that runs.
+        life: Life,
+    },
+    /// Two lives of the instance run: a third is not started.
+    #[error("{0} has two lives already")]
+    TooManyLives(InstanceName),
+    /// The operating system refused to start the program.
+    #[error("cannot start {program}: {source}")]
+    Start {
+        /// Its name.
+        program: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A life goes on although it was killed.
+    #[error("{0} does not end")]
+    DoesNotEnd(Life),
+    /// The runtime is being closed and starts nothing any more.
+    #[error("the runtime is being closed")]
+    Closed,
+}
+
+impl RuntimeError {
+    /// Whether a start was refused because there is nothing to do: it doesn't count as a failure.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::AlreadyRuns { .. } | Self::TooManyLives(_) | Self::Closed)
+    }
+}
+
+/// Where servers run.
+#[derive(Debug)]
+pub enum Runtime {
+    /// Child processes of mcpd: development only.
+    Process(ProcessRuntime),
+}
+
+impl Runtime {
+    /// Whether container images can be run.
+    #[must_use]
+    pub fn images(&self) -> bool {
+        match self {
+            Self::Process(_) => false,
+        }
+    }
+
+    /// Every life that carries our labels, ended ones until they are stopped (which clears them).
+    #[expect(clippy::unused_async, reason = "other back ends ask an engine")]
+    pub async fn observe(&self) -> Result<Vec<Live>, RuntimeError> {
+        match self {
+            Self::Process(process) => Ok(process.observe()),
+        }
+    }
+
+    /// Starts a life. Dropping the future does not undo the start: the life shows in [`Runtime::observe`].
+    pub async fn start(&self, order: StartOrder) -> Result<Life, RuntimeError> {
+        match self {
+            Self::Process(process) => process.start(order).await,
+        }
+    }
+
+    /// Ends a life, with force after `grace`, and clears its remains. A life that is not there is no error.
+    pub async fn stop(&self, life: &Life, grace: Duration) -> Result<(), RuntimeError> {
+        match self {
+            Self::Process(process) => process.stop(life, grace).await,
+        }
+    }
+
+    /// The last lines that an instance wrote to stderr, over all its lives, at most `bytes`.
+    pub async fn logs(&self, instance: &InstanceName, bytes: usize) -> io::Result<String> {
+        match self {
+            Self::Process(process) => process.logs(instance, bytes).await,
+        }
+    }
+
+    /// Takes the stdin and stdout of a life.
+    ///
+    /// # Caveats
+    /// For a process the pipes can be taken once; a second time is an error. Dropping them closes the server's stdin:
+    /// that life can't be spoken to any more and must be stopped.
+    #[expect(clippy::unused_async, reason = "other back ends ask an engine")]
+    pub async fn attach(&self, instance: &InstanceName, life: &Life) -> io::Result<Pipes> {
+        match self {
+            Self::Process(process) => process.attach(instance, life),
+        }
+    }
+
+    /// Rises when a life starts or ends: a hint to observe.
+    #[must_use]
+    pub fn changed(&self) -> watch::Receiver<u64> {
+        match self {
+            Self::Process(process) => process.changed(),
+        }
+    }
+
+    /// Ends what must not outlive mcpd, for shutdown. Nothing can be started afterwards.
+    pub async fn close(&self) {
+        match self {
+            Self::Process(process) => process.close().await,
+        }
+    }
+}

@@ -22,7 +22,7 @@ use super::feed;
 use super::{ApiError, App, LARGEST_BODY};
 
 /// The name that diagnostics give to a body.
-pub(super) const REQUEST: &str = "request";
+pub(super) const REQUEST: &str = "<body>";
 /// The longest that `?wait=commit` waits.
 const COMMIT: Duration = Duration::from_secs(30);
 

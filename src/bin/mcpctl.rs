@@ -3,8 +3,9 @@
 use std::process::ExitCode;
 
 use mcpctl::api::{self, DevPlace};
-use mcpctl::cli::{Doors, Environment, run};
+use mcpctl::cli::{Doors, run};
 use mcpctl::runtime;
+use mcpctl::settings::Surroundings;
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os();
@@ -14,5 +15,5 @@ fn main() -> ExitCode {
     let doors = Doors {
         dev: |options| Box::pin(api::dev(DevPlace { folder: options.folder, listen: options.listen })),
     };
-    run(std::env::args_os(), Environment::of_process(), doors)
+    run(std::env::args_os(), Surroundings::of_process(), doors)
 }

@@ -179,7 +179,7 @@ fn check(wanted: &[Wanted], view: &StoreView) -> Result<(Vec<Step>, usize), Engi
             }
             _ => {}
         }
-        let source = one.source.as_ref().map_or_else(|| "request".to_owned(), Diagnostic::place);
+        let source = one.source.as_ref().map_or_else(|| "<body>".to_owned(), Diagnostic::place);
         match step(&one.id, row.and_then(|row| row.document.as_ref()), one.after.as_ref(), &source) {
             Some(step) => steps.push(step),
             None => unchanged += 1,

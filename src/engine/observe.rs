@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::kit::Name;
-use crate::record::{InstanceStatus, Life, Live, Routes, State, StoreView, Upstreams};
+use crate::record::{Fleet, InstanceStatus, Life, Live, Routes, State, StoreView, Upstreams};
 use crate::reconcile::converge::{self, Desired, Memory, Outcome, desired};
 use crate::resource::{Document, Id, Project, Server};
 
@@ -58,17 +58,17 @@ impl Inner {
     pub(super) async fn preview<'a>(&self, documents: impl IntoIterator<Item = &'a Arc<Document>>) -> converge::Plan {
         let seen = self.observe_runtime().await;
         let memory = lock(&self.memory).clone();
-        self.plan_running(&wanted(documents), &seen, &memory, &[], self.claimed())
+        self.plan_running(&wanted(documents, self.parts.runtime.images()), &seen, &memory, &[], self.claimed())
     }
 }
 
 /// The instances that a set of declarations asks for.
-pub(super) fn wanted<'a>(documents: impl IntoIterator<Item = &'a Arc<Document>>) -> Vec<Desired> {
+pub(super) fn wanted<'a>(documents: impl IntoIterator<Item = &'a Arc<Document>>, images: bool) -> Vec<Desired> {
     let servers = documents.into_iter().filter_map(|document| {
         let server: Server = document.typed().ok()?;
         Some((document.id.name.clone(), Arc::new(server)))
     });
-    desired(servers, false)
+    desired(servers, images)
 }
 
 /// Every declaration in force.
@@ -77,14 +77,17 @@ pub(super) fn declared(view: &StoreView) -> impl Iterator<Item = &Arc<Document>>
 }
 
 /// What the gateway shows.
-pub(super) fn routes(view: &StoreView, statuses: &[InstanceStatus]) -> Routes {
+pub(super) fn routes(view: &StoreView, statuses: &[InstanceStatus], fleet: &Fleet) -> Routes {
     let of_kind = |kind: &str| -> BTreeMap<Name, Arc<Document>> {
         let is = |id: &Id| id.kind().name == kind;
         let documents = declared(view).filter(|document| is(&document.id));
         documents.map(|document| (document.id.name.clone(), Arc::clone(document))).collect()
     };
+    let serves = |name: &Name| fleet.members.values().any(|member| member.serving && member.instance.server == *name);
     let mut unavailable = BTreeMap::new();
-    for status in statuses.iter().filter(|status| status.state == State::Error) {
+    // A failing update is an ERROR too, and the life before it goes on serving.
+    let failed = statuses.iter().filter(|status| status.state == State::Error && !serves(&status.instance.server));
+    for status in failed {
         unavailable.entry(status.instance.server.clone()).or_insert_with(|| status.reason.clone());
     }
     Routes {

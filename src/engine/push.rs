@@ -203,10 +203,11 @@ impl Engine {
             out.send(format!("  {}", words::conflict(conflict)));
         }
         out.send(format!("containers: {running}"));
-        let before: BTreeSet<_> = wanted(declared(&view)).into_iter().map(|d| d.instance).collect();
+        let images = self.0.parts.runtime.images();
+        let before: BTreeSet<_> = wanted(declared(&view), images).into_iter().map(|d| d.instance).collect();
         let named = running.changes.iter().map(|change| change.instance.server.clone());
         let named = named.chain(plan.changes.iter().filter(|c| c.after.is_some()).filter_map(|c| server(&c.id)));
-        let extra = wanted(after.values()).into_iter().filter(|d| !before.contains(&d.instance));
+        let extra = wanted(after.values(), images).into_iter().filter(|d| !before.contains(&d.instance));
         let servers = named.chain(extra.map(|d| d.instance.server)).collect();
         lock(&self.0.affected).insert(push.id.clone(), servers);
     }

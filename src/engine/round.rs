@@ -155,10 +155,10 @@ impl Loop {
         let seen = inner.observe_runtime().await;
         let memory = lock(&inner.memory).clone();
         let outcomes = std::mem::take(&mut self.outcomes);
-        let plan = inner.plan_running(&wanted(declared(&view)), &seen, &memory, &outcomes, inner.claimed());
+        let plan = inner.plan_running(&wanted(declared(&view), inner.parts.runtime.images()), &seen, &memory, &outcomes, inner.claimed());
         *lock(&inner.memory) = plan.memory;
+        let routes = routes(&view, &plan.statuses, &plan.fleet);
         publish(&inner.parts.fleet, plan.fleet);
-        let routes = routes(&view, &plan.statuses);
         inner.parts.routes.send_if_modified(|now| {
             let same = now.projects == routes.projects
                 && now.servers == routes.servers

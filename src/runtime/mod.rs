@@ -1,6 +1,7 @@
 //! The runtime: four verbs (`observe`, `start`, `stop`, `logs`) plus `attach` for stdio. Restarts and updates are
 //! plans of `reconcile::converge`, never verbs here. Back ends: process (development only).
 
+mod docker;
 mod process;
 
 use std::io;
@@ -13,6 +14,7 @@ use crate::kit::Pipes;
 use crate::record::{InstanceName, Life, Live};
 use crate::resource::Server;
 
+pub use docker::{DockerProbe, probe_docker};
 pub use process::{GUARD_WORD, ProcessOptions, ProcessRuntime, guard_main};
 
 /// What to start.

@@ -106,11 +106,7 @@ struct Connected {
 struct Pipework(Arc<Runtime>);
 
 impl Attach for Pipework {
-    fn attach<'a>(
-        &'a self,
-        instance: &'a InstanceName,
-        life: &'a Life,
-    ) -> BoxFuture<'a, std::io::Result<Pipes>> {
+    fn attach<'a>(&'a self, instance: &'a InstanceName, life: &'a Life) -> BoxFuture<'a, std::io::Result<Pipes>> {
         Box::pin(self.0.attach(instance, life))
     }
 }
@@ -127,8 +123,14 @@ impl Daemon {
         // First of all the address: a second daemon ends here, before it touches anything.
         let listener = TcpListener::bind(settings.listen)
             .await
-            .map_err(|source| DaemonError::Listen { address: settings.listen, source })?;
-        let address = listener.local_addr().map_err(|source| DaemonError::Listen { address: settings.listen, source })?;
+            .map_err(|source| DaemonError::Listen {
+                address: settings.listen,
+                source,
+            })?;
+        let address = listener.local_addr().map_err(|source| DaemonError::Listen {
+            address: settings.listen,
+            source,
+        })?;
         let store = Store::open(&data.join("store.redb")).await?;
         let token = admin_token(&data.join("admin.token"))?;
         let directory = match &settings.watch {
@@ -146,14 +148,15 @@ impl Daemon {
             logs: data.join("logs"),
             environment: around.environment.clone(),
         };
-        let runtime = Arc::new(Runtime::Process(ProcessRuntime::open(options).await.map_err(fault(data))?));
-        let source = match &settings.watch {
-            Some(folder) => Source::Folder(Folder::open(folder).await?),
-            None => {
-                let program = std::env::current_exe().map_err(fault(data))?;
-                let writer = store.meta("store").unwrap_or_default();
-                Source::Hosted(Hosted::open(data, &program, &writer).await?)
-            }
+        let runtime = Arc::new(Runtime::Process(
+            ProcessRuntime::open(options).await.map_err(fault(data))?,
+        ));
+        let source = if let Some(folder) = &settings.watch {
+            Source::Folder(Folder::open(folder).await?)
+        } else {
+            let program = std::env::current_exe().map_err(fault(data))?;
+            let writer = store.meta("store").unwrap_or_default();
+            Source::Hosted(Hosted::open(data, &program, &writer).await?)
         };
         let location = match &settings.watch {
             Some(folder) => folder.display().to_string(),
@@ -193,7 +196,15 @@ impl Daemon {
             allowed: settings.allowed.clone(),
             stop: stop.clone(),
         }));
-        Ok(Self { engine, runtime, app, listener, address, stop, _connected: Connected { _gateway: gateway } })
+        Ok(Self {
+            engine,
+            runtime,
+            app,
+            listener,
+            address,
+            stop,
+            _connected: Connected { _gateway: gateway },
+        })
     }
 
     /// Where it listens.
@@ -235,14 +246,24 @@ impl Daemon {
 
 /// Makes a folder that only its owner may look into.
 pub(super) fn make_folder(path: &Path) -> Result<PathBuf, DaemonError> {
-    let fault = |source| DaemonError::Data { path: path.to_owned(), source };
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(fault)?;
+    let fault = |source| DaemonError::Data {
+        path: path.to_owned(),
+        source,
+    };
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(fault)?;
     Ok(path.to_owned())
 }
 
 /// Reads the admin token, or makes it at the first start; readable by its owner alone.
 fn admin_token(path: &Path) -> Result<Redacted<String>, DaemonError> {
-    let fault = |source| DaemonError::Data { path: path.to_owned(), source };
+    let fault = |source| DaemonError::Data {
+        path: path.to_owned(),
+        source,
+    };
     match std::fs::read_to_string(path) {
         Ok(text) if !text.trim().is_empty() => return Ok(Redacted::new(text.trim().to_owned())),
         // An empty file is what a crash between creating and writing leaves.
@@ -251,9 +272,17 @@ fn admin_token(path: &Path) -> Result<Redacted<String>, DaemonError> {
         Err(error) => return Err(fault(error)),
     }
     let token = new_admin_token().map_err(|_| DaemonError::Random)?;
-    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path).map_err(fault)?;
-    file.set_permissions(std::fs::Permissions::from_mode(0o600)).map_err(fault)?;
-    file.write_all(format!("{}\n", token.reveal()).as_bytes()).map_err(fault)?;
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(fault)?;
+    file.set_permissions(std::fs::Permissions::from_mode(0o600))
+        .map_err(fault)?;
+    file.write_all(format!("{}\n", token.reveal()).as_bytes())
+        .map_err(fault)?;
     file.sync_all().map_err(fault)?;
     Ok(token)
 }
@@ -279,7 +308,9 @@ pub(super) fn stop_on_signals(stop: CancellationToken) -> std::io::Result<()> {
 pub(super) fn start_log(filter: &str, form: LogFormat) {
     use std::io::IsTerminal as _;
     let filter = tracing_subscriber::EnvFilter::try_new(filter).unwrap_or_else(|_| "info".into());
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     // A second subscriber is refused, and the first one goes on: only tests start two.
     let _ = match form {
         LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).try_init(),
@@ -356,7 +387,10 @@ async fn run(settings: &McpdSettings, around: &Surroundings) -> Result<(), Daemo
         "mcpd is ready"
     );
     if settings.watch.is_none() {
-        tracing::info!("git clone {url}{GIT_PATH} (any user name, the password is in {}/admin.token)", settings.data.display());
+        tracing::info!(
+            "git clone {url}{GIT_PATH} (any user name, the password is in {}/admin.token)",
+            settings.data.display()
+        );
     }
     daemon.serve().await?;
     tracing::info!("stopped");

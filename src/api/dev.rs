@@ -30,16 +30,20 @@ pub struct DevPlace {
 
 /// Runs until it is told to stop.
 pub async fn dev(place: DevPlace) -> Result<(), ErrorBody> {
-    let folder = place.folder.canonicalize().map_err(|error| {
-        failed(format!("can't watch {}: {error}", place.folder.display()))
-    })?;
+    let folder = place
+        .folder
+        .canonicalize()
+        .map_err(|error| failed(format!("can't watch {}: {error}", place.folder.display())))?;
     if !folder.is_dir() {
         return Err(failed(format!("can't watch {}: it is no folder", folder.display())));
     }
     let around = Surroundings::of_process().map_err(|error| failed(error.to_string()))?;
     let local = folder.join(".mcpctl").join("local");
     make_folder(&local).map_err(|error| broken(&error))?;
-    write(&local.join(".gitignore"), "# What mcpctl dev keeps here is of this machine alone.\n*\n")?;
+    write(
+        &local.join(".gitignore"),
+        "# What mcpctl dev keeps here is of this machine alone.\n*\n",
+    )?;
     let text = |path: &Path| path.as_os_str().to_owned();
     let arguments = [
         "mcpctl dev".into(),
@@ -51,21 +55,37 @@ pub async fn dev(place: DevPlace) -> Result<(), ErrorBody> {
         place.listen.to_string().into(),
     ];
     let settings = McpdSettings::resolve(arguments, &around).map_err(|error| failed(error.to_string()))?;
-    let log = around.environment.iter().find(|(name, _)| name == "MCPD_LOG").and_then(|(_, value)| value.to_str());
+    let log = around
+        .environment
+        .iter()
+        .find(|(name, _)| name == "MCPD_LOG")
+        .and_then(|(_, value)| value.to_str());
     start_log(log.unwrap_or("error"), LogFormat::Text);
     let stop = CancellationToken::new();
     stop_on_signals(stop.clone()).map_err(|error| failed(error.to_string()))?;
 
-    let host = around.environment.iter().find(|(name, _)| name == "DOCKER_HOST").and_then(|(_, value)| value.to_str());
+    let host = around
+        .environment
+        .iter()
+        .find(|(name, _)| name == "DOCKER_HOST")
+        .and_then(|(_, value)| value.to_str());
     println!("watching {} (data in .mcpctl/local)", folder.display());
     println!("{}", runtime_line(&probe_docker(host).await));
-    let daemon = Daemon::open(&settings, &around, stop.clone()).await.map_err(|error| broken(&error))?;
+    let daemon = Daemon::open(&settings, &around, stop.clone())
+        .await
+        .map_err(|error| broken(&error))?;
     let url = format!("http://{}", daemon.address());
     write(&local.join("url"), &format!("{url}\n"))?;
     let token = std::fs::read_to_string(local.join("admin.token")).map_err(|error| failed(error.to_string()))?;
     println!("listening on {url}; Ctrl-C stops it and its servers");
 
-    let news = News { url, token: token.trim().to_owned(), shown: BTreeMap::new(), diagnostics: vec![], held: vec![] };
+    let news = News {
+        url,
+        token: token.trim().to_owned(),
+        shown: BTreeMap::new(),
+        diagnostics: vec![],
+        held: vec![],
+    };
     let telling = tokio::spawn(news.tell(daemon.engine().clone(), stop.clone()));
     let served = daemon.serve().await;
     stop.cancel();
@@ -86,7 +106,11 @@ fn runtime_line(probe: &DockerProbe) -> String {
 }
 
 fn failed(detail: String) -> ErrorBody {
-    ErrorBody { error: "failed".to_owned(), detail, ..ErrorBody::default() }
+    ErrorBody {
+        error: "failed".to_owned(),
+        detail,
+        ..ErrorBody::default()
+    }
 }
 
 fn broken(error: &DaemonError) -> ErrorBody {
@@ -96,7 +120,10 @@ fn broken(error: &DaemonError) -> ErrorBody {
         detail = format!("{detail}: {inner}");
         cause = inner.source();
     }
-    ErrorBody { hint: error.hint(), ..failed(detail) }
+    ErrorBody {
+        hint: error.hint(),
+        ..failed(detail)
+    }
 }
 
 fn write(path: &Path, text: &str) -> Result<(), ErrorBody> {
@@ -123,7 +150,7 @@ impl News {
             tokio::select! {
                 biased;
                 happening = happenings.recv() => match happening {
-                    Ok(happening) => self.happening(&happening),
+                    Ok(happening) => Self::happening(&happening),
                     Err(RecvError::Lagged(missed)) => println!("({missed} messages were too many to show)"),
                     Err(RecvError::Closed) => return,
                 },
@@ -137,7 +164,7 @@ impl News {
         }
     }
 
-    fn happening(&self, happening: &Happening) {
+    fn happening(happening: &Happening) {
         match happening {
             Happening::Planned { head, plan } => show_plan(head, plan),
             Happening::Applied { revision } => println!("applied: revision {revision}"),
@@ -160,8 +187,12 @@ impl News {
                 println!("what runs stays as it is until this is mended; everything else goes on");
             }
         }
-        let held: Vec<(String, String)> =
-            report.status.held.iter().map(|held| (held.resource.clone(), held.reason.clone())).collect();
+        let held: Vec<(String, String)> = report
+            .status
+            .held
+            .iter()
+            .map(|held| (held.resource.clone(), held.reason.clone()))
+            .collect();
         if held != self.held {
             for (resource, reason) in held.iter().filter(|one| !self.held.contains(one)) {
                 println!("held: {resource} ({})", words::plain(reason));
@@ -171,14 +202,21 @@ impl News {
         let view = engine.store().view();
         let documents = view.rows.values().filter_map(|row| row.document.as_ref());
         for document in documents.filter(|document| document.id.kind().name == Project::NAME) {
-            let servers = document.typed::<Project>().map(|project| project.servers).unwrap_or_default();
+            let servers = document
+                .typed::<Project>()
+                .map(|project| project.servers)
+                .unwrap_or_default();
             let name = document.id.name.clone();
             if self.shown.get(&name) != Some(&servers) {
                 let first = self.shown.insert(name.clone(), servers.clone()).is_none();
                 self.project(&name, &servers, first);
             }
         }
-        self.shown.retain(|name, _| view.rows.iter().any(|(id, row)| id.name == *name && row.document.is_some()));
+        self.shown.retain(|name, _| {
+            view.rows
+                .iter()
+                .any(|(id, row)| id.name == *name && row.document.is_some())
+        });
     }
 
     fn project(&self, name: &Name, servers: &[String], first: bool) {
@@ -209,10 +247,10 @@ fn show_plan(head: &str, plan: &PlanBody) {
 fn state(status: &InstanceStatus) -> String {
     let mut line = format!("{} server/{}", status.state, status.instance);
     if let Some(tools) = status.tools.filter(|_| status.state == State::Running) {
-        line.push_str(&format!(" ({})", crate::kit::count(tools, "tool")));
+        line = format!("{line} ({})", crate::kit::count(tools, "tool"));
     }
     if !status.reason.is_empty() {
-        line.push_str(&format!(": {}", words::plain(&status.reason)));
+        line = format!("{line}: {}", words::plain(&status.reason));
     }
     line
 }

@@ -21,8 +21,17 @@ pub struct ApiError {
 
 impl ApiError {
     pub(super) fn new(status: StatusCode, error: &str, detail: impl Into<String>) -> Self {
-        let body = ErrorBody { error: error.to_owned(), detail: detail.into(), ..ErrorBody::default() };
-        Self { status, body: Box::new(body), challenge: None, retry_after: None }
+        let body = ErrorBody {
+            error: error.to_owned(),
+            detail: detail.into(),
+            ..ErrorBody::default()
+        };
+        Self {
+            status,
+            body: Box::new(body),
+            challenge: None,
+            retry_after: None,
+        }
     }
 
     pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -44,7 +53,10 @@ impl ApiError {
             many => count(many.len(), "error"),
         };
         let mut error = Self::new(StatusCode::BAD_REQUEST, "invalid", detail);
-        error.body.hint = diagnostics.iter().find_map(|diagnostic| diagnostic.hint.clone()).filter(|_| diagnostics.len() == 1);
+        error.body.hint = diagnostics
+            .iter()
+            .find_map(|diagnostic| diagnostic.hint.clone())
+            .filter(|_| diagnostics.len() == 1);
         error.body.diagnostics = diagnostics;
         error
     }
@@ -53,7 +65,11 @@ impl ApiError {
     pub(super) fn unauthenticated(why: Unauthenticated, git: bool) -> Self {
         let mut error = Self::new(StatusCode::UNAUTHORIZED, "unauthenticated", why.to_string());
         error.body.hint = Some("mcpd wrote an admin token to admin.token in its data folder".to_owned());
-        error.challenge = Some(if git { "Basic realm=\"mcpctl\", charset=\"UTF-8\"" } else { "Bearer realm=\"mcpctl\"" });
+        error.challenge = Some(if git {
+            "Basic realm=\"mcpctl\", charset=\"UTF-8\""
+        } else {
+            "Bearer realm=\"mcpctl\""
+        });
         error
     }
 }
@@ -62,10 +78,14 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let mut response = (self.status, Json(*self.body)).into_response();
         if let Some(challenge) = self.challenge {
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
         if let Some(seconds) = self.retry_after {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }
@@ -88,9 +108,8 @@ impl From<EngineError> for ApiError {
         let text = error.to_string();
         match error {
             EngineError::Invalid(diagnostics) => Self::invalid(diagnostics),
-            EngineError::Exists(id) => {
-                Self::new(StatusCode::CONFLICT, "exists", text).hint(format!("change it with PUT or PATCH, or: mcpctl edit {id}"))
-            }
+            EngineError::Exists(id) => Self::new(StatusCode::CONFLICT, "exists", text)
+                .hint(format!("change it with PUT or PATCH, or: mcpctl edit {id}")),
             EngineError::NotFound(_) => Self::not_found(text),
             EngineError::Needed { .. } => {
                 Self::new(StatusCode::CONFLICT, "needed", text).hint("change or delete first what needs it")
@@ -105,9 +124,11 @@ impl From<EngineError> for ApiError {
             }
             EngineError::Stopping => Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", text),
             EngineError::Store(error) => error.into(),
-            EngineError::Repository(cause) => {
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "repository", format!("{text}: {cause}"))
-            }
+            EngineError::Repository(cause) => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "repository",
+                format!("{text}: {cause}"),
+            ),
         }
     }
 }
@@ -115,6 +136,10 @@ impl From<EngineError> for ApiError {
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         tracing::error!(%error, "the store failed");
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "store", format!("the store failed: {error}"))
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "store",
+            format!("the store failed: {error}"),
+        )
     }
 }

@@ -23,24 +23,38 @@ const ALIVE: Duration = Duration::from_secs(15);
 
 /// Streams what a look finds, and then what changes from look to look; a look follows each report of the engine. Lists
 /// whose oldest entries fall out by themselves say nothing of it (`removals: false`).
-pub(super) fn watch(app: App, removals: bool, look: fn(App) -> BoxFuture<'static, Entries>) -> Response {
+pub(super) fn watch<F>(app: App, removals: bool, look: F) -> Response
+where
+    F: Fn(App) -> BoxFuture<'static, Entries> + Copy + Send + 'static,
+{
     let reports = app.0.engine.report();
     let stop = app.0.stop.clone();
-    let batches = stream::unfold((app, reports, Entries::new(), true), move |(app, mut reports, known, first)| async move {
-        if !first {
-            reports.changed().await.ok()?;
-        }
-        reports.mark_unchanged();
-        let now = look(app.clone()).await;
-        let events = difference(&known, &now, removals);
-        Some((stream::iter(events), (app, reports, now, false)))
-    });
-    let events = batches.flatten().map(Ok::<Event, Infallible>).take_until(stop.cancelled_owned());
-    Sse::new(events).keep_alive(KeepAlive::new().interval(ALIVE)).into_response()
+    let batches = stream::unfold(
+        (app, reports, Entries::new(), true),
+        move |(app, mut reports, known, first)| async move {
+            if !first {
+                reports.changed().await.ok()?;
+            }
+            reports.mark_unchanged();
+            let now = look(app.clone()).await;
+            let events = difference(&known, &now, removals);
+            Some((stream::iter(events), (app, reports, now, false)))
+        },
+    );
+    let events = batches
+        .flatten()
+        .map(Ok::<Event, Infallible>)
+        .take_until(stop.cancelled_owned());
+    Sse::new(events)
+        .keep_alive(KeepAlive::new().interval(ALIVE))
+        .into_response()
 }
 
 fn difference(before: &Entries, now: &Entries, removals: bool) -> Vec<Event> {
-    changes(before, now, removals).into_iter().map(|(name, value)| Event::default().event(name).data(value.to_string())).collect()
+    changes(before, now, removals)
+        .into_iter()
+        .map(|(name, value)| Event::default().event(name).data(value.to_string()))
+        .collect()
 }
 
 fn changes<'a>(before: &'a Entries, now: &'a Entries, removals: bool) -> Vec<(&'static str, &'a Value)> {
@@ -53,7 +67,12 @@ fn changes<'a>(before: &'a Entries, now: &'a Entries, removals: bool) -> Vec<(&'
         }
     }
     if removals {
-        out.extend(before.iter().filter(|(key, _)| !now.contains_key(*key)).map(|(_, value)| ("removed", value)));
+        out.extend(
+            before
+                .iter()
+                .filter(|(key, _)| !now.contains_key(*key))
+                .map(|(_, value)| ("removed", value)),
+        );
     }
     out
 }
@@ -66,9 +85,18 @@ mod tests {
 
     #[test]
     fn a_difference_names_what_came_changed_and_went() {
-        let entries = |list: &[(&str, i32)]| -> Entries { list.iter().map(|(k, v)| ((*k).to_owned(), json!(v))).collect() };
-        let (before, now) = (entries(&[("a", 1), ("b", 1), ("c", 1)]), entries(&[("b", 1), ("c", 2), ("d", 1)]));
-        let names = |removals| changes(&before, &now, removals).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+        let entries =
+            |list: &[(&str, i32)]| -> Entries { list.iter().map(|(k, v)| ((*k).to_owned(), json!(v))).collect() };
+        let (before, now) = (
+            entries(&[("a", 1), ("b", 1), ("c", 1)]),
+            entries(&[("b", 1), ("c", 2), ("d", 1)]),
+        );
+        let names = |removals| {
+            changes(&before, &now, removals)
+                .into_iter()
+                .map(|(name, _)| name)
+                .collect::<Vec<_>>()
+        };
         assert_eq!(names(true), ["changed", "added", "removed"]);
         assert_eq!(names(false), ["changed", "added"]);
         assert!(changes(&now, &now, true).is_empty());

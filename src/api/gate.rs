@@ -30,7 +30,11 @@ async fn admit(app: &App, request: &Parts) -> Result<Principal, ApiError> {
     // HTTP/2 has the host in the URI.
     let host = request.uri.authority().map(|authority| authority.as_str().to_owned());
     let host = host.or_else(|| text(headers, &header::HOST));
-    host_allowed(host.as_deref(), text(headers, &header::ORIGIN).as_deref(), &app.0.allowed)?;
+    host_allowed(
+        host.as_deref(),
+        text(headers, &header::ORIGIN).as_deref(),
+        &app.0.allowed,
+    )?;
     let need = need(&request.method, &request.uri);
     if matches!(need, Some(Need::Open)) {
         return Ok(Principal::Anonymous);
@@ -48,13 +52,18 @@ async fn admit(app: &App, request: &Parts) -> Result<Principal, ApiError> {
         Err(why) => {
             // A missing credential is how git and browsers begin; a wrong one is worth a line in the audit.
             if why != Unauthenticated::Missing {
-                app.audit_refusal("anonymous", door(request.uri.path()), request.uri.path()).await;
+                app.audit_refusal("anonymous", door(request.uri.path()), request.uri.path())
+                    .await;
             }
             return Err(ApiError::unauthenticated(why, git));
         }
     };
     match need {
-        None => Err(ApiError::not_found(format!("there is no {} {}", request.method, request.uri.path()))),
+        None => Err(ApiError::not_found(format!(
+            "there is no {} {}",
+            request.method,
+            request.uri.path()
+        ))),
         Some(Need::Right(action)) => {
             app.permit(&principal, &action, door(request.uri.path())).await?;
             Ok(principal)
@@ -69,7 +78,8 @@ impl App {
         match decide(principal, action) {
             Ok(()) => Ok(()),
             Err(denied) => {
-                self.audit_refusal(&principal.to_string(), door, &action.to_string()).await;
+                self.audit_refusal(&principal.to_string(), door, &action.to_string())
+                    .await;
                 Err(denied.into())
             }
         }
@@ -102,5 +112,8 @@ fn door(path: &str) -> &'static str {
 }
 
 fn text(headers: &HeaderMap, name: &header::HeaderName) -> Option<String> {
-    headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+    headers
+        .get(name)
+        .and_then(|value| value.to_str().ok())
+        .map(str::to_owned)
 }

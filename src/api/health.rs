@@ -35,7 +35,11 @@ pub(super) async fn readyz(State(app): State<App>, Query(query): Query<Strict>) 
     // A source that can't be read is reported, and what is in force goes on: that is ready too.
     let ready = report.read || status.source.last_error.is_some();
     let strict = query.strict.is_some_and(|word| word != "false");
-    let code = if ready && (status.converged || !strict) { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let code = if ready && (status.converged || !strict) {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     let body = json!({
         "ready": ready,
         "converged": status.converged,

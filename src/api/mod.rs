@@ -2,7 +2,10 @@
 //!
 //! Every request passes `gate`: Host and Origin, then who asks, then one decision. What `need` does not know is not
 //! there. Handlers only translate.
-#![expect(clippy::disallowed_methods, reason = "this room starts the daemon: its files and its tasks")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "this room starts the daemon: its files and its tasks"
+)]
 
 mod daemon;
 mod dev;

@@ -30,8 +30,9 @@ pub(super) fn need(method: &Method, uri: &Uri) -> Option<Need> {
     let parts: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
     match (method.as_str(), parts.as_slice()) {
         ("GET" | "HEAD", ["healthz" | "readyz"]) => Some(Need::Open),
-        ("GET" | "POST" | "DELETE", ["projects", project, "mcp"]) => run::<Project>(project),
-        ("GET" | "POST" | "DELETE", ["projects", project, "servers", _, "mcp"]) => run::<Project>(project),
+        ("GET" | "POST" | "DELETE", ["projects", project, "mcp"] | ["projects", project, "servers", _, "mcp"]) => {
+            run::<Project>(project)
+        }
         ("GET" | "POST" | "DELETE", ["servers", server, "mcp"]) => run::<Server>(server),
         (method, ["api", "v1", rest @ ..]) => api(method, rest),
         _ => None,
@@ -39,7 +40,10 @@ pub(super) fn need(method: &Method, uri: &Uri) -> Option<Need> {
 }
 
 fn run<K: Declared>(name: &str) -> Option<Need> {
-    Some(Need::Right(Action::Run(Id::new(kind_named(K::NAME)?, name.parse().ok()?))))
+    Some(Need::Right(Action::Run(Id::new(
+        kind_named(K::NAME)?,
+        name.parse().ok()?,
+    ))))
 }
 
 fn api(method: &str, path: &[&str]) -> Option<Need> {
@@ -105,7 +109,10 @@ mod tests {
             ("GET /readyz", "open"),
             ("POST /healthz", "not there"),
             ("GET /git/config.git/info/refs?service=git-upload-pack", "view *"),
-            ("GET /git/config.git/info/refs?service=git-receive-pack", "create, edit or delete"),
+            (
+                "GET /git/config.git/info/refs?service=git-receive-pack",
+                "create, edit or delete",
+            ),
             ("POST /git/config.git/git-receive-pack", "create, edit or delete"),
             ("GET /git/config.git/HEAD", "not there"),
             ("GET /git/config.git/../config.git/HEAD", "not there"),

@@ -25,13 +25,15 @@ pub(super) async fn apply(
     Query(asked): Query<Asked>,
     request: Request,
 ) -> Result<Json<PlanBody>, ApiError> {
-    let mut wanted = documents(&body(request.into_body()).await?, Only::Always)?;
+    let wanted = documents(&body(request.into_body()).await?, Only::Always)?;
     for one in &wanted {
         app.permit(&principal, &Action::Edit(one.id.clone()), "api").await?;
     }
-    // Identities sort in apply order.
-    wanted.sort_by(|a, b| a.id.cmp(&b.id));
-    let request = EditRequest { actor: principal.actor("api"), wanted, dry_run: asked.dry_run };
+    let request = EditRequest {
+        actor: principal.actor("api"),
+        wanted,
+        dry_run: asked.dry_run,
+    };
     let edited = app.0.engine.edit(request).await?;
     committed(&app, &edited, &asked).await?;
     Ok(Json(edited.plan))
@@ -74,12 +76,17 @@ pub(super) async fn accept(
     let id = path.strip_suffix("/accept").and_then(|id| id.parse::<Id>().ok());
     let id = id.ok_or_else(|| ApiError::not_found(format!("there is no conflict {path}")))?;
     let bytes = body(request.into_body()).await?;
-    let accept: Accept = serde_json::from_slice(&bytes)
-        .map_err(|error| ApiError::bad_request(format!("send {{\"from\": \"repo\"}} or {{\"from\": \"store\"}}: {error}")))?;
+    let accept: Accept = serde_json::from_slice(&bytes).map_err(|error| {
+        ApiError::bad_request(format!(
+            "send {{\"from\": \"repo\"}} or {{\"from\": \"store\"}}: {error}"
+        ))
+    })?;
     let repository = match accept.from.as_str() {
         "repo" => true,
         "store" => false,
         _ => return Err(ApiError::bad_request("from is repo or store")),
     };
-    Ok(Json(app.0.engine.accept(&id, repository, principal.actor("api")).await?.plan))
+    Ok(Json(
+        app.0.engine.accept(&id, repository, principal.actor("api")).await?.plan,
+    ))
 }

@@ -34,7 +34,11 @@ pub(super) async fn status(State(app): State<App>) -> Json<StatusBody> {
 }
 
 fn listing<T: serde::Serialize>(app: &App, items: Vec<T>) -> Response {
-    Json(Listing { items, revision: app.0.engine.store().view().revision }).into_response()
+    Json(Listing {
+        items,
+        revision: app.0.engine.store().view().revision,
+    })
+    .into_response()
 }
 
 pub(super) async fn instances(State(app): State<App>, Query(page): Query<Page>) -> Response {
@@ -51,7 +55,10 @@ pub(super) async fn instances(State(app): State<App>, Query(page): Query<Page>) 
 }
 
 fn entries<T: serde::Serialize>(items: &[T], key: impl Fn(&T) -> String) -> Entries {
-    items.iter().filter_map(|item| Some((key(item), serde_json::to_value(item).ok()?))).collect()
+    items
+        .iter()
+        .filter_map(|item| Some((key(item), serde_json::to_value(item).ok()?)))
+        .collect()
 }
 
 pub(super) async fn conflicts(State(app): State<App>, Query(page): Query<Page>) -> Result<Response, ApiError> {

@@ -1,5 +1,7 @@
 //! Declared resources, one by one: list, show, create, replace, merge, remove.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::access::{Action, Principal};
 use crate::engine::{EditRequest, Edited, Only, Report, Wanted};
@@ -43,7 +46,8 @@ pub(super) async fn body(request: Body) -> Result<Vec<u8>, ApiError> {
     match to_bytes(request, LARGEST_BODY).await {
         Ok(bytes) => Ok(bytes.into()),
         Err(error) => {
-            let too_large = std::error::Error::source(&error).is_some_and(|cause| cause.is::<http_body_util::LengthLimitError>());
+            let too_large = std::error::Error::source(&error)
+                .is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>);
             Err(if too_large {
                 let text = format!("the body has more than {} MiB", LARGEST_BODY >> 20);
                 ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", text)
@@ -54,36 +58,56 @@ pub(super) async fn body(request: Body) -> Result<Vec<u8>, ApiError> {
     }
 }
 
-pub(super) async fn list(kind: &'static Kind, State(app): State<App>, Query(asked): Query<Asked>) -> Response {
+pub(super) fn list(kind: &'static Kind, app: App, asked: &Asked) -> Response {
     if asked.watch {
-        return match kind.name {
-            <Server as Declared>::NAME => feed::watch(app, true, |app| Box::pin(async move { of_kind(&app, Server::NAME) })),
-            _ => feed::watch(app, true, |app| Box::pin(async move { of_kind(&app, crate::resource::Project::NAME) })),
-        };
+        return feed::watch(app, true, move |app| Box::pin(async move { of_kind(&app, kind.name) }));
     }
     let (view, report) = (app.0.engine.store().view(), app.0.engine.report().borrow().clone());
-    Json(Listing { items: items(kind.name, &view, &report), revision: view.revision }).into_response()
+    Json(Listing {
+        items: items(kind.name, &view, &report),
+        revision: view.revision,
+    })
+    .into_response()
 }
 
 fn of_kind(app: &App, kind: &str) -> feed::Entries {
     let (view, report) = (app.0.engine.store().view(), app.0.engine.report().borrow().clone());
     let items = items(kind, &view, &report);
-    let key = |item: &Item| item.resource.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
-    items.iter().filter_map(|item| Some((key(item), serde_json::to_value(item).ok()?))).collect()
+    let key = |item: &Item| {
+        item.resource
+            .get("name")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    items
+        .iter()
+        .filter_map(|item| Some((key(item), serde_json::to_value(item).ok()?)))
+        .collect()
 }
 
 fn items(kind: &str, view: &StoreView, report: &Report) -> Vec<Item> {
     let of_kind = view.rows.iter().filter(|(id, _)| id.kind().name == kind);
-    of_kind.filter_map(|(_, row)| Some(item(row.document.as_ref()?, row.revision, view, report))).collect()
+    of_kind
+        .filter_map(|(_, row)| Some(item(row.document.as_ref()?, row.revision, view, report)))
+        .collect()
 }
 
 fn item(document: &Arc<Document>, revision: u64, view: &StoreView, report: &Report) -> Item {
-    Item { resource: document.to_json(), status: status(document, view, report), revision }
+    Item {
+        resource: document.to_json(),
+        status: status(document, view, report),
+        revision,
+    }
 }
 
 fn status(document: &Arc<Document>, view: &StoreView, report: &Report) -> Value {
     let provenance = provenance(&document.id, view, report);
-    let held = report.status.held.iter().find(|held| held.resource == document.id.to_string());
+    let held = report
+        .status
+        .held
+        .iter()
+        .find(|held| held.resource == document.id.to_string());
     let held = held.map(|held| held.reason.clone());
     if document.id.kind().name != Server::NAME {
         let mut status = serde_json::json!({"provenance": provenance});
@@ -95,7 +119,10 @@ fn status(document: &Arc<Document>, view: &StoreView, report: &Report) -> Value 
     let wanted = document.typed::<Server>().map_or(0, |server| server.replicas);
     let of = |status: &&InstanceStatus| status.instance.server == document.id.name;
     let instances: Vec<InstanceStatus> = report.status.instances.iter().filter(of).cloned().collect();
-    let running = instances.iter().filter(|status| status.state == InstanceState::Running).count();
+    let running = instances
+        .iter()
+        .filter(|status| status.state == InstanceState::Running)
+        .count();
     let worst = instances.iter().max_by_key(|status| status.state);
     let status = ServerStatus {
         state: match worst {
@@ -105,7 +132,11 @@ fn status(document: &Arc<Document>, view: &StoreView, report: &Report) -> Value 
         },
         ready: format!("{running}/{wanted}"),
         tools: instances.iter().find_map(|status| status.tools),
-        reason: worst.map(|status| status.reason.clone()).filter(|reason| !reason.is_empty()).or(held).unwrap_or_default(),
+        reason: worst
+            .map(|status| status.reason.clone())
+            .filter(|reason| !reason.is_empty())
+            .or(held)
+            .unwrap_or_default(),
         instances,
         provenance,
     };
@@ -114,7 +145,9 @@ fn status(document: &Arc<Document>, view: &StoreView, report: &Report) -> Value 
 
 /// `servers/time.yaml:1@3fa2c1e`; empty until the repository has it.
 fn provenance(id: &Id, view: &StoreView, report: &Report) -> String {
-    let Some(row) = view.ledger.get(id) else { return String::new() };
+    let Some(row) = view.ledger.get(id) else {
+        return String::new();
+    };
     let commit: String = row.commit.chars().take(7).collect();
     match report.tree.documents.get(id) {
         Some(placed) => format!("{}:{}@{commit}", placed.path, placed.position.line),
@@ -123,16 +156,14 @@ fn provenance(id: &Id, view: &StoreView, report: &Report) -> String {
 }
 
 fn identity(kind: &'static Kind, name: &str) -> Result<Id, ApiError> {
-    let name: Name = name.parse().map_err(|_| ApiError::not_found(format!("{}/{name} is not declared", kind.name)))?;
+    let name: Name = name
+        .parse()
+        .map_err(|_| ApiError::not_found(format!("{}/{name} is not declared", kind.name)))?;
     Ok(Id::new(kind, name))
 }
 
-pub(super) async fn show(
-    kind: &'static Kind,
-    State(app): State<App>,
-    Path(name): Path<String>,
-) -> Result<Response, ApiError> {
-    let id = identity(kind, &name)?;
+pub(super) fn show(kind: &'static Kind, app: &App, name: &str) -> Result<Response, ApiError> {
+    let id = identity(kind, name)?;
     let view = app.0.engine.store().view();
     let missing = || ApiError::not_found(format!("{id} is not declared"));
     let row = view.rows.get(&id).ok_or_else(missing)?;
@@ -162,7 +193,8 @@ pub(super) async fn create(
     if wanted.id.kind().name != kind.name {
         return Err(ApiError::bad_request(format!("{} is no {}", wanted.id, kind.name)));
     }
-    app.permit(&principal, &Action::Create(wanted.id.clone()), "api").await?;
+    app.permit(&principal, &Action::Create(wanted.id.clone()), "api")
+        .await?;
     perform(&app, &principal, wanted, &asked).await
 }
 
@@ -178,7 +210,10 @@ pub(super) async fn replace(
     let only = only(request.headers(), Only::Always)?;
     let wanted = one(&body(request.into_body()).await?, only)?;
     if wanted.id != id {
-        return Err(ApiError::bad_request(format!("the body declares {}, the path names {id}", wanted.id)));
+        return Err(ApiError::bad_request(format!(
+            "the body declares {}, the path names {id}",
+            wanted.id
+        )));
     }
     perform(&app, &principal, wanted, &asked).await
 }
@@ -197,11 +232,15 @@ pub(super) async fn merge(
     let bytes = body(request.into_body()).await?;
     let mut patch: Value = serde_json::from_slice(&bytes)
         .map_err(|error| ApiError::bad_request(format!("the body is no JSON object: {error}")))?;
-    let fields = patch.as_object_mut().ok_or_else(|| ApiError::bad_request("a patch is a JSON object"))?;
+    let fields = patch
+        .as_object_mut()
+        .ok_or_else(|| ApiError::bad_request("a patch is a JSON object"))?;
     for (key, is) in [("kind", id.kind().name), ("name", id.name.as_str())] {
         match fields.remove(key) {
             Some(said) if said != is => {
-                return Err(ApiError::bad_request(format!("{key} can't be changed: it is what the resource is called by")));
+                return Err(ApiError::bad_request(format!(
+                    "{key} can't be changed: it is what the resource is called by"
+                )));
             }
             _ => {}
         }
@@ -210,11 +249,25 @@ pub(super) async fn merge(
     let view = app.0.engine.store().view();
     let row = view.rows.get(&id).filter(|row| row.document.is_some());
     let row = row.ok_or_else(|| ApiError::not_found(format!("{id} is not declared")))?;
-    let mut spec = row.document.as_ref().map(|document| document.spec.clone()).unwrap_or_default();
+    let mut spec = row
+        .document
+        .as_ref()
+        .map(|document| document.spec.clone())
+        .unwrap_or_default();
     apply_patch(&mut spec, &patch);
-    let document = Document::new(id.clone(), &spec).map_err(|problems| ApiError::invalid(diagnostics(&id, problems)))?;
-    let only = if only == Only::IfThere { Only::IfAt(row.revision) } else { only };
-    let wanted = Wanted { id, after: Some(Arc::new(document)), only, source: None };
+    let document =
+        Document::new(id.clone(), &spec).map_err(|problems| ApiError::invalid(diagnostics(&id, problems)))?;
+    let only = if only == Only::IfThere {
+        Only::IfAt(row.revision)
+    } else {
+        only
+    };
+    let wanted = Wanted {
+        id,
+        after: Some(Arc::new(document)),
+        only,
+        source: None,
+    };
     perform(&app, &principal, wanted, &asked).await
 }
 
@@ -228,28 +281,58 @@ pub(super) async fn remove(
 ) -> Result<Response, ApiError> {
     let id = identity(kind, &name)?;
     let only = only(request.headers(), Only::IfThere)?;
-    perform(&app, &principal, Wanted { id, after: None, only, source: None }, &asked).await
+    perform(
+        &app,
+        &principal,
+        Wanted {
+            id,
+            after: None,
+            only,
+            source: None,
+        },
+        &asked,
+    )
+    .await
 }
 
 /// `If-Match` names the revision that the caller saw.
 fn only(headers: &HeaderMap, otherwise: Only) -> Result<Only, ApiError> {
-    let Some(tag) = headers.get(header::IF_MATCH) else { return Ok(otherwise) };
+    let Some(tag) = headers.get(header::IF_MATCH) else {
+        return Ok(otherwise);
+    };
     let tag = tag.to_str().unwrap_or_default().trim();
     if tag == "*" {
         return Ok(Only::IfThere);
     }
     let revision = tag.trim_start_matches("W/").trim_matches('"').parse();
-    revision.map(Only::IfAt).map_err(|_| ApiError::bad_request("If-Match takes one revision, as \"12\""))
+    revision
+        .map(Only::IfAt)
+        .map_err(|_| ApiError::bad_request("If-Match takes one revision, as \"12\""))
 }
 
 async fn perform(app: &App, principal: &Principal, wanted: Wanted, asked: &Asked) -> Result<Response, ApiError> {
     let (id, deleted) = (wanted.id.clone(), wanted.after.is_none());
-    let was_there = app.0.engine.store().view().rows.get(&id).is_some_and(|row| row.document.is_some());
+    let was_there = app
+        .0
+        .engine
+        .store()
+        .view()
+        .rows
+        .get(&id)
+        .is_some_and(|row| row.document.is_some());
     let document = wanted.after.clone();
-    let request = EditRequest { actor: principal.actor("api"), wanted: vec![wanted], dry_run: asked.dry_run };
+    let request = EditRequest {
+        actor: principal.actor("api"),
+        wanted: vec![wanted],
+        dry_run: asked.dry_run,
+    };
     let edited = app.0.engine.edit(request).await?;
     committed(app, &edited, asked).await?;
-    let code = if was_there || deleted { StatusCode::OK } else { StatusCode::CREATED };
+    let code = if was_there || deleted {
+        StatusCode::OK
+    } else {
+        StatusCode::CREATED
+    };
     if asked.dry_run || deleted {
         return Ok((code, Json(edited.plan)).into_response());
     }
@@ -265,12 +348,18 @@ pub(super) async fn committed(app: &App, edited: &Edited, asked: &Asked) -> Resu
     match asked.wait.as_deref() {
         None => Ok(()),
         Some("commit") => {
-            let Some(mutation) = &edited.mutation else { return Ok(()) };
+            let Some(mutation) = &edited.mutation else {
+                return Ok(());
+            };
             if app.0.engine.committed(mutation.revision, COMMIT).await {
                 return Ok(());
             }
-            let text = format!("revision {} is in force, but its commit did not follow in time", mutation.revision);
-            Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "not_committed", text).hint("mcpctl status says what it waits for"))
+            let text = format!(
+                "revision {} is in force, but its commit did not follow in time",
+                mutation.revision
+            );
+            Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "not_committed", text)
+                .hint("mcpctl status says what it waits for"))
         }
         Some(_) => Err(ApiError::bad_request("wait takes the word commit")),
     }
@@ -281,36 +370,70 @@ fn one(bytes: &[u8], only: Only) -> Result<Wanted, ApiError> {
     let mut all = documents(bytes, only)?;
     match all.len() {
         1 => Ok(all.remove(0)),
-        n => Err(ApiError::bad_request(format!("one document is expected, and there are {n}")).hint("send several to /api/v1/apply")),
+        n => Err(
+            ApiError::bad_request(format!("one document is expected, and there are {n}"))
+                .hint("send several to /api/v1/apply"),
+        ),
     }
 }
 
-/// The documents of a body, each with its place in it.
+/// The documents of a body (YAML, JSON, or a JSON array of documents), each with its place in it.
 pub(super) fn documents(bytes: &[u8], only: Only) -> Result<Vec<Wanted>, ApiError> {
-    let file = FileText { path: REQUEST.to_owned(), bytes: Ok(bytes.to_vec()) };
-    let parsed = yaml::read(&file);
-    if !parsed.diagnostics.is_empty() {
-        return Err(ApiError::invalid(parsed.diagnostics));
-    }
-    let mut all: Vec<Wanted> = vec![];
-    let mut twice = vec![];
-    for parsed in parsed.documents {
-        let at = parsed.name_at;
-        let source = Diagnostic {
-            line: at.position.line,
-            column: at.position.column,
-            excerpt: Some(at.line),
-            width: u32::try_from(at.width).unwrap_or(1),
-            ..Diagnostic::of_file(REQUEST, "")
-        };
-        let id = parsed.placed.document.id.clone();
-        if all.iter().any(|earlier| earlier.id == id) {
-            twice.push(Diagnostic { message: format!("{id} is declared twice"), ..source });
-            continue;
+    let mut files = vec![];
+    if bytes.trim_ascii_start().starts_with(b"[") {
+        let items: Vec<&RawValue> = serde_json::from_slice(bytes)
+            .map_err(|error| ApiError::bad_request(format!("the body is no JSON array: {error}")))?;
+        for (n, item) in items.iter().enumerate() {
+            files.push(FileText {
+                path: format!("<body>[{n}]"),
+                bytes: Ok(item.get().as_bytes().to_vec()),
+            });
         }
-        all.push(Wanted { id, after: Some(parsed.placed.document), only, source: Some(source) });
+    } else {
+        files.push(FileText {
+            path: REQUEST.to_owned(),
+            bytes: Ok(bytes.to_vec()),
+        });
     }
-    if twice.is_empty() { Ok(all) } else { Err(ApiError::invalid(twice)) }
+    let mut all: BTreeMap<Id, Wanted> = BTreeMap::new();
+    let mut faults = vec![];
+    for file in &files {
+        let parsed = yaml::read_up_to(file, LARGEST_BODY);
+        faults.extend(parsed.diagnostics);
+        for parsed in parsed.documents {
+            let id = parsed.placed.document.id.clone();
+            let source = parsed.name_at.diagnostic(&file.path, "");
+            match all.entry(id.clone()) {
+                Entry::Vacant(place) => {
+                    let after = Some(parsed.placed.document);
+                    place.insert(Wanted {
+                        id,
+                        after,
+                        only,
+                        source: Some(source),
+                    });
+                }
+                Entry::Occupied(first) => {
+                    let note = first
+                        .get()
+                        .source
+                        .as_ref()
+                        .map(|first| format!("{}: the other place", first.place()));
+                    faults.push(Diagnostic {
+                        message: format!("{id} is declared twice"),
+                        note,
+                        ..source
+                    });
+                }
+            }
+        }
+    }
+    // Identities sort in apply order.
+    if faults.is_empty() {
+        Ok(all.into_values().collect())
+    } else {
+        Err(ApiError::invalid(faults))
+    }
 }
 
 fn diagnostics(id: &Id, problems: Vec<Problem>) -> Vec<Diagnostic> {
@@ -358,7 +481,11 @@ mod tests {
             (json!({"a": "b"}), json!({"b": "c"}), json!({"a": "b", "b": "c"})),
             (json!({"a": "b"}), json!({"a": null}), json!({})),
             (json!({"a": ["b"]}), json!({"a": "c"}), json!({"a": "c"})),
-            (json!({"a": {"b": "c"}}), json!({"a": {"b": "d", "c": null}}), json!({"a": {"b": "d"}})),
+            (
+                json!({"a": {"b": "c"}}),
+                json!({"a": {"b": "d", "c": null}}),
+                json!({"a": {"b": "d"}}),
+            ),
             (json!({"a": [1]}), json!({"a": [2, 3]}), json!({"a": [2, 3]})),
             (json!({"e": null}), json!({"a": 1}), json!({"e": null, "a": 1})),
             (json!({}), json!({"a": {"bb": {"ccc": null}}}), json!({"a": {"bb": {}}})),

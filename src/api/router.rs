@@ -2,7 +2,7 @@
 
 use axum::Extension;
 use axum::Router;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Path, Query, Request, State};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, delete, get, patch, post, put};
@@ -29,12 +29,30 @@ pub(super) fn router(app: App) -> Router {
         .route("/sync", post(plans::sync));
     for kind in KINDS {
         api = api
-            .route(&format!("/{}", kind.plural), get(move |a, q| resources::list(kind, a, q)))
-            .route(&format!("/{}", kind.plural), post(move |a, p, q, b| resources::create(kind, a, p, q, b)))
-            .route(&format!("/{}/{{name}}", kind.plural), get(move |a, n| resources::show(kind, a, n)))
-            .route(&format!("/{}/{{name}}", kind.plural), put(move |a, p, n, q, r| resources::replace(kind, a, p, n, q, r)))
-            .route(&format!("/{}/{{name}}", kind.plural), patch(move |a, p, n, q, r| resources::merge(kind, a, p, n, q, r)))
-            .route(&format!("/{}/{{name}}", kind.plural), delete(move |a, p, n, q, r| resources::remove(kind, a, p, n, q, r)));
+            .route(
+                &format!("/{}", kind.plural),
+                get(move |State(app), Query(asked)| async move { resources::list(kind, app, &asked) }),
+            )
+            .route(
+                &format!("/{}", kind.plural),
+                post(move |a, p, q, b| resources::create(kind, a, p, q, b)),
+            )
+            .route(
+                &format!("/{}/{{name}}", kind.plural),
+                get(move |State(app), Path(name): Path<String>| async move { resources::show(kind, &app, &name) }),
+            )
+            .route(
+                &format!("/{}/{{name}}", kind.plural),
+                put(move |a, p, n, q, r| resources::replace(kind, a, p, n, q, r)),
+            )
+            .route(
+                &format!("/{}/{{name}}", kind.plural),
+                patch(move |a, p, n, q, r| resources::merge(kind, a, p, n, q, r)),
+            )
+            .route(
+                &format!("/{}/{{name}}", kind.plural),
+                delete(move |a, p, n, q, r| resources::remove(kind, a, p, n, q, r)),
+            );
     }
     Router::new()
         .route("/healthz", get(health::healthz))

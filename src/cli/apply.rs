@@ -51,7 +51,7 @@ impl Apply {
         let Some(seconds) = self.wait else {
             return Ok(outcome);
         };
-        let status = wait::sync(&client, &session.terminal, seconds).await?;
+        let status = wait::sync(&client, &session.terminal, seconds, false).await?;
         let remaining = wait::remaining(&status);
         session.terminal.say_all(&remaining);
         Ok(if remaining.is_empty() {

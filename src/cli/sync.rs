@@ -21,13 +21,22 @@ pub(super) struct Sync {
     /// Wait until all is well, 60 seconds if no number is given
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "60", value_parser = wait::seconds)]
     wait: Option<u64>,
+    /// Let the head that mcpd has read delete most of what is declared
+    #[arg(long)]
+    allow_mass_delete: bool,
 }
 
 impl Sync {
     pub(super) async fn run(self, session: &Session) -> Result<Outcome, Failure> {
         let form = session.form(&[Output::Table, Output::Json, Output::Yaml])?;
         let client = session.client()?;
-        let status = wait::sync(&client, &session.terminal, self.wait.unwrap_or(0)).await?;
+        let status = wait::sync(
+            &client,
+            &session.terminal,
+            self.wait.unwrap_or(0),
+            self.allow_mass_delete,
+        )
+        .await?;
         status::show(&session.terminal, &status, form, client.url())?;
         if status.source.state == SourceState::Failing {
             let error = status.source.last_error.clone();

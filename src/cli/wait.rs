@@ -32,12 +32,22 @@ pub(super) fn seconds(text: &str) -> Result<u64, String> {
 }
 
 /// Asks mcpd to synchronise and to answer once all is well, or when the time is over.
-pub(super) async fn sync(client: &Client, terminal: &Terminal, seconds: u64) -> Result<StatusBody, Failure> {
+///
+/// `allow` lets the head that waits for a person's word delete most of what is declared.
+pub(super) async fn sync(
+    client: &Client,
+    terminal: &Terminal,
+    seconds: u64,
+    allow: bool,
+) -> Result<StatusBody, Failure> {
     let sending = Sending {
         wait: Duration::from_secs(seconds),
         ..Sending::default()
     };
-    let path = format!("/sync?wait={seconds}");
+    let path = format!(
+        "/sync?wait={seconds}{}",
+        if allow { "&allowMassDelete=true" } else { "" }
+    );
     let answer = client.call(Method::POST, &path, &sending);
     tokio::pin!(answer);
     let mut told = BTreeMap::new();

@@ -48,7 +48,10 @@ pub(super) async fn open_epoch(inner: &Inner) -> Result<(), EngineError> {
     let known = store.meta(SOURCE);
     if known.as_deref() != Some(name.as_str()) || gone {
         if known.is_some() {
-            let actor = Actor { name: "mcpd".to_owned(), door: "mcpd".to_owned() };
+            let actor = Actor {
+                name: "mcpd".to_owned(),
+                door: "mcpd".to_owned(),
+            };
             store.new_epoch(actor, now()).await?;
         }
         store.set_meta(SOURCE, &name).await?;
@@ -59,14 +62,20 @@ pub(super) async fn open_epoch(inner: &Inner) -> Result<(), EngineError> {
 impl Inner {
     /// The plan for a tree, against the store as it is.
     pub(super) fn plan_agree(
-        &self,
         tree: &Tree,
         head: &str,
         view: &StoreView,
         landed: &BTreeMap<u64, bool>,
         allow_mass_delete: bool,
     ) -> Plan {
-        agree::plan(&agree::Seen { tree, head, store: view, landed, allow_mass_delete, now: now() })
+        agree::plan(&agree::Seen {
+            tree,
+            head,
+            store: view,
+            landed,
+            allow_mass_delete,
+            now: now(),
+        })
     }
 
     /// Looks at both sides once, plans, and performs the plan as far as it goes.
@@ -81,7 +90,7 @@ impl Inner {
         }
         let head = snapshot.head.clone().unwrap_or_default();
         let allowed = lock(&self.allowed).as_deref() == Some(head.as_str());
-        let plan = self.plan_agree(&snapshot.tree, &head, &view, &landed, allowed);
+        let plan = Self::plan_agree(&snapshot.tree, &head, &view, &landed, allowed);
         let mut stuck = BTreeMap::new();
         let pass = if plan.is_empty() || plan.guard.is_some() {
             Pass::Rest
@@ -97,7 +106,12 @@ impl Inner {
         if pass == Pass::Rest && plan.guard.is_none() && !snapshot.tree.documents.is_empty() && !self.claimed() {
             self.parts.store.set_meta("agreed", "1").await?;
         }
-        Ok(Agreed { snapshot, plan, stuck, pass })
+        Ok(Agreed {
+            snapshot,
+            plan,
+            stuck,
+            pass,
+        })
     }
 
     /// Tells those who watch what is about to be imported.
@@ -108,7 +122,10 @@ impl Inner {
         let running = self.preview(plan.outcome(view).values()).await;
         let body = super::view::body(plan, &running, snapshot.tree.diagnostics.clone(), view.revision);
         let head = snapshot.head.clone().unwrap_or_default();
-        let _ = self.happenings.send(Happening::Planned { head, plan: Arc::new(body) });
+        let _ = self.happenings.send(Happening::Planned {
+            head,
+            plan: Arc::new(body),
+        });
     }
 
     async fn perform_agree(
@@ -142,7 +159,10 @@ impl Inner {
             Source::Hosted(_) => "push",
             Source::Folder(_) => "folder",
         };
-        let unknown = || Actor { name: door.to_owned(), door: door.to_owned() };
+        let unknown = || Actor {
+            name: door.to_owned(),
+            door: door.to_owned(),
+        };
         let actor = lock(&self.pushers).get(&head).cloned().unwrap_or_else(unknown);
         let subject = snapshot.message_author.as_ref().map(|(_, subject)| subject.clone());
         let conflicts = self.with_bases(&plan.conflicts, view).await;
@@ -152,7 +172,10 @@ impl Inner {
             level: Level::Warning,
             about: conflict.id.to_string(),
             reason: "Conflict".to_owned(),
-            message: format!("both sides changed it: the store's side was kept (mcpctl conflicts accept {} --from repo)", conflict.id),
+            message: format!(
+                "both sides changed it: the store's side was kept (mcpctl conflicts accept {} --from repo)",
+                conflict.id
+            ),
         });
         let import = Import {
             at: now(),
@@ -165,7 +188,9 @@ impl Inner {
             conflicts,
         };
         if let Some(mutation) = self.parts.store.import(import).await? {
-            let _ = self.happenings.send(Happening::Applied { revision: mutation.revision });
+            let _ = self.happenings.send(Happening::Applied {
+                revision: mutation.revision,
+            });
         }
         lock(&self.pushers).remove(&head);
         Ok(())
@@ -190,7 +215,9 @@ impl Inner {
 
     /// Settles an export whose landing was not written down before a crash, or forgets an attempt that did not land.
     async fn recover(&self, recovery: &Recovery, view: &StoreView, now: &Snapshot) -> Result<(), EngineError> {
-        let Some(row) = view.outbox.iter().find(|row| row.revision == recovery.revision) else { return Ok(()) };
+        let Some(row) = view.outbox.iter().find(|row| row.revision == recovery.revision) else {
+            return Ok(());
+        };
         let store = &self.parts.store;
         if recovery.landed {
             let attempt = row.attempt.clone().unwrap_or_default();
@@ -231,10 +258,17 @@ impl Inner {
         let (source, store) = (&self.parts.source, &self.parts.store);
         let mut moved = false;
         for export in exports {
-            let Some(row) = view.outbox.iter().find(|row| row.revision == export.revision) else { continue };
+            let Some(row) = view.outbox.iter().find(|row| row.revision == export.revision) else {
+                continue;
+            };
             let snapshot = source.snapshot().await?;
             // What waits keeps later mutations of the same resource waiting too: commits tell the order of changes.
-            let ids: Vec<Id> = export.ids.iter().filter(|id| !stuck.contains_key(*id)).cloned().collect();
+            let ids: Vec<Id> = export
+                .ids
+                .iter()
+                .filter(|id| !stuck.contains_key(*id))
+                .cloned()
+                .collect();
             let prepared = match source.prepare(&snapshot, row, &ids).await {
                 Ok(prepared) => prepared,
                 Err(error) => match error.resource() {
@@ -246,7 +280,9 @@ impl Inner {
                 },
             };
             if prepared.changes {
-                store.record_attempt(row.revision, Some(prepared.attempt.clone())).await?;
+                store
+                    .record_attempt(row.revision, Some(prepared.attempt.clone()))
+                    .await?;
                 match source.land(&prepared).await? {
                     Landing::Landed => {}
                     Landing::Moved => {
@@ -254,11 +290,14 @@ impl Inner {
                         return Ok(true);
                     }
                 }
-                let _ = self
-                    .happenings
-                    .send(Happening::Exported { message: row.message.clone(), commit: prepared.commit.clone() });
+                let _ = self.happenings.send(Happening::Exported {
+                    message: row.message.clone(),
+                    commit: prepared.commit.clone(),
+                });
             }
-            store.settle_export(row.revision, prepared.written.clone(), &prepared.commit).await?;
+            store
+                .settle_export(row.revision, prepared.written.clone(), &prepared.commit)
+                .await?;
             moved = true;
         }
         Ok(moved)
@@ -274,7 +313,10 @@ fn written(row: &PendingExport, tree: &Tree) -> Vec<(Id, Option<(Digest, String)
         (None, None) => Some((id.clone(), None)),
         _ => None,
     };
-    row.changes.iter().filter_map(|change| stands(&change.id, change.after.as_ref())).collect()
+    row.changes
+        .iter()
+        .filter_map(|change| stands(&change.id, change.after.as_ref()))
+        .collect()
 }
 
 /// Why the repository can't be used, in one line with its causes.

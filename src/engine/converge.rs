@@ -47,19 +47,35 @@ impl Inner {
         match step {
             Step::Start { instance, server, .. } => {
                 let salt = salt();
-                let desired = Desired { instance: instance.clone(), server: Arc::clone(&server), blocked: None };
+                let desired = Desired {
+                    instance: instance.clone(),
+                    server: Arc::clone(&server),
+                    blocked: None,
+                };
                 let spec = spec_mark(&salt, &desired);
-                let order = StartOrder { instance: instance.clone(), spec, server: Arc::clone(&server) };
+                let order = StartOrder {
+                    instance: instance.clone(),
+                    spec,
+                    server: Arc::clone(&server),
+                };
                 Some(match runtime.start(order).await {
                     Ok(life) => Outcome::Started { instance, life, server },
                     Err(error) if error.is_refusal() => Outcome::StartRefused { instance },
-                    Err(error) => Outcome::StartFailed { instance, server, reason: error.to_string() },
+                    Err(error) => Outcome::StartFailed {
+                        instance,
+                        server,
+                        reason: error.to_string(),
+                    },
                 })
             }
             Step::Stop { instance, life, .. } | Step::Clear { instance, life } => {
                 match runtime.stop(&life, GRACE).await {
                     Ok(()) => None,
-                    Err(error) => Some(Outcome::StopFailed { instance, life, reason: error.to_string() }),
+                    Err(error) => Some(Outcome::StopFailed {
+                        instance,
+                        life,
+                        reason: error.to_string(),
+                    }),
                 }
             }
         }
@@ -72,5 +88,5 @@ fn salt() -> String {
     if getrandom::fill(&mut bytes).is_err() {
         tracing::warn!("the system has no randomness: marks of specs are not salted");
     }
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:016x}", u64::from_be_bytes(bytes))
 }

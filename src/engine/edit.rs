@@ -13,7 +13,7 @@ use crate::wire::{PlanBody, Step, words};
 
 use super::report::now;
 use super::view::{body, containers, step};
-use super::{Engine, EngineError};
+use super::{Engine, EngineError, Inner};
 
 /// How often an edit is checked anew because others changed the same rows.
 const TRIES: usize = 8;
@@ -128,21 +128,40 @@ impl Engine {
         let snapshot = self.0.parts.source.snapshot().await?;
         let view = self.store().view();
         let head = snapshot.head.clone().unwrap_or_default();
-        let plan = self.0.plan_agree(&snapshot.tree, &head, &view, &BTreeMap::new(), true);
+        let plan = Inner::plan_agree(&snapshot.tree, &head, &view, &BTreeMap::new(), true);
         let running = self.0.preview(plan.outcome(&view).values()).await;
         Ok(body(&plan, &running, snapshot.tree.diagnostics.clone(), view.revision))
     }
 
     /// Ends a conflict: with the repository's side by one more change, or with what the store has.
     pub async fn accept(&self, id: &Id, repository: bool, actor: Actor) -> Result<Edited, EngineError> {
-        let conflict = self.store().conflict(id).await?.ok_or_else(|| EngineError::NotFound(id.clone()))?;
+        let conflict = self
+            .store()
+            .conflict(id)
+            .await?
+            .ok_or_else(|| EngineError::NotFound(id.clone()))?;
         let nothing = Edited {
-            plan: body(&agree::Plan::default(), &converge::Plan::default(), vec![], self.store().view().revision),
+            plan: body(
+                &agree::Plan::default(),
+                &converge::Plan::default(),
+                vec![],
+                self.store().view().revision,
+            ),
             mutation: None,
         };
         let edited = if repository {
-            let wanted = Wanted { id: id.clone(), after: conflict.repository, only: Only::Always, source: None };
-            self.edit(EditRequest { actor, wanted: vec![wanted], dry_run: false }).await?
+            let wanted = Wanted {
+                id: id.clone(),
+                after: conflict.repository,
+                only: Only::Always,
+                source: None,
+            };
+            self.edit(EditRequest {
+                actor,
+                wanted: vec![wanted],
+                dry_run: false,
+            })
+            .await?
         } else {
             nothing
         };
@@ -154,7 +173,10 @@ impl Engine {
 
 /// What would be declared afterwards.
 fn outcome(wanted: &[Wanted], view: &StoreView) -> BTreeMap<Id, Arc<Document>> {
-    let rows = view.rows.iter().filter_map(|(id, row)| Some((id.clone(), Arc::clone(row.document.as_ref()?))));
+    let rows = view
+        .rows
+        .iter()
+        .filter_map(|(id, row)| Some((id.clone(), Arc::clone(row.document.as_ref()?))));
     let mut after: BTreeMap<Id, Arc<Document>> = rows.collect();
     for one in wanted {
         match &one.after {
@@ -175,12 +197,23 @@ fn check(wanted: &[Wanted], view: &StoreView) -> Result<(Vec<Step>, usize), Engi
             (Only::IfNew, Some(_)) => return Err(EngineError::Exists(one.id.clone())),
             (Only::IfThere | Only::IfAt(_), None) => return Err(EngineError::NotFound(one.id.clone())),
             (Only::IfAt(revision), Some(row)) if row.revision != revision => {
-                return Err(EngineError::Stale { id: one.id.clone(), now: row.revision });
+                return Err(EngineError::Stale {
+                    id: one.id.clone(),
+                    now: row.revision,
+                });
             }
             _ => {}
         }
-        let source = one.source.as_ref().map_or_else(|| "<body>".to_owned(), Diagnostic::place);
-        match step(&one.id, row.and_then(|row| row.document.as_ref()), one.after.as_ref(), &source) {
+        let source = one
+            .source
+            .as_ref()
+            .map_or_else(|| "<body>".to_owned(), Diagnostic::place);
+        match step(
+            &one.id,
+            row.and_then(|row| row.document.as_ref()),
+            one.after.as_ref(),
+            &source,
+        ) {
             Some(step) => steps.push(step),
             None => unchanged += 1,
         }
@@ -190,16 +223,29 @@ fn check(wanted: &[Wanted], view: &StoreView) -> Result<(Vec<Step>, usize), Engi
     let mut missing = vec![];
     for (id, reference) in broken_references(after.values().map(AsRef::as_ref), |id| after.contains_key(id)) {
         let target = format!("{}/{}", reference.kind, reference.name);
-        let deleted = wanted.iter().find(|one| one.after.is_none() && one.id.to_string() == target);
+        let deleted = wanted
+            .iter()
+            .find(|one| one.after.is_none() && one.id.to_string() == target);
         if let Some(deleted) = deleted {
             needed.entry(deleted.id.clone()).or_default().insert(id);
             continue;
         }
-        let Some(one) = wanted.iter().find(|one| one.id == id) else { continue };
-        let text = format!("{}: {} \"{}\" is not declared", reference.path, reference.kind, reference.name);
-        let known: Vec<&str> =
-            after.keys().filter(|id| id.kind().name == reference.kind).map(|id| id.name.as_str()).collect();
-        let mut diagnostic = one.source.clone().unwrap_or_else(|| Diagnostic::of_file(id.to_string(), ""));
+        let Some(one) = wanted.iter().find(|one| one.id == id) else {
+            continue;
+        };
+        let text = format!(
+            "{}: {} \"{}\" is not declared",
+            reference.path, reference.kind, reference.name
+        );
+        let known: Vec<&str> = after
+            .keys()
+            .filter(|id| id.kind().name == reference.kind)
+            .map(|id| id.name.as_str())
+            .collect();
+        let mut diagnostic = one
+            .source
+            .clone()
+            .unwrap_or_else(|| Diagnostic::of_file(id.to_string(), ""));
         diagnostic.message = text;
         if let Some(near) = nearest(&reference.name, known) {
             diagnostic = diagnostic.hint(format!("did you mean \"{near}\"?"));
@@ -207,9 +253,16 @@ fn check(wanted: &[Wanted], view: &StoreView) -> Result<(Vec<Step>, usize), Engi
         missing.push(diagnostic);
     }
     if let Some((id, by)) = needed.into_iter().next() {
-        return Err(EngineError::Needed { id, needed_by: by.into_iter().collect() });
+        return Err(EngineError::Needed {
+            id,
+            needed_by: by.into_iter().collect(),
+        });
     }
-    if missing.is_empty() { Ok((steps, unchanged)) } else { Err(EngineError::Invalid(missing)) }
+    if missing.is_empty() {
+        Ok((steps, unchanged))
+    } else {
+        Err(EngineError::Invalid(missing))
+    }
 }
 
 /// `update server/time: replicas 1 → 2`, `create server/time`, `apply 4 resources: server/a, server/b, server/c and 1 more`.
@@ -224,7 +277,11 @@ fn subject(steps: &[Step]) -> String {
         many => {
             let named: Vec<&str> = many.iter().take(NAMED).map(|step| step.resource.as_str()).collect();
             let rest = many.len().saturating_sub(NAMED);
-            let and = if rest > 0 { format!(" and {rest} more") } else { String::new() };
+            let and = if rest > 0 {
+                format!(" and {rest} more")
+            } else {
+                String::new()
+            };
             format!("apply {} resources: {}{and}", many.len(), named.join(", "))
         }
     }
@@ -232,8 +289,16 @@ fn subject(steps: &[Step]) -> String {
 
 fn fields(resource: &str, changes: &[FieldChange]) -> String {
     let kind = resource.parse::<Id>().ok().map(|id| id.kind());
-    let shown: Vec<String> = changes.iter().take(NAMED).map(|change| words::field(kind, change)).collect();
+    let shown: Vec<String> = changes
+        .iter()
+        .take(NAMED)
+        .map(|change| words::field(kind, change))
+        .collect();
     let rest = changes.len().saturating_sub(NAMED);
-    let and = if rest > 0 { format!(" and {rest} more") } else { String::new() };
+    let and = if rest > 0 {
+        format!(" and {rest} more")
+    } else {
+        String::new()
+    };
     format!("{}{and}", shown.join(", "))
 }

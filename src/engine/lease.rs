@@ -16,17 +16,32 @@ use super::lock;
 const LONGEST: Duration = Duration::from_secs(30);
 
 /// Who may write into the repository at present.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Lease {
+    longest: Duration,
     holder: Mutex<Option<(String, Instant)>>,
     free: Notify,
 }
 
+impl Default for Lease {
+    fn default() -> Self {
+        Self::new(LONGEST)
+    }
+}
+
 impl Lease {
+    fn new(longest: Duration) -> Self {
+        Self {
+            longest,
+            holder: Mutex::default(),
+            free: Notify::new(),
+        }
+    }
+
     /// Takes the lease if nobody holds it (or its holder has had it too long).
     pub(super) fn try_take(&self, who: &str) -> bool {
         let mut holder = lock(&self.holder);
-        let taken = holder.as_ref().is_some_and(|(_, since)| since.elapsed() < LONGEST);
+        let taken = holder.as_ref().is_some_and(|(_, since)| since.elapsed() < self.longest);
         if !taken {
             *holder = Some((who.to_owned(), Instant::now()));
         }
@@ -61,17 +76,19 @@ impl Lease {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn one_holder_and_a_lapse() {
         let lease = Lease::default();
+        assert_eq!(lease.longest, LONGEST);
         assert!(lease.try_take("push"));
         assert!(!lease.try_take("export"));
         assert!(!lease.release("export"));
         assert!(lease.release("push"));
         assert!(lease.try_take("export"));
-        // A holder that never gives it back delays the next one by 30 seconds, not for ever.
-        let before = Instant::now();
-        lease.take("push").await;
-        assert!(before.elapsed() >= Duration::from_secs(29));
+        // A holder that never gives it back delays the next one until its time is over, not for ever.
+        let lease = Lease::new(Duration::from_millis(1));
+        assert!(lease.try_take("push"));
+        lease.take("export").await;
+        assert!(lease.release("export"));
     }
 }

@@ -24,8 +24,8 @@ use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::kit::Name;
-use crate::record::{Actor, Fleet, Life, Routes, Upstreams};
 use crate::reconcile::converge::Memory;
+use crate::record::{Actor, Fleet, Life, Routes, Upstreams};
 use crate::repo::Source;
 use crate::runtime::Runtime;
 use crate::store::Store;
@@ -141,7 +141,10 @@ impl Engine {
         let wanted = self.0.asked.fetch_add(1, Ordering::SeqCst) + 1;
         self.0.wake.notify_one();
         let mut report = self.report();
-        let done = report.wait_for(|report| report.served >= wanted).await.map_err(|_| EngineError::Stopping)?;
+        let done = report
+            .wait_for(|report| report.served >= wanted)
+            .await
+            .map_err(|_| EngineError::Stopping)?;
         Ok(Arc::clone(&done))
     }
 
@@ -149,9 +152,8 @@ impl Engine {
     pub async fn settled(&self, longest: Duration) -> Arc<Report> {
         let mut report = self.report();
         let settled = report.wait_for(|report| report.is_settled());
-        match tokio::time::timeout(longest, settled).await {
-            Ok(Ok(report)) => return Arc::clone(&report),
-            Ok(Err(_)) | Err(_) => {}
+        if let Ok(Ok(report)) = tokio::time::timeout(longest, settled).await {
+            return Arc::clone(&report);
         }
         Arc::clone(&self.0.report.borrow())
     }

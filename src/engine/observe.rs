@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::kit::Name;
-use crate::record::{Fleet, InstanceStatus, Life, Live, Routes, State, StoreView, Upstreams};
 use crate::reconcile::converge::{self, Desired, Memory, Outcome, desired};
+use crate::record::{Fleet, InstanceStatus, Life, Live, Routes, State, StoreView, Upstreams};
 use crate::resource::{Document, Id, Project, Server};
 
 use super::{Inner, lock};
@@ -21,7 +21,10 @@ impl Inner {
     pub(super) async fn observe_runtime(&self) -> Seen {
         match self.parts.runtime.observe().await {
             Ok(live) => Seen { live, away: None },
-            Err(error) => Seen { live: vec![], away: Some(error.to_string()) },
+            Err(error) => Seen {
+                live: vec![],
+                away: Some(error.to_string()),
+            },
         }
     }
 
@@ -39,8 +42,11 @@ impl Inner {
         claimed: bool,
     ) -> converge::Plan {
         let upstreams: Arc<Upstreams> = Arc::clone(&self.parts.upstreams.borrow());
-        let in_flight: BTreeMap<Life, usize> =
-            seen.live.iter().map(|live| (live.life.clone(), (self.parts.in_flight)(&live.life))).collect();
+        let in_flight: BTreeMap<Life, usize> = seen
+            .live
+            .iter()
+            .map(|live| (live.life.clone(), (self.parts.in_flight)(&live.life)))
+            .collect();
         converge::plan(&converge::Seen {
             desired,
             live: &seen.live,
@@ -58,7 +64,13 @@ impl Inner {
     pub(super) async fn preview<'a>(&self, documents: impl IntoIterator<Item = &'a Arc<Document>>) -> converge::Plan {
         let seen = self.observe_runtime().await;
         let memory = lock(&self.memory).clone();
-        self.plan_running(&wanted(documents, self.parts.runtime.images()), &seen, &memory, &[], self.claimed())
+        self.plan_running(
+            &wanted(documents, self.parts.runtime.images()),
+            &seen,
+            &memory,
+            &[],
+            self.claimed(),
+        )
     }
 }
 
@@ -81,14 +93,25 @@ pub(super) fn routes(view: &StoreView, statuses: &[InstanceStatus], fleet: &Flee
     let of_kind = |kind: &str| -> BTreeMap<Name, Arc<Document>> {
         let is = |id: &Id| id.kind().name == kind;
         let documents = declared(view).filter(|document| is(&document.id));
-        documents.map(|document| (document.id.name.clone(), Arc::clone(document))).collect()
+        documents
+            .map(|document| (document.id.name.clone(), Arc::clone(document)))
+            .collect()
     };
-    let serves = |name: &Name| fleet.members.values().any(|member| member.serving && member.instance.server == *name);
+    let serves = |name: &Name| {
+        fleet
+            .members
+            .values()
+            .any(|member| member.serving && member.instance.server == *name)
+    };
     let mut unavailable = BTreeMap::new();
     // A failing update is an ERROR too, and the life before it goes on serving.
-    let failed = statuses.iter().filter(|status| status.state == State::Error && !serves(&status.instance.server));
+    let failed = statuses
+        .iter()
+        .filter(|status| status.state == State::Error && !serves(&status.instance.server));
     for status in failed {
-        unavailable.entry(status.instance.server.clone()).or_insert_with(|| status.reason.clone());
+        unavailable
+            .entry(status.instance.server.clone())
+            .or_insert_with(|| status.reason.clone());
     }
     Routes {
         projects: of_kind(<Project as crate::resource::Declared>::NAME),

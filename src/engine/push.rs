@@ -16,7 +16,7 @@ use crate::wire::words;
 use super::agree::describe;
 use super::observe::{declared, wanted};
 use super::view::body;
-use super::{Engine, EngineError, lock};
+use super::{Engine, EngineError, Inner, lock};
 
 /// How many errors a refusal shows; the rest is counted.
 const SHOWN: usize = 20;
@@ -36,7 +36,10 @@ struct Options {
 
 impl Options {
     fn read(words: &[String]) -> Result<Self, String> {
-        let mut options = Self { wait: Some(WAIT), ..Self::default() };
+        let mut options = Self {
+            wait: Some(WAIT),
+            ..Self::default()
+        };
         for word in words {
             match word.split_once('=') {
                 None if word == "allow-mass-delete" => options.allow_mass_delete = true,
@@ -46,7 +49,11 @@ impl Options {
                     let seconds = parsed.ok_or(format!("-o {word}: give whole seconds, at most {LONGEST_WAIT}"))?;
                     options.wait = Some(seconds);
                 }
-                _ => return Err(format!("-o {word} is not known: there are allow-mass-delete, no-wait and wait=SECONDS")),
+                _ => {
+                    return Err(format!(
+                        "-o {word} is not known: there are allow-mass-delete, no-wait and wait=SECONDS"
+                    ));
+                }
             }
         }
         Ok(options)
@@ -71,7 +78,9 @@ impl PushJudge for Engine {
         Box::pin(async move {
             self.0.lease.release(&push.id);
             self.0.wake.notify_one();
-            let Some(head) = moved(&push).and_then(|update| update.new.clone()) else { return };
+            let Some(head) = moved(&push).and_then(|update| update.new.clone()) else {
+                return;
+            };
             self.follow(&push, &head, &out).await;
         })
     }
@@ -90,7 +99,9 @@ fn moved(push: &Push) -> Option<&RefUpdate> {
 
 impl Engine {
     async fn consider(&self, push: &Push, out: &Lines) -> Result<bool, EngineError> {
-        let Source::Hosted(hosted) = &self.0.parts.source else { return Ok(false) };
+        let Source::Hosted(hosted) = &self.0.parts.source else {
+            return Ok(false);
+        };
         let options = match Options::read(&push.options) {
             Ok(options) => options,
             Err(text) => {
@@ -136,7 +147,11 @@ impl Engine {
                 Relation::Forward => {}
                 Relation::Diverged { base, lost, by_mcpctl } => {
                     out.send(format!("error: {} would be lost", count(lost, "commit")));
-                    let by = if by_mcpctl > 0 { format!("{} by mcpctl", count(by_mcpctl, "commit")) } else { count(lost, "commit") };
+                    let by = if by_mcpctl > 0 {
+                        format!("{} by mcpctl", count(by_mcpctl, "commit"))
+                    } else {
+                        count(lost, "commit")
+                    };
                     out.send(format!("hint: {by} since {}: git pull --rebase", short(&base)));
                     out.send("refused: nothing was changed");
                     return Ok(false);
@@ -160,12 +175,15 @@ impl Engine {
             self.sync(false).await?;
         }
         let view = self.store().view();
-        let plan = self.0.plan_agree(&pushed.tree, new, &view, &BTreeMap::new(), options.allow_mass_delete);
+        let plan = Inner::plan_agree(&pushed.tree, new, &view, &BTreeMap::new(), options.allow_mass_delete);
         if applied && !plan.held.is_empty() {
             for (id, why) in plan.held.iter().take(SHOWN) {
                 out.send(format!("error: {id} can't be taken over: {why}"));
             }
-            out.send(format!("refused: {}; nothing was changed", count(plan.held.len(), "error")));
+            out.send(format!(
+                "refused: {}; nothing was changed",
+                count(plan.held.len(), "error")
+            ));
             return Ok(false);
         }
         if let Some(guard) = plan.guard.filter(|_| applied) {
@@ -182,7 +200,10 @@ impl Engine {
             }
         } else {
             let branch = update.name.trim_start_matches("refs/heads/");
-            out.send(format!("branch {}: planned only, nothing is applied", words::plain(branch)));
+            out.send(format!(
+                "branch {}: planned only, nothing is applied",
+                words::plain(branch)
+            ));
         }
         Ok(true)
     }
@@ -204,10 +225,20 @@ impl Engine {
         }
         out.send(format!("containers: {running}"));
         let images = self.0.parts.runtime.images();
-        let before: BTreeSet<_> = wanted(declared(&view), images).into_iter().map(|d| d.instance).collect();
+        let before: BTreeSet<_> = wanted(declared(&view), images)
+            .into_iter()
+            .map(|d| d.instance)
+            .collect();
         let named = running.changes.iter().map(|change| change.instance.server.clone());
-        let named = named.chain(plan.changes.iter().filter(|c| c.after.is_some()).filter_map(|c| server(&c.id)));
-        let extra = wanted(after.values(), images).into_iter().filter(|d| !before.contains(&d.instance));
+        let named = named.chain(
+            plan.changes
+                .iter()
+                .filter(|c| c.after.is_some())
+                .filter_map(|c| server(&c.id)),
+        );
+        let extra = wanted(after.values(), images)
+            .into_iter()
+            .filter(|d| !before.contains(&d.instance));
         let servers = named.chain(extra.map(|d| d.instance.server)).collect();
         lock(&self.0.affected).insert(push.id.clone(), servers);
     }
@@ -232,8 +263,9 @@ impl Engine {
         };
         out.send(format!("applied: revision {}", taken.status.revision));
         let servers = lock(&self.0.affected).get(&push.id).cloned().unwrap_or_default();
-        let after: BTreeSet<Name> =
-            declared(&self.store().view()).filter_map(|document| server(&document.id)).collect();
+        let after: BTreeSet<Name> = declared(&self.store().view())
+            .filter_map(|document| server(&document.id))
+            .collect();
         let servers: BTreeSet<Name> = servers.intersection(&after).cloned().collect();
         if servers.is_empty() {
             return;
@@ -262,7 +294,9 @@ impl Engine {
     /// Whether a head is an ancestor of the one that was read last.
     async fn passed(&self, head: &str) -> bool {
         let now = self.report().borrow().status.source.head.clone();
-        let Source::Hosted(hosted) = &self.0.parts.source else { return false };
+        let Source::Hosted(hosted) = &self.0.parts.source else {
+            return false;
+        };
         match now {
             Some(now) => matches!(hosted.relation(head, &now, None).await, Ok(Relation::Forward)),
             None => false,
@@ -296,8 +330,10 @@ fn states(servers: &BTreeSet<Name>, statuses: &[InstanceStatus]) -> (String, Vec
     let mut parts = vec![];
     let mut reasons = vec![];
     for name in servers {
-        let of: Vec<&InstanceStatus> =
-            statuses.iter().filter(|s| s.instance.server == *name && s.state != State::Stopping).collect();
+        let of: Vec<&InstanceStatus> = statuses
+            .iter()
+            .filter(|s| s.instance.server == *name && s.state != State::Stopping)
+            .collect();
         let running = of.iter().filter(|status| status.state == State::Running).count();
         let worst = of.iter().map(|status| status.state).max();
         let word = worst.map_or_else(|| "STOPPED".to_owned(), |state| state.to_string());
@@ -315,9 +351,27 @@ mod tests {
     #[test]
     fn push_options_are_words() {
         let read = |words: &[&str]| Options::read(&words.iter().map(ToString::to_string).collect::<Vec<_>>());
-        assert_eq!(read(&[]), Ok(Options { allow_mass_delete: false, wait: Some(10) }));
-        assert_eq!(read(&["no-wait"]), Ok(Options { allow_mass_delete: false, wait: None }));
-        assert_eq!(read(&["allow-mass-delete", "wait=3"]), Ok(Options { allow_mass_delete: true, wait: Some(3) }));
+        assert_eq!(
+            read(&[]),
+            Ok(Options {
+                allow_mass_delete: false,
+                wait: Some(10)
+            })
+        );
+        assert_eq!(
+            read(&["no-wait"]),
+            Ok(Options {
+                allow_mass_delete: false,
+                wait: None
+            })
+        );
+        assert_eq!(
+            read(&["allow-mass-delete", "wait=3"]),
+            Ok(Options {
+                allow_mass_delete: true,
+                wait: Some(3)
+            })
+        );
         for bad in ["wait=x", "wait=999999", "wait", "force", ""] {
             assert!(read(&[bad]).is_err(), "{bad}");
         }
@@ -327,7 +381,9 @@ mod tests {
     #[test]
     fn a_refusal_is_bounded() {
         let (out, mut lines) = Lines::channel();
-        let many: Vec<Diagnostic> = (0..23).map(|n| Diagnostic::of_file(format!("f{}", n % 2), "bad")).collect();
+        let many: Vec<Diagnostic> = (0..23)
+            .map(|n| Diagnostic::of_file(format!("f{}", n % 2), "bad"))
+            .collect();
         refuse(&many, &out);
         let mut text = vec![];
         while let Ok(line) = lines.try_recv() {

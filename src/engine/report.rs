@@ -59,7 +59,11 @@ impl Report {
         let status = StatusBody {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             cluster: parts.cluster.clone(),
-            runtime: RuntimeStatus { name: parts.runtime_name.to_owned(), available: true, reason: String::new() },
+            runtime: RuntimeStatus {
+                name: parts.runtime_name.to_owned(),
+                available: true,
+                reason: String::new(),
+            },
             source: SourceStatus {
                 kind: kind.to_owned(),
                 location: parts.location.clone(),
@@ -77,16 +81,19 @@ impl Report {
             instances: vec![],
             converged: false,
         };
-        Self { status, tree: Arc::default(), served: 0, read: false }
+        Self {
+            status,
+            tree: Arc::default(),
+            served: 0,
+            read: false,
+        }
     }
 
     /// Whether nothing changes any more without time or people: both sides agree, and each instance runs or has failed.
     #[must_use]
     pub fn is_settled(&self) -> bool {
         let resting = |status: &InstanceStatus| matches!(status.state, State::Running | State::Error);
-        self.read
-            && self.status.source.pending_count == 0
-            && self.status.instances.iter().all(resting)
+        self.read && self.status.source.pending_count == 0 && self.status.instances.iter().all(resting)
     }
 
     /// Works out `converged` from everything else.
@@ -103,7 +110,12 @@ impl Report {
 
 /// What is held, for the status.
 pub(super) fn held(held: &std::collections::BTreeMap<crate::resource::Id, String>) -> Vec<HeldResource> {
-    held.iter().map(|(id, why)| HeldResource { resource: id.to_string(), reason: why.clone() }).collect()
+    held.iter()
+        .map(|(id, why)| HeldResource {
+            resource: id.to_string(),
+            reason: why.clone(),
+        })
+        .collect()
 }
 
 /// Now, for fields of the report.

@@ -12,8 +12,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::kit::time::Timestamp;
-use crate::record::{Event, InstanceName, InstanceStatus, Level, State};
 use crate::reconcile::converge::Outcome;
+use crate::record::{Event, InstanceName, InstanceStatus, Level, State};
 use crate::wire::SourceState;
 
 use super::agree::{Agreed, Pass, describe};
@@ -109,17 +109,28 @@ impl Loop {
     async fn round(&mut self, agree: bool) -> Next {
         let served = self.inner.asked.load(Ordering::SeqCst);
         let interval = self.inner.parts.interval;
-        let mut next = Next { at: Instant::now() + interval, agree: false };
+        let mut next = Next {
+            at: Instant::now() + interval,
+            agree: false,
+        };
         let mut failed = None;
         if agree || self.agreed.is_none() {
             match self.agree().await {
                 Ok(true) => {}
-                Ok(false) => next = Next { at: Instant::now() + SOON.min(interval), agree: true },
+                Ok(false) => {
+                    next = Next {
+                        at: Instant::now() + SOON.min(interval),
+                        agree: true,
+                    }
+                }
                 Err(error) => {
                     let text = describe(&error);
                     tracing::warn!(error = %text, "the repository and the store could not be brought together");
                     failed = Some(text);
-                    next = Next { at: Instant::now() + AGAIN.min(interval), agree: true };
+                    next = Next {
+                        at: Instant::now() + AGAIN.min(interval),
+                        agree: true,
+                    };
                 }
             }
         }
@@ -138,7 +149,12 @@ impl Loop {
         for _ in 0..PASSES {
             let agreed = self.inner.agree_once().await?;
             let again = agreed.pass == Pass::Again;
-            let waits = agreed.plan.exports.iter().flat_map(|export| &export.ids).any(|id| !agreed.stuck.contains_key(id));
+            let waits = agreed
+                .plan
+                .exports
+                .iter()
+                .flat_map(|export| &export.ids)
+                .any(|id| !agreed.stuck.contains_key(id));
             let guarded = agreed.plan.guard.is_some();
             self.agreed = Some(agreed);
             if !again {
@@ -155,7 +171,13 @@ impl Loop {
         let seen = inner.observe_runtime().await;
         let memory = lock(&inner.memory).clone();
         let outcomes = std::mem::take(&mut self.outcomes);
-        let plan = inner.plan_running(&wanted(declared(&view), inner.parts.runtime.images()), &seen, &memory, &outcomes, inner.claimed());
+        let plan = inner.plan_running(
+            &wanted(declared(&view), inner.parts.runtime.images()),
+            &seen,
+            &memory,
+            &outcomes,
+            inner.claimed(),
+        );
         *lock(&inner.memory) = plan.memory;
         let routes = routes(&view, &plan.statuses, &plan.fleet);
         publish(&inner.parts.fleet, plan.fleet);
@@ -226,7 +248,11 @@ impl Loop {
             if before.is_some_and(|before| before.state == status.state && before.reason == status.reason) {
                 continue;
             }
-            let level = if status.state == State::Error { Level::Warning } else { Level::Info };
+            let level = if status.state == State::Error {
+                Level::Warning
+            } else {
+                Level::Info
+            };
             let (reason, message) = (word(status.state).to_owned(), status.reason.clone());
             let about = format!("server/{}", status.instance.server);
             let message = if message.is_empty() {
@@ -234,10 +260,20 @@ impl Loop {
             } else {
                 format!("{} is {}: {message}", status.instance, status.state)
             };
-            events.push(Event { sequence: 0, at: status.since, level, about, reason, message });
+            events.push(Event {
+                sequence: 0,
+                at: status.since,
+                level,
+                about,
+                reason,
+                message,
+            });
             let _ = self.inner.happenings.send(Happening::Instance(status.clone()));
         }
-        self.statuses = statuses.iter().map(|status| (status.instance.clone(), status.clone())).collect();
+        self.statuses = statuses
+            .iter()
+            .map(|status| (status.instance.clone(), status.clone()))
+            .collect();
         self.record(events).await;
     }
 

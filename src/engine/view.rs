@@ -61,5 +61,10 @@ pub(super) fn step(id: &Id, from: Option<&Arc<Document>>, to: Option<&Arc<Docume
         (Some(_), Some(_)) => Op::Change,
     };
     let fields = changes(&spec(from), &spec(to));
-    Some(Step { op, resource: id.to_string(), fields, source: source.to_owned() })
+    Some(Step {
+        op,
+        resource: id.to_string(),
+        fields,
+        source: source.to_owned(),
+    })
 }

@@ -156,7 +156,10 @@ pub(super) fn new_epoch(view: &StoreView, actor: Actor, at: Timestamp) -> (Batch
     if changes.is_empty() {
         return (batch, None);
     }
-    let message = format!("write {} into a new repository", crate::kit::count(changes.len(), "resource"));
+    let message = format!(
+        "write {} into a new repository",
+        crate::kit::count(changes.len(), "resource")
+    );
     let export = PendingExport {
         revision,
         at,

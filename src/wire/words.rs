@@ -165,7 +165,10 @@ pub fn counts(plan: &PlanBody) -> String {
     let of = |op| plan.steps.iter().filter(|step| step.op == op).count();
     let (create, change, delete) = (of(Op::Create), of(Op::Change), of(Op::Delete));
     let conflicts = crate::kit::count(plan.conflicts.len(), "conflict");
-    format!("{create} to create, {change} to change, {delete} to delete, {conflicts}, {} unchanged", plan.unchanged)
+    format!(
+        "{create} to create, {change} to change, {delete} to delete, {conflicts}, {} unchanged",
+        plan.unchanged
+    )
 }
 
 #[cfg(test)]
@@ -261,9 +264,15 @@ mod tests {
             unchanged: 41,
             ..PlanBody::default()
         };
-        assert_eq!(counts(&plan), "0 to create, 0 to change, 0 to delete, 0 conflicts, 41 unchanged");
+        assert_eq!(
+            counts(&plan),
+            "0 to create, 0 to change, 0 to delete, 0 conflicts, 41 unchanged"
+        );
         plan.steps = vec![step(Op::Create, vec![]), step(Op::Delete, vec![])];
-        assert_eq!(counts(&plan), "1 to create, 0 to change, 1 to delete, 0 conflicts, 41 unchanged");
+        assert_eq!(
+            counts(&plan),
+            "1 to create, 0 to change, 1 to delete, 0 conflicts, 41 unchanged"
+        );
         assert_eq!(containers(&[]), None);
         let container = |op: &str, instance: &str, reason: &str| ContainerStep {
             op: op.into(),

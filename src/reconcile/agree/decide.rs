@@ -83,7 +83,6 @@ pub fn decide(base: Option<Base>, repository: RepositorySide, store: StoreSide) 
     match (base, repository, store) {
         (_, R::Held, _) => Decision::Held,
         (None, R::Absent, S::Never) => Decision::Nothing,
-        (None, R::Absent, S::Deleted { .. }) => Decision::Forget,
         (None, R::Absent, S::Present { .. }) => Decision::Export,
         (None, R::Present(_), S::Never | S::Deleted { .. }) => Decision::Import,
         (_, R::Present(theirs), S::Present { digest: ours, .. }) if theirs == ours => match base {
@@ -91,7 +90,7 @@ pub fn decide(base: Option<Base>, repository: RepositorySide, store: StoreSide) 
             _ => Decision::Settle,
         },
         (None, R::Present(_), S::Present { .. }) => Decision::Conflict,
-        (Some(_), R::Absent, S::Deleted { .. } | S::Never) => Decision::Forget,
+        (_, R::Absent, S::Deleted { .. }) | (Some(_), R::Absent, S::Never) => Decision::Forget,
         (Some(base), R::Absent, S::Present { .. }) => {
             if store_moved(base) {
                 Decision::Conflict
@@ -108,10 +107,9 @@ pub fn decide(base: Option<Base>, repository: RepositorySide, store: StoreSide) 
         }
         (Some(base), R::Present(theirs), S::Present { .. }) => match (theirs != base.digest, store_moved(base)) {
             (true, false) => Decision::Import,
-            (false, true) => Decision::Export,
             (true, true) => Decision::Conflict,
-            // Same base, same revision, other value: somebody wrote past the ledger. The store is believed.
-            (false, false) => Decision::Export,
+            // Same base, same revision, other value means that somebody wrote past the ledger: the store is believed.
+            (false, true | false) => Decision::Export,
         },
     }
 }

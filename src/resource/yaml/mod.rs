@@ -82,6 +82,12 @@ impl Located {
 /// A file that is no YAML is unreadable as a whole; a declaration that is wrong is unreadable alone.
 #[must_use]
 pub fn read(file: &FileText) -> ParsedFile {
+    read_up_to(file, LARGEST)
+}
+
+/// [`read`] with another bound than a file of a repository has: the body of a request holds many files.
+#[must_use]
+pub fn read_up_to(file: &FileText, largest: usize) -> ParsedFile {
     let whole = |bytes: Option<&[u8]>, diagnostic: Diagnostic| ParsedFile {
         path: file.path.clone(),
         documents: vec![],
@@ -97,10 +103,10 @@ pub fn read(file: &FileText) -> ParsedFile {
         Ok(bytes) => bytes,
         Err(diagnostic) => return whole(None, diagnostic.clone()),
     };
-    let source = match source::Source::new(&file.path, bytes) {
+    let source = match source::Source::new(&file.path, bytes, largest) {
         Ok(source) => source,
         // What is too large to be read is too large to be kept.
-        Err(diagnostic) => return whole((bytes.len() <= LARGEST).then_some(bytes), *diagnostic),
+        Err(diagnostic) => return whole((bytes.len() <= largest).then_some(bytes), *diagnostic),
     };
     let trees = match node::parse(source.text) {
         Ok(trees) => trees,
@@ -126,7 +132,7 @@ pub fn read(file: &FileText) -> ParsedFile {
 /// What is wrong with it, in one line.
 pub fn inline(text: &str) -> Result<Value, String> {
     let read = || -> Result<Value, Box<Diagnostic>> {
-        let source = source::Source::new("", text.as_bytes())?;
+        let source = source::Source::new("", text.as_bytes(), LARGEST)?;
         let trees = node::parse(source.text).map_err(|it| Box::new(syntax::broken(&source, &it)))?;
         let value = agree::values(&source, &trees)?.into_iter().next();
         if let Some(fault) = trees.iter().flat_map(|tree| &tree.faults).next() {

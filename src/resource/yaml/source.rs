@@ -31,14 +31,14 @@ pub struct Span {
 }
 
 impl<'t> Source<'t> {
-    /// Judges the bytes of a file; a byte order mark is passed over.
-    pub fn new(path: &'t str, bytes: &'t [u8]) -> Result<Self, Box<Diagnostic>> {
+    /// Judges the bytes of a file of at most `largest` bytes; a byte order mark is passed over.
+    pub fn new(path: &'t str, bytes: &'t [u8], largest: usize) -> Result<Self, Box<Diagnostic>> {
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-        if bytes.len() > LARGEST {
+        if bytes.len() > largest {
             let size = bytes.len();
             return Err(Box::new(Diagnostic::of_file(
                 path,
-                format!("the file has {size} bytes, at most {LARGEST} are read"),
+                format!("the file has {size} bytes, at most {largest} are read"),
             )));
         }
         let text = match std::str::from_utf8(bytes) {

@@ -58,7 +58,9 @@ impl Faults {
 }
 
 /// A document and its digest, made once for all worlds.
-static DOCUMENTS: LazyLock<Vec<Vec<(Arc<Document>, Digest)>>> = LazyLock::new(|| {
+type Known = (Arc<Document>, Digest);
+
+static DOCUMENTS: LazyLock<Vec<Vec<Known>>> = LazyLock::new(|| {
     let document = |key: usize, value: usize| {
         let id: Id = format!("server/k{key}").parse().expect("an identity");
         let spec = serde_json::json!({"command": [format!("v{value}")]});
@@ -152,22 +154,24 @@ impl World {
         self.wish(0, key, value);
         // Going back to what the repository was last known to hold is no wish.
         let ledger = self.store.ledger.get(id(key)).map(|row| row.digest);
-        let known = self.landed_export(key).unwrap_or(ledger);
+        let known = match self.landed_export(key) {
+            Some(change) => change.after.as_ref().map(|document| document.digest()),
+            None => ledger,
+        };
         if known == value.map(|v| DOCUMENTS[key][v].1) {
             self.wishes.remove(&(0, key));
         }
     }
 
     /// What an export wrote that is in the history and that the ledger does not know of yet.
-    fn landed_export(&self, key: usize) -> Option<Option<Digest>> {
+    fn landed_export(&self, key: usize) -> Option<&Change> {
         let landed = |row: &&PendingExport| {
             row.attempt
                 .as_ref()
                 .is_some_and(|attempt| self.landed.contains(attempt))
         };
         let row = self.store.outbox.iter().rev().find(landed)?;
-        let change = row.changes.iter().find(|change| change.id == *id(key))?;
-        Some(change.after.as_ref().map(|document| document.digest()))
+        row.changes.iter().find(|change| change.id == *id(key))
     }
 
     fn edit_store(&mut self, random: &mut Random) {
@@ -315,32 +319,28 @@ impl World {
             }
             let value = Self::number(change.after.as_ref());
             self.write_row(key, value);
-            match &change.after {
-                Some(document) => {
-                    let row = LedgerRow {
-                        digest: document.digest(),
-                        commit: String::new(),
-                        revision: self.store.revision,
-                        path: change.path.clone(),
-                    };
-                    self.store.ledger.insert(change.id.clone(), row);
-                }
-                None => {
-                    self.store.ledger.remove(&change.id);
-                    self.store.rows.remove(&change.id);
-                }
+            if let Some(document) = &change.after {
+                let row = LedgerRow {
+                    digest: document.digest(),
+                    commit: String::new(),
+                    revision: self.store.revision,
+                    path: change.path.clone(),
+                };
+                self.store.ledger.insert(change.id.clone(), row);
+            } else {
+                self.store.ledger.remove(&change.id);
+                self.store.rows.remove(&change.id);
             }
             self.grant(key);
         }
         for settle in &plan.settle {
             let key = Self::key_of(&settle.id);
-            match &settle.ledger {
-                Some(row) => drop(self.store.ledger.insert(settle.id.clone(), row.clone())),
-                None => {
-                    self.store.ledger.remove(&settle.id);
-                    if self.rows[key].is_none() {
-                        self.store.rows.remove(&settle.id);
-                    }
+            if let Some(row) = &settle.ledger {
+                self.store.ledger.insert(settle.id.clone(), row.clone());
+            } else {
+                self.store.ledger.remove(&settle.id);
+                if self.rows[key].is_none() {
+                    self.store.rows.remove(&settle.id);
                 }
             }
             self.grant(key);
@@ -393,22 +393,19 @@ impl World {
         }
         for change in done {
             let key = Self::key_of(&change.id);
-            match &change.after {
-                Some(document) => {
-                    let digest = document.digest();
-                    let row = LedgerRow {
-                        digest,
-                        commit: commit.to_owned(),
-                        revision,
-                        path: path(key),
-                    };
-                    self.store.ledger.insert(change.id.clone(), row);
-                }
-                None => {
-                    self.store.ledger.remove(&change.id);
-                    if self.revision_of(&change.id) == Some(revision) {
-                        self.store.rows.remove(&change.id);
-                    }
+            if let Some(document) = &change.after {
+                let digest = document.digest();
+                let row = LedgerRow {
+                    digest,
+                    commit: commit.to_owned(),
+                    revision,
+                    path: path(key),
+                };
+                self.store.ledger.insert(change.id.clone(), row);
+            } else {
+                self.store.ledger.remove(&change.id);
+                if self.revision_of(&change.id) == Some(revision) {
+                    self.store.rows.remove(&change.id);
                 }
             }
             self.grant(key);
@@ -635,9 +632,9 @@ fn run(seed: u64, faults: Faults) -> Result<usize, String> {
 fn edits(world: &mut World, random: &mut Random, one_in: usize) {
     if random.one_in(one_in) {
         if random.one_in(2) {
-            world.edit_repository(random)
+            world.edit_repository(random);
         } else {
-            world.edit_store(random)
+            world.edit_store(random);
         }
     }
 }

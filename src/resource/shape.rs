@@ -642,8 +642,8 @@ fn object(root: &Value, schema: &Value, depth: usize) -> Shape {
 mod tests {
     use serde_json::json;
 
-    use super::super::{Document, KINDS};
     use super::*;
+    use crate::resource::{Document, KINDS};
 
     fn server() -> &'static Shape {
         KINDS[0].shape

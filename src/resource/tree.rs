@@ -213,8 +213,8 @@ pub fn broken_references<'a>(
 
 #[cfg(test)]
 mod tests {
-    use super::super::yaml::read;
     use super::*;
+    use crate::resource::yaml::read;
 
     fn assemble(files: &[(&str, &str)]) -> Tree {
         let file = |(path, text): &(&str, &str)| {

@@ -368,7 +368,7 @@ mod tests {
     fn around(environment: &[(&str, &str)]) -> Surroundings {
         Surroundings {
             environment: environment.iter().map(|(k, v)| (k.into(), v.into())).collect(),
-            folder: "/home/ada/work".into(),
+            folder: "/home/ada/here".into(),
             is_root: false,
         }
     }
@@ -535,9 +535,9 @@ mod tests {
     #[test]
     fn folders_are_absolute() {
         let settings = resolve(&["--data-dir", "data", "--watch", "./repo"], &[]).expect("settings");
-        assert_eq!(settings.data, PathBuf::from("/home/ada/work/data"));
-        assert_eq!(settings.watch, Some(PathBuf::from("/home/ada/work/repo")));
-        assert_eq!(settings.cluster.as_str(), Digest::of("/home/ada/work/data").short(8));
+        assert_eq!(settings.data, PathBuf::from("/home/ada/here/data"));
+        assert_eq!(settings.watch, Some(PathBuf::from("/home/ada/here/repo")));
+        assert_eq!(settings.cluster.as_str(), Digest::of("/home/ada/here/data").short(8));
     }
 
     #[test]

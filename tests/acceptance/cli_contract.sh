@@ -19,7 +19,7 @@ for words in 'frobnicate' 'get' 'get nothing' 'get server one -o xml' 'patch ser
     assert_eq "$out" '' "mcpctl $words wrote to stdout"
     assert_line "$(head -n 1 <<<"$err")" 'error: .+'
 done
-expect 2 mcpctl gte server
+expect 2 mcpctl gett server
 assert_contains "$err" get 'no suggestion for a slip'
 expect 0 mcpctl --help
 assert_eq "$err" ''

@@ -18,7 +18,7 @@ head=$(git -C work rev-parse --short=7 HEAD)
 
 # The push's output, line by line.
 mapfile -t lines <<<"$said"
-assert_line "${lines[0]}" "plan $head: 3 to create(, 0 to change)?(, 0 to delete)?(, 0 unchanged)?"
+assert_line "${lines[0]}" "plan $head: 3 to create, 0 to change, 0 to delete, 0 conflicts, 0 unchanged"
 assert_eq "${lines[1]}" '  + server/everything'
 assert_eq "${lines[2]}" '  + server/time'
 assert_eq "${lines[3]}" '  + project/demo'

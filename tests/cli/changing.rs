@@ -27,7 +27,7 @@ fn apply_is_one_request() {
     assert_snapshot!(mcpctl_in(files.path(), &mcpd.url, &["apply", "-f", "in"], ""), @r#"
     exit 3
     -- stdout
-    plan: 1 to create, 1 to change, 1 conflict, 41 unchanged
+    plan: 1 to create, 1 to change, 0 to delete, 1 conflict, 41 unchanged
       + server/time
       ~ server/git  replicas 1 → 2
       ! server/web  description: the store's "c" kept, yours "b" (mcpctl conflicts accept server/web --from repo)
@@ -37,7 +37,7 @@ fn apply_is_one_request() {
     assert_snapshot!(mcpctl_in(files.path(), &mcpd.url, &["apply", "-f", "in/git.yaml", "--dry-run"], ""), @r#"
     exit 0
     -- stdout
-    plan: 1 to create, 1 to change, 41 unchanged
+    plan: 1 to create, 1 to change, 0 to delete, 0 conflicts, 41 unchanged
       + server/time
       ~ server/git  replicas 1 → 2
     containers: start time/0 · replace git/0 (env) · stop none
@@ -117,7 +117,7 @@ fn apply_waits() {
     assert_snapshot!(mcpd(true).run_with(&["apply", "-f", "-", "--wait"], GIT), @r#"
     exit 0
     -- stdout
-    plan: 1 to create, 1 to change, 41 unchanged
+    plan: 1 to create, 1 to change, 0 to delete, 0 conflicts, 41 unchanged
       + server/time
       ~ server/git  replicas 1 → 2
     applied: revision 8
@@ -127,7 +127,7 @@ fn apply_waits() {
     assert_snapshot!(mcpd(false).run_with(&["apply", "-f", "-", "--wait"], GIT), @r#"
     exit 3
     -- stdout
-    plan: 1 to create, 1 to change, 41 unchanged
+    plan: 1 to create, 1 to change, 0 to delete, 0 conflicts, 41 unchanged
       + server/time
       ~ server/git  replicas 1 → 2
     applied: revision 8
@@ -290,7 +290,7 @@ fn conflicts_are_turned_round() {
     assert_snapshot!(mcpd.run(&["conflicts", "accept", "server/web", "--from", "repo"]), @r#"
     exit 0
     -- stdout
-    plan: 1 to change, 41 unchanged
+    plan: 0 to create, 1 to change, 0 to delete, 0 conflicts, 41 unchanged
       ~ server/web  description "c" → "b"
     applied: revision 8
     "#);

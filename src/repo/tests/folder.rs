@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 
-use super::super::{Folder, Landing, RepoError, Source};
 use super::{declared, export, id, ids, server, text};
+use crate::repo::{Folder, Landing, RepoError, Source};
 
 async fn open(files: &[(&str, &str)]) -> (TempDir, Source) {
     let folder = TempDir::new().unwrap();

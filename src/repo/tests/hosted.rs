@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::super::{BRANCH, Landing, Relation, RepoError, Snapshot, Source};
 use super::{World, declared, export, git, git_output, id, ids, server, text, until};
+use crate::repo::{BRANCH, Landing, Relation, RepoError, Snapshot, Source};
 
 async fn seen(world: &World) -> (Source, Snapshot) {
     let source = Source::Hosted(world.hosted.clone());

@@ -3,9 +3,9 @@
 use axum::body::Body;
 use http::{Method, Request, StatusCode};
 
-use super::super::{Relation, Source};
 use super::{World, declared, git, git_output, text, until};
 use crate::record::Actor;
+use crate::repo::{Relation, Source};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_push_is_judged_moves_the_branch_and_is_watched() {

@@ -2,8 +2,8 @@
 
 use tokio::io::AsyncWriteExt as _;
 
-use super::super::{BRANCH, Hosted, hook_program};
 use super::{World, git_command, git_output, hook_program as program, text, until};
+use crate::repo::{BRANCH, Hosted, hook_program};
 
 /// Row "Ctrl-C while a push waits": the client is gone, and what is accepted then still moves the branch.
 #[tokio::test(flavor = "multi_thread")]

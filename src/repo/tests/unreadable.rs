@@ -4,8 +4,8 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use super::super::{Folder, Snapshot, Source};
 use super::{World, declared, git, text};
+use crate::repo::{Folder, Snapshot, Source};
 
 /// Everything that may stand in a repository, and what must not be read.
 fn furnish(root: &Path) {

@@ -10,12 +10,12 @@ use serde_json::Value;
 
 use crate::kit::Digest;
 
-use super::super::document::Document;
-use super::super::id::Id;
-use super::super::tree::FileText;
 use super::interpret::is_grouped;
 use super::node::{self, Data, Layout, Node, Tree};
 use super::print::{self, print};
+use crate::resource::document::Document;
+use crate::resource::id::Id;
+use crate::resource::tree::FileText;
 
 /// Why an edit could not be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -241,6 +241,10 @@ impl<'t> Text<'t> {
                 .find(|(key, _)| key == name)
                 .map(|(_, lines)| lines.as_str())
         };
+        let default = |name: &str| {
+            let mut fields = document.id.kind().shape.fields();
+            fields.find(|field| field.name == name)?.default.as_ref()
+        };
         let mut edits = vec![];
         for (key, value) in entries {
             let name = key.text()?;
@@ -251,6 +255,12 @@ impl<'t> Text<'t> {
             match (to, own(name)) {
                 (Some(to), Some(lines)) => edits.push(self.change(key, value, to, lines, indent)),
                 (Some(_), None) => return None,
+                // Documents leave defaults out; a line that says a value goes on saying it.
+                (None, _) if default(name).is_some() && value.start.line == value.end.line => {
+                    let to = default(name)?;
+                    let shown = to.as_str().map_or_else(|| to.to_string(), str::to_owned);
+                    edits.push(self.change(key, value, to, &format!("{name}: {shown}\n"), indent));
+                }
                 (None, _) => {
                     let start = self.line_start(self.byte(key.start.index));
                     if !self.all[start..self.byte(key.start.index)].trim().is_empty() {

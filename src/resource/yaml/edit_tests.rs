@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::super::{Document, Id};
 use super::{EditError, put};
+use crate::resource::{Document, Id};
 
 fn edit(text: &str, id: &str, spec: Option<Value>) -> Result<Option<String>, EditError> {
     let id: Id = id.parse().unwrap();

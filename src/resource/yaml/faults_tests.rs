@@ -6,8 +6,8 @@
     reason = "tests need not be fast"
 )]
 
-use super::super::{FileText, Tree};
 use super::read;
+use crate::resource::{FileText, Tree};
 
 fn shown(path: &str, bytes: &[u8]) -> String {
     let file = FileText {

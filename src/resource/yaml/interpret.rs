@@ -6,14 +6,14 @@ use serde_json::{Map, Value};
 
 use crate::kit::{Diagnostic, Name, Position, nearest};
 
-use super::super::document::{Document, Problem};
-use super::super::id::{Id, Scope};
-use super::super::kind::{KINDS, Kind, kind_named};
-use super::super::shape::{API_VERSION, article, cut, found};
-use super::super::tree::{Placed, Unreadable};
 use super::node::{Data, Found, Node, Tree};
 use super::source::{Source, Span};
 use super::{Parsed, ParsedFile};
+use crate::resource::document::{Document, Problem};
+use crate::resource::id::{Id, Scope};
+use crate::resource::kind::{KINDS, Kind, kind_named};
+use crate::resource::shape::{API_VERSION, article, cut, found};
+use crate::resource::tree::{Placed, Unreadable};
 
 /// Of very many faults of one file this many are told.
 const MOST_DIAGNOSTICS: usize = 100;

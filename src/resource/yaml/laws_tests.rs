@@ -5,9 +5,9 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::super::{Document, FileText};
 use super::print::{self, print};
 use super::{put, read};
+use crate::resource::{Document, FileText};
 
 fn text() -> impl Strategy<Value = String> {
     prop_oneof![

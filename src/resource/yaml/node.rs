@@ -9,8 +9,8 @@ use std::rc::Rc;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span as Marks};
 
-use super::super::shape::cut;
 use super::source::Span;
+use crate::resource::shape::cut;
 
 /// Lists and mappings within each other, at most.
 const DEEPEST: usize = 64;

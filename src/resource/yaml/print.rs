@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use super::super::document::Document;
-use super::super::id::Scope;
-use super::super::tree::FileText;
+use crate::resource::document::Document;
+use crate::resource::id::Scope;
+use crate::resource::tree::FileText;
 
 /// The flat YAML form of a document, in stable order: `kind`, `name`, scope, fields. Reading it gives the same document.
 #[must_use]

@@ -18,6 +18,8 @@ const DRAIN: SignedDuration = SignedDuration::from_secs(30);
 const DRAIN_STEP: SignedDuration = SignedDuration::from_secs(1);
 /// A life that was started is awaited in observations this long.
 const AWAIT: SignedDuration = SignedDuration::from_secs(10);
+/// A server that exits closes its output first: its exit code and last words say more than that, and follow soon.
+const LAST_WORDS: SignedDuration = SignedDuration::from_secs(1);
 /// The gateway's verdict on a silent life says more than ours: it gets this much more time.
 const SLACK: SignedDuration = SignedDuration::from_secs(2);
 
@@ -154,7 +156,15 @@ impl<'a> Planner<'a, '_> {
             match (&live.state, handshake) {
                 (LiveState::Ended(ending), _) => failure = Some(ending.to_string()),
                 (LiveState::Running, Some(Handshake::Ready { .. })) => known.silent_since = None,
-                (LiveState::Running, Some(Handshake::Failed { reason })) => failure = Some(reason.clone()),
+                (LiveState::Running, Some(Handshake::Failed { reason })) => {
+                    let since = *known.broken_since.get_or_insert(now);
+                    let deadline = later(since, LAST_WORDS);
+                    if now >= deadline {
+                        failure = Some(reason.clone());
+                    } else {
+                        wake(self.plan, deadline);
+                    }
+                }
                 (LiveState::Running, _) => {
                     let limit = start_timeout(known, self.desired);
                     let since = *known.silent_since.get_or_insert(now);

@@ -45,6 +45,8 @@ pub(super) struct Known {
     pub awaited_since: Option<Timestamp>,
     /// Since when it has not answered the handshake; nothing while it does.
     pub silent_since: Option<Timestamp>,
+    /// Since when the conversation with it has failed.
+    pub broken_since: Option<Timestamp>,
     /// What it runs, where that is known.
     pub server: Option<Arc<Server>>,
     /// Whether this process of ours started it.

@@ -142,8 +142,10 @@ impl Engine {
             return Ok(true);
         }
         let quarantine = push.quarantine.as_ref();
-        if let (true, Some(old)) = (applied, &update.old) {
-            match hosted.relation(old, new, quarantine).await? {
+        // The head as it is now that nothing else writes: an export may have come after the pusher looked.
+        let head = self.0.parts.source.snapshot().await?.head;
+        if let (true, Some(head)) = (applied, &head) {
+            match hosted.relation(head, new, quarantine).await? {
                 Relation::Forward => {}
                 Relation::Diverged { base, lost, by_mcpctl } => {
                     out.send(format!("error: {} would be lost", count(lost, "commit")));

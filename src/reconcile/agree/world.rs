@@ -3,7 +3,7 @@
 //! edit of the same side, or stands in a conflict record.
 //!
 //! The world holds three resources in one file each. What it does not model: more than one writer of the repository, and
-//! a loss of the store (`tests/acceptance` does both for real).
+//! a loss of the store.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, LazyLock};

@@ -468,8 +468,9 @@ impl<'a> Planner<'a, '_> {
                     State::Pending,
                     "one that is not claimed yet runs: sync with the repository first".to_owned(),
                 ),
+                (None, None) if kept_serves => (State::Pending, "the one before serves until it answers".to_owned()),
                 (None, None) if self.lives.iter().any(|l| l.running) => {
-                    (State::Pending, format!("waits for the one before to stop{before}"))
+                    (State::Pending, "waits for the one before to stop".to_owned())
                 }
                 (None, None) => (State::Pending, String::new()),
             },

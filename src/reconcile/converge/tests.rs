@@ -346,6 +346,9 @@ fn a_silent_life_fails_in_time() {
     bench.settle();
     let reason = "answered nonsense".to_owned();
     bench.handshake("L2", Handshake::Failed { reason });
+    bench.settle();
+    assert_eq!(bench.lives(), ["L2"], "its last words are awaited");
+    bench.pass(1);
     let plan = bench.settle();
     assert!(bench.live.is_empty());
     assert_eq!(status(&plan, bench.now), "time/0 ERROR: answered nonsense | 2 | 30");

@@ -424,7 +424,7 @@ async fn serve(options: &Options, stop: &CancellationToken) -> Result<(std::net:
             .map(|upstream| upstream.handshake.clone());
         match handshake {
             Some(Handshake::Ready { .. }) => break,
-            Some(Handshake::Failed { reason }) => bail!("the server can't be used: {reason}"),
+            Some(Handshake::Failed { reason, .. }) => bail!("the server can't be used: {reason}"),
             _ => upstreams.changed().await?,
         }
     }

@@ -64,6 +64,9 @@ pub enum DaemonError {
     /// The engine can't begin.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// The control loop failed.
+    #[error("the control loop failed; the log tells where")]
+    Loop,
     /// Serving failed.
     #[error("serving failed")]
     Serve(#[source] std::io::Error),
@@ -162,6 +165,14 @@ impl Daemon {
             Some(folder) => folder.display().to_string(),
             None => GIT_PATH.to_owned(),
         };
+        let identity = match &settings.watch {
+            // A data folder inside the watched one moves with it: the same files, the same ledger.
+            Some(folder) => match data.strip_prefix(folder) {
+                Ok(inside) => format!("folder:./{}", inside.display()),
+                Err(_) => format!("folder:{}", folder.display()),
+            },
+            None => "hosted".to_owned(),
+        };
         let (fleet, fleet_seen) = watch::channel(Arc::<Fleet>::default());
         let (routes, routes_seen) = watch::channel(Arc::<Routes>::default());
         let pipework = Arc::new(Pipework(Arc::clone(&runtime)));
@@ -174,6 +185,7 @@ impl Daemon {
                 runtime: Arc::clone(&runtime),
                 runtime_name: "process",
                 cluster: settings.cluster.to_string(),
+                identity,
                 location,
                 interval: settings.reconcile_interval,
                 upstreams: gateway.upstreams(),
@@ -195,6 +207,7 @@ impl Daemon {
             tokens: Tokens::new(&token),
             allowed: settings.allowed.clone(),
             stop: stop.clone(),
+            refusals: std::sync::Mutex::default(),
         }));
         Ok(Self {
             engine,
@@ -240,6 +253,9 @@ impl Daemon {
         };
         stop.cancel();
         self.runtime.close().await;
+        if self.engine.has_failed() {
+            return Err(DaemonError::Loop);
+        }
         served.map_err(DaemonError::Serve)
     }
 }

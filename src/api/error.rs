@@ -108,9 +108,10 @@ impl From<EngineError> for ApiError {
         let text = error.to_string();
         match error {
             EngineError::Invalid(diagnostics) => Self::invalid(diagnostics),
-            EngineError::Exists(id) => Self::new(StatusCode::CONFLICT, "exists", text)
-                .hint(format!("change it with PUT or PATCH, or: mcpctl edit {id}")),
-            EngineError::NotFound(_) => Self::not_found(text),
+            EngineError::Exists(id) => Self::new(StatusCode::CONFLICT, "exists", text).hint(format!(
+                "change it with PUT or PATCH, or: mcpctl patch {id} FIELD=VALUE"
+            )),
+            EngineError::NotFound(_) | EngineError::NoConflict(_) => Self::not_found(text),
             EngineError::Needed { .. } => {
                 Self::new(StatusCode::CONFLICT, "needed", text).hint("change or delete first what needs it")
             }

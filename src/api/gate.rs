@@ -13,6 +13,9 @@ use crate::repo::GIT_PATH;
 use super::need::{Need, need};
 use super::{ApiError, App};
 
+/// The actor of a refusal where nobody is known.
+const ANONYMOUS: &str = "anonymous";
+
 /// Lets a request through to its handler, with the principal behind it, or refuses it.
 pub(super) async fn gate(State(app): State<App>, request: Request, next: Next) -> Response {
     let (mut head, body) = request.into_parts();
@@ -29,12 +32,12 @@ async fn admit(app: &App, request: &Parts) -> Result<Principal, ApiError> {
     let headers = &request.headers;
     // HTTP/2 has the host in the URI.
     let host = request.uri.authority().map(|authority| authority.as_str().to_owned());
-    let host = host.or_else(|| text(headers, &header::HOST));
-    host_allowed(
-        host.as_deref(),
-        text(headers, &header::ORIGIN).as_deref(),
-        &app.0.allowed,
-    )?;
+    let host = match host {
+        Some(host) => Some(host),
+        None => single(headers, &header::HOST)?,
+    };
+    let origin = single(headers, &header::ORIGIN)?;
+    host_allowed(host.as_deref(), origin.as_deref(), &app.0.allowed)?;
     let need = need(&request.method, &request.uri);
     if matches!(need, Some(Need::Open)) {
         return Ok(Principal::Anonymous);
@@ -52,7 +55,7 @@ async fn admit(app: &App, request: &Parts) -> Result<Principal, ApiError> {
         Err(why) => {
             // A missing credential is how git and browsers begin; a wrong one is worth a line in the audit.
             if why != Unauthenticated::Missing {
-                app.audit_refusal("anonymous", door(request.uri.path()), request.uri.path())
+                app.audit_refusal(ANONYMOUS, door(request.uri.path()), request.uri.path())
                     .await;
             }
             return Err(ApiError::unauthenticated(why, git));
@@ -85,13 +88,33 @@ impl App {
         }
     }
 
+    /// Writes a refusal down. Those of nobody in particular are cheap to cause: one a second is written, with the count of
+    /// those that were passed over, so that they can't push the audit's history out or keep the store busy.
     async fn audit_refusal(&self, actor: &str, door: &str, action: &str) {
+        let mut action: String = action.chars().take(200).collect();
+        if actor == ANONYMOUS {
+            let now = tokio::time::Instant::now();
+            let mut last = self
+                .0
+                .refusals
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            match *last {
+                Some((at, passed)) if now.duration_since(at) < std::time::Duration::from_secs(1) => {
+                    *last = Some((at, passed + 1));
+                    return;
+                }
+                Some((_, passed)) if passed > 0 => action = format!("{action} (and {passed} more)"),
+                _ => {}
+            }
+            *last = Some((now, 0));
+        }
         let event = AuditEvent {
             sequence: 0,
             at: crate::kit::time::now(),
             actor: actor.to_owned(),
             door: door.to_owned(),
-            action: action.chars().take(200).collect(),
+            action,
             decision: Decision::Denied,
             revision: None,
         };
@@ -108,6 +131,18 @@ fn door(path: &str) -> &'static str {
         "mcp"
     } else {
         "api"
+    }
+}
+
+/// A header that may stand once at most, and must be text: what can't be judged is not let in.
+fn single(headers: &HeaderMap, name: &header::HeaderName) -> Result<Option<String>, ApiError> {
+    let mut all = headers.get_all(name).iter();
+    match (all.next(), all.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) if value.to_str().is_ok() => Ok(text(headers, name)),
+        _ => Err(ApiError::bad_request(format!(
+            "the header {name} must be one line of text"
+        ))),
     }
 }
 

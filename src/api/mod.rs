@@ -7,6 +7,7 @@
     reason = "this room starts the daemon: its files and its tasks"
 )]
 
+mod ask;
 mod daemon;
 mod dev;
 mod error;
@@ -41,6 +42,8 @@ struct Shared {
     tokens: Tokens,
     allowed: AllowedHosts,
     stop: tokio_util::sync::CancellationToken,
+    /// When a refusal of nobody in particular was written down last, and how many have been passed over since.
+    refusals: std::sync::Mutex<Option<(tokio::time::Instant, u64)>>,
 }
 
 /// The largest body of a request to the API, in bytes: an `apply` of many documents.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use serde::Deserialize;
@@ -12,6 +12,7 @@ use crate::engine::{EditRequest, Only};
 use crate::resource::Id;
 use crate::wire::PlanBody;
 
+use super::ask::Ask;
 use super::resources::{Asked, body, committed, documents};
 use super::{ApiError, App};
 
@@ -22,7 +23,7 @@ const LONGEST: u64 = 3600;
 pub(super) async fn apply(
     State(app): State<App>,
     Extension(principal): Extension<Principal>,
-    Query(asked): Query<Asked>,
+    Ask(asked): Ask<Asked>,
     request: Request,
 ) -> Result<Json<PlanBody>, ApiError> {
     let wanted = documents(&body(request.into_body()).await?, Only::Always)?;
@@ -53,7 +54,7 @@ pub(super) struct SyncAsked {
 }
 
 /// Looks now; with `wait=SECONDS` answers once everything has settled, or the time is over.
-pub(super) async fn sync(State(app): State<App>, Query(asked): Query<SyncAsked>) -> Result<Response, ApiError> {
+pub(super) async fn sync(State(app): State<App>, Ask(asked): Ask<SyncAsked>) -> Result<Response, ApiError> {
     let mut report = app.0.engine.sync(asked.allow_mass_delete).await?;
     if let Some(seconds) = asked.wait.filter(|seconds| *seconds > 0) {
         report = app.0.engine.settled(Duration::from_secs(seconds.min(LONGEST))).await;

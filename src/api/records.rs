@@ -1,13 +1,14 @@
 //! What the system writes down, as lists: status, instances, conflicts, events, revisions, audit.
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
 use crate::record::{AuditEvent, InstanceStatus, Mutation};
 use crate::wire::{Listing, StatusBody};
 
+use super::ask::Ask;
 use super::feed::{self, Entries};
 use super::{ApiError, App};
 
@@ -41,7 +42,7 @@ fn listing<T: serde::Serialize>(app: &App, items: Vec<T>) -> Response {
     .into_response()
 }
 
-pub(super) async fn instances(State(app): State<App>, Query(page): Query<Page>) -> Response {
+pub(super) async fn instances(State(app): State<App>, Ask(page): Ask<Page>) -> Response {
     if page.watch {
         return feed::watch(app, true, |app| {
             Box::pin(async move {
@@ -61,7 +62,7 @@ fn entries<T: serde::Serialize>(items: &[T], key: impl Fn(&T) -> String) -> Entr
         .collect()
 }
 
-pub(super) async fn conflicts(State(app): State<App>, Query(page): Query<Page>) -> Result<Response, ApiError> {
+pub(super) async fn conflicts(State(app): State<App>, Ask(page): Ask<Page>) -> Result<Response, ApiError> {
     if page.watch {
         return Ok(feed::watch(app, true, |app| {
             Box::pin(async move {
@@ -74,7 +75,7 @@ pub(super) async fn conflicts(State(app): State<App>, Query(page): Query<Page>) 
     Ok(listing(&app, conflicts))
 }
 
-pub(super) async fn events(State(app): State<App>, Query(page): Query<Page>) -> Result<Response, ApiError> {
+pub(super) async fn events(State(app): State<App>, Ask(page): Ask<Page>) -> Result<Response, ApiError> {
     if page.watch {
         return Ok(feed::watch(app, false, |app| {
             Box::pin(async move {
@@ -89,13 +90,13 @@ pub(super) async fn events(State(app): State<App>, Query(page): Query<Page>) -> 
     Ok(listing(&app, newest))
 }
 
-pub(super) async fn revisions(State(app): State<App>, Query(page): Query<Page>) -> Result<Response, ApiError> {
+pub(super) async fn revisions(State(app): State<App>, Ask(page): Ask<Page>) -> Result<Response, ApiError> {
     let mut newest: Vec<Mutation> = app.0.engine.store().mutations(page.limit()).await?;
     newest.reverse();
     Ok(listing(&app, newest))
 }
 
-pub(super) async fn audit(State(app): State<App>, Query(page): Query<Page>) -> Result<Response, ApiError> {
+pub(super) async fn audit(State(app): State<App>, Ask(page): Ask<Page>) -> Result<Response, ApiError> {
     let mut newest: Vec<AuditEvent> = app.0.engine.store().recent_audit(page.limit()).await?;
     newest.reverse();
     Ok(listing(&app, newest))

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
@@ -16,25 +16,35 @@ use serde_json::value::RawValue;
 
 use crate::access::{Action, Principal};
 use crate::engine::{EditRequest, Edited, Only, Report, Wanted};
-use crate::kit::{Diagnostic, Name};
+use crate::kit::{Diagnostic, Name, Position};
 use crate::record::{InstanceStatus, State as InstanceState, StoreView};
 use crate::resource::{Declared, Document, FileText, Id, Kind, Problem, Server, yaml};
 use crate::wire::{Item, Listing, ServerStatus};
 
+use super::ask::Ask;
 use super::feed;
 use super::{ApiError, App, LARGEST_BODY};
 
 /// The name that diagnostics give to a body.
 pub(super) const REQUEST: &str = "<body>";
+/// The longest that a body may take to arrive.
+const SLOWEST: Duration = Duration::from_mins(1);
 /// The longest that `?wait=commit` waits.
 const COMMIT: Duration = Duration::from_secs(30);
+
+/// What a write may wait for.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum WaitFor {
+    Commit,
+}
 
 /// What a write may ask for.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Asked {
-    /// `commit`: answer once the change is in the repository.
-    wait: Option<String>,
+    /// Answer once the change is in the repository.
+    wait: Option<WaitFor>,
     #[serde(default)]
     pub(super) dry_run: bool,
     #[serde(default)]
@@ -43,7 +53,14 @@ pub(super) struct Asked {
 
 /// The body of a request, bounded.
 pub(super) async fn body(request: Body) -> Result<Vec<u8>, ApiError> {
-    match to_bytes(request, LARGEST_BODY).await {
+    let read = tokio::time::timeout(SLOWEST, to_bytes(request, LARGEST_BODY)).await;
+    match read.map_err(|_| {
+        ApiError::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "too_slow",
+            "the body did not arrive in time",
+        )
+    })? {
         Ok(bytes) => Ok(bytes.into()),
         Err(error) => {
             let too_large = std::error::Error::source(&error)
@@ -186,7 +203,7 @@ pub(super) async fn create(
     kind: &'static Kind,
     State(app): State<App>,
     Extension(principal): Extension<Principal>,
-    Query(asked): Query<Asked>,
+    Ask(asked): Ask<Asked>,
     request: Request,
 ) -> Result<Response, ApiError> {
     let wanted = one(&body(request.into_body()).await?, Only::IfNew)?;
@@ -203,7 +220,7 @@ pub(super) async fn replace(
     State(app): State<App>,
     Extension(principal): Extension<Principal>,
     Path(name): Path<String>,
-    Query(asked): Query<Asked>,
+    Ask(asked): Ask<Asked>,
     request: Request,
 ) -> Result<Response, ApiError> {
     let id = identity(kind, &name)?;
@@ -224,7 +241,7 @@ pub(super) async fn merge(
     State(app): State<App>,
     Extension(principal): Extension<Principal>,
     Path(name): Path<String>,
-    Query(asked): Query<Asked>,
+    Ask(asked): Ask<Asked>,
     request: Request,
 ) -> Result<Response, ApiError> {
     let id = identity(kind, &name)?;
@@ -256,7 +273,7 @@ pub(super) async fn merge(
         .unwrap_or_default();
     apply_patch(&mut spec, &patch);
     let document =
-        Document::new(id.clone(), &spec).map_err(|problems| ApiError::invalid(diagnostics(&id, problems)))?;
+        Document::new(id.clone(), &spec).map_err(|problems| ApiError::invalid(diagnostics(&bytes, problems)))?;
     let only = if only == Only::IfThere {
         Only::IfAt(row.revision)
     } else {
@@ -276,7 +293,7 @@ pub(super) async fn remove(
     State(app): State<App>,
     Extension(principal): Extension<Principal>,
     Path(name): Path<String>,
-    Query(asked): Query<Asked>,
+    Ask(asked): Ask<Asked>,
     request: Request,
 ) -> Result<Response, ApiError> {
     let id = identity(kind, &name)?;
@@ -345,24 +362,18 @@ async fn perform(app: &App, principal: &Principal, wanted: Wanted, asked: &Asked
 
 /// With `?wait=commit`: answers once the change is in the repository.
 pub(super) async fn committed(app: &App, edited: &Edited, asked: &Asked) -> Result<(), ApiError> {
-    match asked.wait.as_deref() {
-        None => Ok(()),
-        Some("commit") => {
-            let Some(mutation) = &edited.mutation else {
-                return Ok(());
-            };
-            if app.0.engine.committed(mutation.revision, COMMIT).await {
-                return Ok(());
-            }
-            let text = format!(
-                "revision {} is in force, but its commit did not follow in time",
-                mutation.revision
-            );
-            Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "not_committed", text)
-                .hint("mcpctl status says what it waits for"))
-        }
-        Some(_) => Err(ApiError::bad_request("wait takes the word commit")),
+    let (Some(WaitFor::Commit), Some(mutation)) = (asked.wait, &edited.mutation) else {
+        return Ok(());
+    };
+    if app.0.engine.committed(mutation.revision, COMMIT).await {
+        return Ok(());
     }
+    let text = format!(
+        "revision {} is in force, but its commit did not follow in time",
+        mutation.revision
+    );
+    Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "not_committed", text)
+        .hint("mcpctl status says what it waits for"))
 }
 
 /// The one document of a body.
@@ -436,10 +447,29 @@ pub(super) fn documents(bytes: &[u8], only: Only) -> Result<Vec<Wanted>, ApiErro
     }
 }
 
-fn diagnostics(id: &Id, problems: Vec<Problem>) -> Vec<Diagnostic> {
+/// The problems of a patched document, each at the patch's own key where the patch names the field.
+fn diagnostics(patch: &[u8], problems: Vec<Problem>) -> Vec<Diagnostic> {
+    let text = String::from_utf8_lossy(patch);
     let one = |problem: Problem| {
-        let text = problem.to_string();
-        let diagnostic = Diagnostic::of_file(id.to_string(), text);
+        let field = problem.path.split(['.', '[']).next().unwrap_or_default().to_owned();
+        let key = format!("\"{field}\"");
+        let diagnostic = match text.find(&key).filter(|_| !field.is_empty()) {
+            Some(at) => {
+                let before = &text[..at];
+                let line = u32::try_from(before.matches('\n').count() + 1).unwrap_or(u32::MAX);
+                let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+                let position = Position {
+                    line,
+                    column: u32::try_from(column).unwrap_or(u32::MAX),
+                };
+                Diagnostic::at(REQUEST, &text, position, key.chars().count(), problem.message)
+            }
+            None => Diagnostic {
+                line: 1,
+                column: 1,
+                ..Diagnostic::of_file(REQUEST, problem.message)
+            },
+        };
         match problem.hint {
             Some(hint) => diagnostic.hint(hint),
             None => diagnostic,

@@ -2,7 +2,7 @@
 
 use axum::Extension;
 use axum::Router;
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{Path, Request, State};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, delete, get, patch, post, put};
@@ -13,6 +13,7 @@ use crate::kit::Name;
 use crate::repo::{GIT_PATH, Source};
 use crate::resource::KINDS;
 
+use super::ask::Ask;
 use super::{ApiError, App, gate, health, plans, records, resources};
 
 pub(super) fn router(app: App) -> Router {
@@ -31,7 +32,7 @@ pub(super) fn router(app: App) -> Router {
         api = api
             .route(
                 &format!("/{}", kind.plural),
-                get(move |State(app), Query(asked)| async move { resources::list(kind, app, &asked) }),
+                get(move |State(app), Ask(asked)| async move { resources::list(kind, app, &asked) }),
             )
             .route(
                 &format!("/{}", kind.plural),

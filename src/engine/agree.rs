@@ -11,7 +11,7 @@ use crate::resource::{Document, Id, Tree};
 use crate::store::StoreError;
 
 use super::report::{Happening, now};
-use super::{EngineError, Inner, lock};
+use super::{EngineError, Inner};
 
 /// What a pass over the plan came to.
 #[derive(Debug, PartialEq, Eq)]
@@ -41,9 +41,12 @@ pub(super) async fn open_epoch(inner: &Inner) -> Result<(), EngineError> {
     let (name, gone) = match &inner.parts.source {
         Source::Hosted(_) => {
             let head = inner.parts.source.snapshot().await?.head;
-            ("hosted".to_owned(), head.is_none() && !store.view().ledger.is_empty())
+            (
+                inner.parts.identity.clone(),
+                head.is_none() && !store.view().ledger.is_empty(),
+            )
         }
-        Source::Folder(_) => (format!("folder:{}", inner.parts.location), false),
+        Source::Folder(_) => (inner.parts.identity.clone(), false),
     };
     let known = store.meta(SOURCE);
     if known.as_deref() != Some(name.as_str()) || gone {
@@ -89,7 +92,7 @@ impl Inner {
             }
         }
         let head = snapshot.head.clone().unwrap_or_default();
-        let allowed = lock(&self.allowed).as_deref() == Some(head.as_str());
+        let allowed = self.is_allowed(&head);
         let plan = Self::plan_agree(&snapshot.tree, &head, &view, &landed, allowed);
         let mut stuck = BTreeMap::new();
         let pass = if plan.is_empty() || plan.guard.is_some() {
@@ -120,7 +123,9 @@ impl Inner {
             return;
         }
         let running = self.preview(plan.outcome(view).values()).await;
-        let body = super::view::body(plan, &running, snapshot.tree.diagnostics.clone(), view.revision);
+        let mut incoming = plan.clone();
+        incoming.shown.retain(|shown| shown.source.is_some());
+        let body = super::view::body(&incoming, &running, snapshot.tree.diagnostics.clone(), view.revision);
         let head = snapshot.head.clone().unwrap_or_default();
         let _ = self.happenings.send(Happening::Planned {
             head,
@@ -142,11 +147,17 @@ impl Inner {
             return Ok(Pass::Again);
         }
         self.import(plan, snapshot, view).await?;
+        if !plan.changes.is_empty() {
+            // A person's word for a mass deletion was for what has just been done.
+            if self.is_allowed(snapshot.head.as_deref().unwrap_or_default()) {
+                self.allow(None).await?;
+            }
+        }
         for drop in &plan.drops {
             self.parts.store.drop_exports(drop.revision, drop.ids.clone()).await?;
         }
         let imported = !plan.changes.is_empty() || !plan.settle.is_empty() || !plan.drops.is_empty();
-        let exported = self.export(&plan.exports, view, stuck).await?;
+        let exported = self.export(&plan.exports, snapshot, view, stuck).await?;
         Ok(if imported || exported { Pass::Again } else { Pass::Rest })
     }
 
@@ -163,9 +174,10 @@ impl Inner {
             name: door.to_owned(),
             door: door.to_owned(),
         };
-        let actor = lock(&self.pushers).get(&head).cloned().unwrap_or_else(unknown);
+        let actor = self.pusher(&head).unwrap_or_else(unknown);
         let subject = snapshot.message_author.as_ref().map(|(_, subject)| subject.clone());
         let conflicts = self.with_bases(&plan.conflicts, view).await;
+        let replaced = self.replaced(&conflicts).await?;
         let events = conflicts.iter().map(|conflict| Event {
             sequence: 0,
             at: conflict.at,
@@ -184,7 +196,7 @@ impl Inner {
             commit: head.clone(),
             changes: plan.changes.clone(),
             settle: plan.settle.clone(),
-            events: events.collect(),
+            events: events.chain(replaced).collect(),
             conflicts,
         };
         if let Some(mutation) = self.parts.store.import(import).await? {
@@ -192,8 +204,33 @@ impl Inner {
                 revision: mutation.revision,
             });
         }
-        lock(&self.pushers).remove(&head);
         Ok(())
+    }
+
+    /// A conflict record gives way to the next one of its resource; what it kept is told in an event, so that it is not
+    /// lost in silence where no history keeps it (in a folder).
+    async fn replaced(&self, conflicts: &[Conflict]) -> Result<Vec<Event>, EngineError> {
+        let mut events = vec![];
+        for conflict in conflicts {
+            let Some(earlier) = self.parts.store.conflict(&conflict.id).await? else {
+                continue;
+            };
+            let lost = earlier
+                .repository
+                .map_or_else(|| "a deletion".to_owned(), |lost| lost.to_json().to_string());
+            events.push(Event {
+                sequence: 0,
+                at: conflict.at,
+                level: Level::Warning,
+                about: conflict.id.to_string(),
+                reason: "ConflictReplaced".to_owned(),
+                message: format!(
+                    "a newer conflict takes the place of the one from {}, which kept: {lost}",
+                    earlier.commit
+                ),
+            });
+        }
+        Ok(events)
     }
 
     /// Conflicts with what both sides last agreed on, where the history still knows it.
@@ -238,13 +275,14 @@ impl Inner {
     async fn export(
         &self,
         exports: &[Export],
+        planned: &Snapshot,
         view: &StoreView,
         stuck: &mut BTreeMap<Id, String>,
     ) -> Result<bool, EngineError> {
         if exports.is_empty() || !self.lease.try_take("export") {
             return Ok(false);
         }
-        let done = self.export_leased(exports, view, stuck).await;
+        let done = self.export_leased(exports, planned, view, stuck).await;
         self.lease.release("export");
         done
     }
@@ -252,33 +290,39 @@ impl Inner {
     async fn export_leased(
         &self,
         exports: &[Export],
+        planned: &Snapshot,
         view: &StoreView,
         stuck: &mut BTreeMap<Id, String>,
     ) -> Result<bool, EngineError> {
         let (source, store) = (&self.parts.source, &self.parts.store);
         let mut moved = false;
+        let mut head = planned.head.clone();
         for export in exports {
             let Some(row) = view.outbox.iter().find(|row| row.revision == export.revision) else {
                 continue;
             };
             let snapshot = source.snapshot().await?;
-            // What waits keeps later mutations of the same resource waiting too: commits tell the order of changes.
-            let ids: Vec<Id> = export
-                .ids
-                .iter()
-                .filter(|id| !stuck.contains_key(*id))
-                .cloned()
-                .collect();
-            let prepared = match source.prepare(&snapshot, row, &ids).await {
-                Ok(prepared) => prepared,
-                Err(error) => match error.resource() {
-                    Some(id) => {
-                        stuck.insert(id.clone(), error.to_string());
-                        continue;
-                    }
-                    None => return Err(error.into()),
-                },
+            // The plan speaks of the head that it saw: what came since has to be planned, or it would be written over.
+            if snapshot.head != head {
+                return Ok(true);
+            }
+            let mut ids: Vec<Id> = export.ids.clone();
+            let prepared = loop {
+                // What waits keeps later mutations of the same resource waiting too: commits tell the order of changes.
+                ids.retain(|id| !stuck.contains_key(id));
+                if ids.is_empty() {
+                    break None;
+                }
+                match source.prepare(&snapshot, row, &ids).await {
+                    Ok(prepared) => break Some(prepared),
+                    // It alone has to wait; the rest of its mutation does not.
+                    Err(error) => match error.resource() {
+                        Some(id) if ids.contains(id) => drop(stuck.insert(id.clone(), error.to_string())),
+                        _ => return Err(error.into()),
+                    },
+                }
             };
+            let Some(prepared) = prepared else { continue };
             if prepared.changes {
                 store
                     .record_attempt(row.revision, Some(prepared.attempt.clone()))
@@ -290,6 +334,7 @@ impl Inner {
                         return Ok(true);
                     }
                 }
+                head = Some(prepared.commit.clone());
                 let _ = self.happenings.send(Happening::Exported {
                     message: row.message.clone(),
                     commit: prepared.commit.clone(),
@@ -310,7 +355,7 @@ fn written(row: &PendingExport, tree: &Tree) -> Vec<(Id, Option<(Digest, String)
         (Some(after), Some(placed)) if placed.digest == after.digest() => {
             Some((id.clone(), Some((placed.digest, placed.path.clone()))))
         }
-        (None, None) => Some((id.clone(), None)),
+        (None, None) if !tree.held.contains(id) && tree.unreadable.is_empty() => Some((id.clone(), None)),
         _ => None,
     };
     row.changes

@@ -139,7 +139,7 @@ impl Engine {
             .store()
             .conflict(id)
             .await?
-            .ok_or_else(|| EngineError::NotFound(id.clone()))?;
+            .ok_or_else(|| EngineError::NoConflict(id.clone()))?;
         let nothing = Edited {
             plan: body(
                 &agree::Plan::default(),
@@ -204,10 +204,7 @@ fn check(wanted: &[Wanted], view: &StoreView) -> Result<(Vec<Step>, usize), Engi
             }
             _ => {}
         }
-        let source = one
-            .source
-            .as_ref()
-            .map_or_else(|| "<body>".to_owned(), Diagnostic::place);
+        let source = one.source.as_ref().map_or_else(|| "api".to_owned(), Diagnostic::place);
         match step(
             &one.id,
             row.and_then(|row| row.document.as_ref()),

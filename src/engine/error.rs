@@ -17,6 +17,9 @@ pub enum EngineError {
     /// There is no such resource.
     #[error("{0} is not declared")]
     NotFound(Id),
+    /// There is no conflict about it.
+    #[error("{0} has no conflict")]
+    NoConflict(Id),
     /// Others need what was to be deleted.
     #[error("{id} can't be deleted: {} need{} it", list(needed_by), if needed_by.len() == 1 { "s" } else { "" })]
     Needed {

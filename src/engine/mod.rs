@@ -15,8 +15,8 @@ mod report;
 mod round;
 mod view;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -29,6 +29,7 @@ use crate::record::{Actor, Fleet, Life, Routes, Upstreams};
 use crate::repo::Source;
 use crate::runtime::Runtime;
 use crate::store::Store;
+use crate::wire::SourceState;
 
 pub use edit::{EditRequest, Edited, Only, Wanted};
 pub use error::EngineError;
@@ -46,6 +47,8 @@ pub struct Parts {
     pub runtime_name: &'static str,
     /// The cluster's id.
     pub cluster: String,
+    /// What tells this source from others: the ledger holds for it alone.
+    pub identity: String,
     /// How the source is shown: a clone path or a folder.
     pub location: String,
     /// The longest time between two rounds.
@@ -77,10 +80,10 @@ struct Inner {
     editing: tokio::sync::Mutex<()>,
     /// What the planner of what runs remembers.
     memory: Mutex<Memory>,
-    /// The head that a person allowed to delete most of what is declared.
-    allowed: Mutex<Option<String>>,
-    /// Who pushed which head, until it is imported.
-    pushers: Mutex<BTreeMap<String, Actor>>,
+    /// Who pushed which head, the newest last.
+    pushers: Mutex<VecDeque<(String, Actor)>>,
+    /// Set when the loop has failed.
+    failed: AtomicBool,
     /// The servers that a push changes, by push.
     affected: Mutex<BTreeMap<String, BTreeSet<Name>>>,
 }
@@ -101,14 +104,22 @@ impl Engine {
             lease: lease::Lease::default(),
             editing: tokio::sync::Mutex::new(()),
             memory: Mutex::default(),
-            allowed: Mutex::default(),
             pushers: Mutex::default(),
+            failed: AtomicBool::new(false),
             affected: Mutex::default(),
         }));
         agree::open_epoch(&engine.0).await?;
         let (outcomes, finished) = mpsc::unbounded_channel();
         let task = round::Loop::new(Arc::clone(&engine.0), outcomes, finished);
-        tokio::spawn(task.run(stop));
+        let (inner, watched) = (Arc::clone(&engine.0), stop.clone());
+        tokio::spawn(async move {
+            // Without its loop mcpd would take changes and never apply one: better it ends, and is started again.
+            if tokio::spawn(task.run(stop)).await.is_err() {
+                tracing::error!("the control loop failed: mcpd stops");
+                inner.failed.store(true, Ordering::SeqCst);
+                watched.cancel();
+            }
+        });
         Ok(engine)
     }
 
@@ -124,6 +135,12 @@ impl Engine {
         self.0.happenings.subscribe()
     }
 
+    /// Whether the loop has failed (and mcpd is stopping because of it).
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.0.failed.load(Ordering::SeqCst)
+    }
+
     /// The store behind it, for reading.
     #[must_use]
     pub fn store(&self) -> &Store {
@@ -135,8 +152,11 @@ impl Engine {
     /// With `allow_mass_delete`, the head that is waiting for a person's word may delete what it deletes.
     pub async fn sync(&self, allow_mass_delete: bool) -> Result<Arc<Report>, EngineError> {
         if allow_mass_delete {
-            let waiting = self.0.report.borrow().status.source.head.clone();
-            *lock(&self.0.allowed) = waiting;
+            // The word holds for the head that waits for it, and for nothing else.
+            let source = self.0.report.borrow().status.source.clone();
+            if source.state == SourceState::WaitingForApproval {
+                self.0.allow(source.head.as_deref()).await?;
+            }
         }
         let wanted = self.0.asked.fetch_add(1, Ordering::SeqCst) + 1;
         self.0.wake.notify_one();
@@ -156,6 +176,39 @@ impl Engine {
             return Arc::clone(&report);
         }
         Arc::clone(&self.0.report.borrow())
+    }
+}
+
+/// The fact in the store that says which head may delete most of what is declared.
+const ALLOWED: &str = "allowed";
+/// What stands there for none.
+const NONE_ALLOWED: &str = "none";
+/// How many heads are remembered with who pushed them.
+const PUSHERS: usize = 64;
+
+impl Inner {
+    /// Notes a person's word: this head may delete most of what is declared. It outlives a crash.
+    async fn allow(&self, head: Option<&str>) -> Result<(), EngineError> {
+        Ok(self.parts.store.set_meta(ALLOWED, head.unwrap_or(NONE_ALLOWED)).await?)
+    }
+
+    fn is_allowed(&self, head: &str) -> bool {
+        self.parts.store.meta(ALLOWED).is_some_and(|allowed| allowed == head)
+    }
+
+    fn pushed_by(&self, head: &str, actor: &Actor) {
+        let mut pushers = lock(&self.pushers);
+        pushers.push_back((head.to_owned(), actor.clone()));
+        let excess = pushers.len().saturating_sub(PUSHERS);
+        pushers.drain(..excess);
+    }
+
+    fn pusher(&self, head: &str) -> Option<Actor> {
+        lock(&self.pushers)
+            .iter()
+            .rev()
+            .find(|(pushed, _)| pushed == head)
+            .map(|(_, actor)| actor.clone())
     }
 }
 

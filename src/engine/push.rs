@@ -11,7 +11,7 @@ use crate::reconcile::agree;
 use crate::record::{InstanceStatus, State};
 use crate::repo::{BRANCH, Hosted, Lines, Push, PushJudge, RefUpdate, Relation, Source};
 use crate::resource::Id;
-use crate::wire::words;
+use crate::wire::{SourceState, words};
 
 use super::agree::describe;
 use super::observe::{declared, wanted};
@@ -113,6 +113,11 @@ impl Engine {
         if moved(push).is_some() {
             // From here until the ref has moved nothing else writes: what is planned is what will be.
             self.0.lease.take(&push.id).await;
+            if !hosted.is_under_way(&push.id) {
+                // The pusher went while this waited: nobody would give the lease back.
+                self.0.lease.release(&push.id);
+                return Ok(false);
+            }
         }
         for update in &push.updates {
             if !self.consider_update(hosted, push, update, &options, out).await? {
@@ -138,8 +143,16 @@ impl Engine {
             }
             return Ok(!applied);
         };
-        if !update.name.starts_with("refs/heads/") {
+        if update.name.starts_with("refs/tags/") {
             return Ok(true);
+        }
+        if !update.name.starts_with("refs/heads/") {
+            out.send(format!(
+                "error: {} is neither a branch nor a tag",
+                words::plain(&update.name)
+            ));
+            out.send("refused: nothing was changed");
+            return Ok(false);
         }
         let quarantine = push.quarantine.as_ref();
         // The head as it is now that nothing else writes: an export may have come after the pusher looked.
@@ -148,7 +161,10 @@ impl Engine {
             match hosted.relation(head, new, quarantine).await? {
                 Relation::Forward => {}
                 Relation::Diverged { base, lost, by_mcpctl } => {
-                    out.send(format!("error: {} would be lost", count(lost, "commit")));
+                    out.send(format!(
+                        "error: main has moved on: {} would be lost",
+                        count(lost, "commit")
+                    ));
                     let by = if by_mcpctl > 0 {
                         format!("{} by mcpctl", count(by_mcpctl, "commit"))
                     } else {
@@ -194,11 +210,13 @@ impl Engine {
             out.send("refused: nothing was changed");
             return Ok(false);
         }
-        self.show_plan(push, &plan, new, out).await;
+        self.show_plan(push, &plan, new, applied, out).await;
         if applied {
-            lock(&self.0.pushers).insert(new.clone(), push.actor.clone());
-            if plan.changes.iter().any(|change| change.after.is_none()) && options.allow_mass_delete {
-                *lock(&self.0.allowed) = Some(new.clone());
+            self.0.pushed_by(new, &push.actor);
+            if plan.changes.iter().any(|change| change.after.is_none()) {
+                // A push that was judged and accepted is a person's word, also after a crash and whatever is declared
+                // by then.
+                self.0.allow(Some(new)).await?;
             }
         } else {
             let branch = update.name.trim_start_matches("refs/heads/");
@@ -211,7 +229,7 @@ impl Engine {
     }
 
     /// The plan's own lines: only what the push brings, not what the repository is still to receive.
-    async fn show_plan(&self, push: &Push, plan: &agree::Plan, head: &str, out: &Lines) {
+    async fn show_plan(&self, push: &Push, plan: &agree::Plan, head: &str, applied: bool, out: &Lines) {
         let view = self.store().view();
         let after = plan.outcome(&view);
         let running = self.0.preview(after.values()).await;
@@ -242,7 +260,9 @@ impl Engine {
             .into_iter()
             .filter(|d| !before.contains(&d.instance));
         let servers = named.chain(extra.map(|d| d.instance.server)).collect();
-        lock(&self.0.affected).insert(push.id.clone(), servers);
+        if applied {
+            lock(&self.0.affected).insert(push.id.clone(), servers);
+        }
     }
 
     /// Tells what becomes of an accepted head: the revision, then the servers.
@@ -263,12 +283,19 @@ impl Engine {
             out.send("accepted; it is being taken over (mcpctl status tells how far it is)");
             return;
         };
+        let source = &taken.status.source;
+        if matches!(source.state, SourceState::WaitingForApproval | SourceState::Failing) {
+            let why = source.last_error.as_deref().unwrap_or("mcpctl status tells why");
+            out.send(format!("accepted, not applied yet: {}", words::plain(why)));
+            return;
+        }
         out.send(format!("applied: revision {}", taken.status.revision));
         let servers = lock(&self.0.affected).get(&push.id).cloned().unwrap_or_default();
-        let after: BTreeSet<Name> = declared(&self.store().view())
-            .filter_map(|document| server(&document.id))
+        let wanted: BTreeSet<Name> = wanted(declared(&self.store().view()), self.0.parts.runtime.images())
+            .into_iter()
+            .map(|desired| desired.instance.server)
             .collect();
-        let servers: BTreeSet<Name> = servers.intersection(&after).cloned().collect();
+        let servers: BTreeSet<Name> = servers.intersection(&wanted).cloned().collect();
         if servers.is_empty() {
             return;
         }
@@ -331,7 +358,7 @@ fn refuse(diagnostics: &[Diagnostic], out: &Lines) {
 fn states(servers: &BTreeSet<Name>, statuses: &[InstanceStatus]) -> (String, Vec<String>) {
     let mut parts = vec![];
     let mut reasons = vec![];
-    for name in servers {
+    for name in servers.iter().take(SHOWN) {
         let of: Vec<&InstanceStatus> = statuses
             .iter()
             .filter(|s| s.instance.server == *name && s.state != State::Stopping)
@@ -342,6 +369,9 @@ fn states(servers: &BTreeSet<Name>, statuses: &[InstanceStatus]) -> (String, Vec
         parts.push(format!("{word} server/{name} {running}/{}", of.len()));
         let failed = of.iter().filter(|status| status.state == State::Error);
         reasons.extend(failed.map(|status| format!("  {}: {}", status.instance, words::plain(&status.reason))));
+    }
+    if servers.len() > SHOWN {
+        parts.push(format!("and {} more", servers.len() - SHOWN));
     }
     (parts.join(" · "), reasons)
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -42,6 +43,8 @@ pub(super) struct Loop {
     statuses: BTreeMap<InstanceName, InstanceStatus>,
     agreed: Option<Agreed>,
     trouble: Option<String>,
+    /// When both sides were looked at last.
+    synced: Option<Timestamp>,
 }
 
 /// When to look again, and at what.
@@ -66,6 +69,7 @@ impl Loop {
             statuses: BTreeMap::new(),
             agreed: None,
             trouble: None,
+            synced: None,
         }
     }
 
@@ -77,8 +81,6 @@ impl Loop {
         let mut agree = true;
         while !stop.is_cancelled() {
             // What changes from here on is a hint for the next round.
-            store.mark_unchanged();
-            repository.mark_unchanged();
             runtime.mark_unchanged();
             upstreams.mark_unchanged();
             let next = self.round(agree).await;
@@ -94,7 +96,7 @@ impl Loop {
                 Some(finished) = self.finished.recv() => self.take(finished),
             }
             tokio::time::sleep(DEBOUNCE).await;
-            agree |= changed(&store) || changed(&repository);
+            agree |= take(&mut store) | take(&mut repository);
             while let Ok(finished) = self.finished.try_recv() {
                 self.take(finished);
             }
@@ -108,6 +110,8 @@ impl Loop {
 
     async fn round(&mut self, agree: bool) -> Next {
         let served = self.inner.asked.load(Ordering::SeqCst);
+        // Who asked for a look gets one, whatever woke the loop.
+        let agree = agree || served > self.inner.report.borrow().served;
         let interval = self.inner.parts.interval;
         let mut next = Next {
             at: Instant::now() + interval,
@@ -148,6 +152,7 @@ impl Loop {
     async fn agree(&mut self) -> Result<bool, EngineError> {
         for _ in 0..PASSES {
             let agreed = self.inner.agree_once().await?;
+            self.synced = Some(now());
             let again = agreed.pass == Pass::Again;
             let waits = agreed
                 .plan
@@ -230,9 +235,7 @@ impl Loop {
                 (None, None) => SourceState::Empty,
                 (None, Some(_)) => SourceState::Synced,
             };
-            if failed.is_none() {
-                source.last_sync_at = Some(now());
-            }
+            source.last_sync_at = self.synced;
         }
         if let Some(error) = failed {
             source.state = SourceState::Failing;
@@ -319,8 +322,9 @@ fn word(state: State) -> &'static str {
     }
 }
 
-fn changed<T>(receiver: &watch::Receiver<T>) -> bool {
-    receiver.has_changed().unwrap_or(false)
+/// Whether there was a hint since it was asked last; in one step, so that none is lost.
+fn take<T>(receiver: &mut watch::Receiver<T>) -> bool {
+    matches!(receiver.changed().now_or_never(), Some(Ok(())))
 }
 
 fn publish<T: PartialEq>(channel: &watch::Sender<Arc<T>>, value: T) {

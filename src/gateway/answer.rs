@@ -41,7 +41,7 @@ pub fn refused(status: StatusCode, code: i32, message: &str) -> Response {
 
 /// There is no such endpoint.
 pub fn not_found(detail: &str) -> Response {
-    let body = serde_json::json!({"error": "not found", "detail": detail});
+    let body = serde_json::json!({"error": "not_found", "detail": detail});
     json(StatusCode::NOT_FOUND, body.to_string().into_bytes())
 }
 

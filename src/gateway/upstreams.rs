@@ -10,6 +10,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::kit::Name;
 use crate::kit::time::{Timestamp, now};
+use crate::mcp::CLOSED;
 use crate::mcp::handshake::{Greeting, Tool, greet, list_tools};
 use crate::mcp::{Connection, Options, one_line};
 use crate::record::{Fleet, FleetMember, Handshake, InstanceName, Life, Routes, Upstream, Upstreams};
@@ -163,7 +164,10 @@ impl Held {
             instance: self.member.instance.clone(),
             handshake: match &self.state {
                 State::Connecting => Handshake::Connecting,
-                State::Failed(reason) => Handshake::Failed { reason: reason.clone() },
+                State::Failed(reason) => Handshake::Failed {
+                    reason: reason.clone(),
+                    closed: reason == CLOSED,
+                },
                 State::Ready(_, greeting, tools) => Handshake::Ready {
                     protocol: greeting.protocol.clone(),
                     server: greeting.server.clone(),

@@ -21,6 +21,8 @@ use crate::kit::Pipes;
 use super::envelope::{self, Message, Outcome, code, members, place_of};
 use super::locked;
 
+/// What is said of a connection that the server ended by closing its output.
+pub const CLOSED: &str = "the server closed its output";
 /// Bytes that may wait to be written to a server; callers wait when it is full.
 const QUEUED_BYTES: u32 = 16 << 20;
 /// What the smallest message counts as, so that the number of messages that wait is bounded too.
@@ -492,7 +494,7 @@ async fn read(shared: &Shared, mut reader: Box<dyn AsyncRead + Send + Unpin>, lo
         match reader.read_buf(&mut buffer).await {
             Ok(0) => {
                 shared.take(buffer.freeze());
-                return "the server closed its output".to_owned();
+                return CLOSED.to_owned();
             }
             Ok(_) => {}
             Err(error) => return format!("the server's output can't be read: {error}"),

@@ -9,7 +9,7 @@ pub mod handshake;
 #[cfg(test)]
 mod tests;
 
-pub use connection::{Answer, Call, CallError, Connection, Heard, Options, Progress};
+pub use connection::{Answer, CLOSED, Call, CallError, Connection, Heard, Options, Progress};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -70,5 +70,7 @@ pub enum Handshake {
     Failed {
         /// Why, in one line.
         reason: String,
+        /// Whether the server closed its output by itself: then its exit says more than this.
+        closed: bool,
     },
 }

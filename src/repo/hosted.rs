@@ -74,6 +74,14 @@ pub enum Relation {
     Unrelated,
 }
 
+impl Hosted {
+    /// Whether a push is still under way: the process that serves it lives.
+    #[must_use]
+    pub fn is_under_way(&self, push_id: &str) -> bool {
+        lock(&self.0.pushes).contains_key(push_id)
+    }
+}
+
 impl std::fmt::Debug for Hosted {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Hosted({})", self.0.git_folder.display())

@@ -89,7 +89,7 @@ fn set_up(git_folder: &Path) -> Result<(), RepoError> {
     let mut config =
         git2::Config::open(&repository.path().join("config")).map_err(git("writing the repository's settings"))?;
     let texts = [
-        ("receive.denyDeletes", "true"),
+        ("receive.denyDeletes", "false"),
         ("receive.denyNonFastForwards", "true"),
         ("receive.advertisePushOptions", "true"),
         ("receive.autogc", "false"),

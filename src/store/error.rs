@@ -94,9 +94,9 @@ impl StoreError {
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::InUse { .. } => Some("stop the other one, or give this one a data folder of its own (--data-dir)"),
+            Self::InUse { .. } => Some("stop the other one, or use another data folder"),
             Self::Newer { .. } => Some("start the newer mcpd again; an older one never changes a newer store"),
-            Self::Foreign { .. } => Some("give mcpd a data folder of its own (--data-dir)"),
+            Self::Foreign { .. } => Some("use a data folder of its own"),
             Self::Open { .. } => Some("check that the file is whole and that mcpd may read and write it"),
             Self::Stale { .. } => Some("read it again and repeat the change"),
             Self::Database(_) | Self::CutOff(_) => {

@@ -193,7 +193,7 @@ impl World {
     pub async fn failed(&self, name: &str) -> String {
         let mut why = None;
         until("a failed life", || {
-            if let Some(Handshake::Failed { reason }) = self.handshake(name) {
+            if let Some(Handshake::Failed { reason, .. }) = self.handshake(name) {
                 why = Some(reason);
             }
             why.is_some()

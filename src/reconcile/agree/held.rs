@@ -1,23 +1,33 @@
 //! "!" of the table: a file that cannot be read is never an absence.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::record::LedgerRow;
 use crate::resource::{Id, Tree};
 
 /// What can't be read in a tree, asked resource by resource.
 #[derive(Debug)]
 pub(super) struct Holds<'a> {
     tree: &'a Tree,
+    /// The files that held something when both sides last agreed.
+    known: BTreeSet<&'a str>,
 }
 
 impl<'a> Holds<'a> {
-    pub(super) const fn of(tree: &'a Tree) -> Self {
-        Self { tree }
+    pub(super) fn of(tree: &'a Tree, ledger: &'a BTreeMap<Id, LedgerRow>) -> Self {
+        let known = if tree.unreadable.is_empty() {
+            BTreeSet::new()
+        } else {
+            ledger.values().map(|row| row.path.as_str()).collect()
+        };
+        Self { tree, known }
     }
 
     /// Why the repository's side of a resource can't be told, where it can't.
     ///
     /// A resource is held when the tree says so itself; and, where the tree has no valid document of it, when something
-    /// unreadable stands in the file where it was last seen, or bears its name (it may have moved there), or could not
-    /// even be searched for names.
+    /// unreadable stands in the file where it was last seen, or where it may have moved to: a file that bears its name,
+    /// that could not even be searched for names, or that nobody has read before.
     pub(super) fn why(&self, id: &Id, last_path: Option<&str>) -> Option<String> {
         let unreadable = &self.tree.unreadable;
         if let Some(named) = unreadable.iter().find(|it| it.id.as_ref() == Some(id)) {
@@ -35,6 +45,7 @@ impl<'a> Holds<'a> {
             .find(|it| {
                 Some(it.path.as_str()) == last_path
                     || it.bytes.as_ref().is_none_or(|bytes| names(bytes, id.name.as_str()))
+                    || it.whole_file && !self.known.contains(it.path.as_str())
             })
             .map(|it| format!("{} can't be read", it.path))
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::kit::time::Timestamp;
 use crate::record::{Conflict, ImportChange, LedgerRow, PendingExport, Row, Settle, StoreView};
-use crate::resource::{Document, FieldChange, Id, Placed, Tree, broken_references, changes};
+use crate::resource::{Document, FieldChange, Id, Placed, Reference, Tree, broken_references, changes};
 
 use super::decide::{Base, Decision, RepositorySide, StoreSide, decide};
 use super::guard::MassDelete;
@@ -168,7 +168,7 @@ pub(super) fn plan_with(rules: Rules, seen: &Seen<'_>) -> Plan {
             ..Plan::default()
         };
     }
-    let holds = Holds::of(seen.tree);
+    let holds = Holds::of(seen.tree, &seen.store.ledger);
     let mut decisions = BTreeMap::new();
     let mut held = BTreeMap::new();
     let (tree, store) = (&seen.tree.documents, seen.store);
@@ -185,6 +185,7 @@ pub(super) fn plan_with(rules: Rules, seen: &Seen<'_>) -> Plan {
         .chain(named)
         .collect();
     let mut unchanged = 0;
+    let mut elsewhere = vec![];
     for id in ids {
         let ledger = store.ledger.get(id);
         let why = if rules.hold_unreadable {
@@ -203,13 +204,35 @@ pub(super) fn plan_with(rules: Rules, seen: &Seen<'_>) -> Plan {
             side(store.rows.get(id)),
         );
         match decision {
-            Decision::Nothing => unchanged += usize::from(tree.contains_key(id)),
+            Decision::Nothing => {
+                unchanged += usize::from(tree.contains_key(id));
+                // The same document in another file: the ledger must know where it stands now.
+                let moved = ledger
+                    .zip(tree.get(id))
+                    .filter(|(ledger, placed)| ledger.path != placed.path);
+                if let Some((ledger, placed)) = moved {
+                    let (commit, path) = (seen.head.to_owned(), placed.path.clone());
+                    let ledger = Some(LedgerRow {
+                        commit,
+                        path,
+                        ..ledger.clone()
+                    });
+                    elsewhere.push(Settle {
+                        id: id.clone(),
+                        seen: store.rows.get(id).map(|row| row.revision),
+                        ledger,
+                    });
+                }
+            }
             Decision::Held => drop(held.insert(id.clone(), why.unwrap_or_default())),
             _ => drop(decisions.insert(id.clone(), decision)),
         }
     }
     keep_references_whole(seen, &mut decisions, &mut held);
-    write_out(seen, &holds, decisions, held, unchanged)
+    keep_the_repository_whole(seen, &mut decisions, &mut held);
+    let mut plan = write_out(seen, &holds, decisions, held, unchanged);
+    plan.settle.append(&mut elsewhere);
+    plan
 }
 
 fn base(ledger: Option<&LedgerRow>, rules: Rules, row: Option<&Row>) -> Option<Base> {
@@ -275,6 +298,33 @@ fn keep_references_whole(seen: &Seen<'_>, decisions: &mut BTreeMap<Id, Decision>
             decisions.remove(&id);
             held.insert(id, why);
         }
+    }
+}
+
+/// Holds the deletion of what a document of the repository names that stays as it is: the commit would leave a tree that
+/// no push can build on.
+fn keep_the_repository_whole(seen: &Seen<'_>, decisions: &mut BTreeMap<Id, Decision>, held: &mut BTreeMap<Id, String>) {
+    use Decision::{Conflict, Export, ExportDeletion, ImportDeletion};
+    if !decisions.values().any(|decision| *decision == ExportDeletion) {
+        return;
+    }
+    let rewritten = |id: &Id| {
+        matches!(
+            decisions.get(id),
+            Some(Export | ExportDeletion | Conflict | ImportDeletion)
+        )
+    };
+    let mut needed = vec![];
+    for (id, placed) in seen.tree.documents.iter().filter(|(id, _)| !rewritten(id)) {
+        for target in placed.document.references().iter().filter_map(Reference::target) {
+            if decisions.get(&target) == Some(&ExportDeletion) {
+                needed.push((target, format!("{id} in the repository needs it")));
+            }
+        }
+    }
+    for (target, why) in needed {
+        decisions.remove(&target);
+        held.insert(target, why);
     }
 }
 

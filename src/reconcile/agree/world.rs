@@ -77,8 +77,12 @@ fn id(key: usize) -> &'static Id {
     &DOCUMENTS[key][0].0.id
 }
 
-fn path(key: usize) -> String {
-    id(key).canonical_path()
+fn path(key: usize, moved: bool) -> String {
+    if moved {
+        format!("moved/k{key}.yaml")
+    } else {
+        id(key).canonical_path()
+    }
 }
 
 type Value = Option<usize>;
@@ -87,6 +91,8 @@ type Value = Option<usize>;
 struct World {
     files: [Value; KEYS],
     broken: [bool; KEYS],
+    /// Whether the file stands in another folder.
+    moved: [bool; KEYS],
     head: u64,
     /// Commits that mcpd made and that are in the history.
     landed: BTreeSet<String>,
@@ -111,7 +117,7 @@ impl World {
         for key in 0..KEYS {
             if self.broken[key] {
                 tree.unreadable.push(Unreadable {
-                    path: path(key),
+                    path: path(key, self.moved[key]),
                     id: None,
                     whole_file: true,
                     bytes: Some(Arc::from(&b"kind: ["[..])),
@@ -124,7 +130,7 @@ impl World {
                     Placed {
                         document,
                         digest,
-                        path: path(key),
+                        path: path(key, self.moved[key]),
                         position,
                     },
                 );
@@ -137,6 +143,14 @@ impl World {
         let key = random.below(KEYS);
         self.head += 1;
         if random.one_in(6) {
+            // A file that moves and breaks at once is the worst: nothing tells what it held.
+            if self.files[key].is_some() && random.one_in(2) {
+                self.moved[key] = !self.moved[key];
+                self.trace.push(format!("people   move k{key}: {}", self.moved[key]));
+                if random.one_in(2) {
+                    return;
+                }
+            }
             self.broken[key] = !self.broken[key];
             self.trace
                 .push(format!("people   break or mend k{key}: {}", self.broken[key]));
@@ -399,7 +413,7 @@ impl World {
                     digest,
                     commit: commit.to_owned(),
                     revision,
-                    path: path(key),
+                    path: path(key, self.moved[key]),
                 };
                 self.store.ledger.insert(change.id.clone(), row);
             } else {

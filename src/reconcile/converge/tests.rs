@@ -345,13 +345,23 @@ fn a_silent_life_fails_in_time() {
     bench.pass(30);
     bench.settle();
     let reason = "answered nonsense".to_owned();
-    bench.handshake("L2", Handshake::Failed { reason });
+    bench.handshake("L2", Handshake::Failed { reason, closed: true });
     bench.settle();
     assert_eq!(bench.lives(), ["L2"], "its last words are awaited");
     bench.pass(1);
     let plan = bench.settle();
     assert!(bench.live.is_empty());
     assert_eq!(status(&plan, bench.now), "time/0 ERROR: answered nonsense | 2 | 30");
+    bench.pass(30);
+    bench.settle();
+    let reason = "wrote a line that is too long".to_owned();
+    bench.handshake("L3", Handshake::Failed { reason, closed: false });
+    let plan = bench.settle();
+    assert!(bench.live.is_empty());
+    assert_eq!(
+        status(&plan, bench.now),
+        "time/0 ERROR: wrote a line that is too long | 3 | 30"
+    );
 }
 
 /// P8: retries pinned to a bad commit while the fix waits.

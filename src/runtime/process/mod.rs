@@ -33,8 +33,9 @@ use tokio::time::timeout;
 
 use crate::kit::{Pipes, time};
 use crate::record::{Ending, InstanceName, Life, Live, LiveState};
+use crate::resource::Server;
 
-use self::launch::{Launch, launch};
+use self::launch::launch;
 use self::logs::Logs;
 use super::{RuntimeError, StartOrder};
 
@@ -86,7 +87,7 @@ struct Shared {
 /// A life, running or ended.
 struct Entry {
     live: Live,
-    launch: Launch,
+    server: Arc<Server>,
     pipes: Option<(ChildStdout, ChildStdin)>,
     orders: mpsc::Sender<Signal>,
     ended: watch::Receiver<bool>,
@@ -196,7 +197,8 @@ impl ProcessRuntime {
             .send(Box::new(move || answer.send(()).unwrap_or_default()))
             .is_ok()
         {
-            drop(answered.await);
+            // A start that hangs in the operating system must not keep mcpd from stopping.
+            drop(timeout(CLOSING, answered).await);
         }
         let lives: Vec<Life> = self.shared.lives().keys().cloned().collect();
         let stops = lives.iter().map(|life| self.shared.stop(life, CLOSING));
@@ -219,7 +221,7 @@ impl Shared {
             return Err(RuntimeError::Closed);
         }
         let launch = launch(&order.server, &self.options.environment, &self.options.directory)?;
-        self.refuse_twins(&order.instance, &launch)?;
+        self.refuse_twins(&order.instance, &order.server)?;
         let refused = |source| RuntimeError::Start {
             program: launch.program.display().to_string(),
             source,
@@ -259,7 +261,7 @@ impl Shared {
                 state: LiveState::Running,
                 started: time::now(),
             },
-            launch,
+            server: Arc::clone(&order.server),
             pipes,
             orders,
             ended: watched,
@@ -298,13 +300,15 @@ impl Shared {
     }
 
     /// At most two lives of an instance, and never two of the same.
-    fn refuse_twins(&self, instance: &InstanceName, launch: &Launch) -> Result<(), RuntimeError> {
+    ///
+    /// They are compared by the declaration, as the planner tells specs apart: two declarations may well be one command line.
+    fn refuse_twins(&self, instance: &InstanceName, server: &Arc<Server>) -> Result<(), RuntimeError> {
         let lives = self.lives();
         let running: Vec<&Entry> = lives
             .values()
             .filter(|e| e.live.instance == *instance && e.live.state == LiveState::Running)
             .collect();
-        if let Some(twin) = running.iter().find(|e| e.launch == *launch) {
+        if let Some(twin) = running.iter().find(|e| e.server == *server) {
             return Err(RuntimeError::AlreadyRuns {
                 instance: instance.clone(),
                 life: twin.live.life.clone(),

@@ -9,7 +9,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::serve::ListenerExt as _;
 use futures_util::future::BoxFuture;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -26,6 +25,7 @@ use crate::settings::{LogFormat, McpdSettings, SettingsError, Surroundings};
 use crate::store::{Store, StoreError};
 
 use super::router::router;
+use super::serve::serve;
 use super::{App, Shared};
 
 /// How long open requests may go on once mcpd stops.
@@ -67,9 +67,9 @@ pub enum DaemonError {
     /// The control loop failed.
     #[error("the control loop failed; the log tells where")]
     Loop,
-    /// Serving failed.
-    #[error("serving failed")]
-    Serve(#[source] std::io::Error),
+    /// The process can't listen for the signals that stop it.
+    #[error("the signals that stop mcpd can't be listened for")]
+    Signals(#[source] std::io::Error),
 }
 
 impl DaemonError {
@@ -134,6 +134,7 @@ impl Daemon {
             address: settings.listen,
             source,
         })?;
+        keep_private(data)?;
         let store = Store::open(&data.join("store.redb")).await?;
         let token = admin_token(&data.join("admin.token"))?;
         let directory = match &settings.watch {
@@ -159,7 +160,10 @@ impl Daemon {
         } else {
             let program = std::env::current_exe().map_err(fault(data))?;
             let writer = store.meta("store").unwrap_or_default();
-            Source::Hosted(Hosted::open(data, &program, &writer).await?)
+            let hosted = Hosted::open(data, &program, &writer).await?;
+            // Whatever the data folder's own mode: declarations may hold what is not for everybody.
+            only_owner(hosted.path(), 0o700)?;
+            Source::Hosted(hosted)
         };
         let location = match &settings.watch {
             Some(folder) => folder.display().to_string(),
@@ -235,28 +239,13 @@ impl Daemon {
     /// Serves until the token given to [`Daemon::open`] is cancelled; then ends requests, servers and the rest in order.
     pub async fn serve(self) -> Result<(), DaemonError> {
         let stop = self.stop.clone();
-        // Without this an answer in two writes waits 40 ms for the other side's delayed acknowledgement.
-        let listener = self.listener.tap_io(|stream| {
-            if let Err(error) = stream.set_nodelay(true) {
-                tracing::debug!(%error, "TCP_NODELAY could not be set");
-            }
-        });
-        let serving = axum::serve(listener, router(self.app)).with_graceful_shutdown(stop.clone().cancelled_owned());
-        let lingering = async {
-            stop.cancelled().await;
-            tokio::time::sleep(LAST_REQUESTS).await;
-        };
-        let served = tokio::select! {
-            served = serving.into_future() => served,
-            // Requests that don't end by then are cut: a stop must not depend on clients.
-            () = lingering => Ok(()),
-        };
+        serve(self.listener, router(self.app), stop.clone(), LAST_REQUESTS).await;
         stop.cancel();
         self.runtime.close().await;
         if self.engine.has_failed() {
             return Err(DaemonError::Loop);
         }
-        served.map_err(DaemonError::Serve)
+        Ok(())
     }
 }
 
@@ -274,6 +263,28 @@ pub(super) fn make_folder(path: &Path) -> Result<PathBuf, DaemonError> {
     Ok(path.to_owned())
 }
 
+fn only_owner(path: &Path, mode: u32) -> Result<(), DaemonError> {
+    let fault = |source| DaemonError::Data {
+        path: path.to_owned(),
+        source,
+    };
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(fault)
+}
+
+/// Says so where others may look into the data folder. It may be anybody's folder, so its mode is left alone; what is
+/// private in it has modes of its own.
+fn keep_private(data: &Path) -> Result<(), DaemonError> {
+    let fault = |source| DaemonError::Data {
+        path: data.to_owned(),
+        source,
+    };
+    let mode = std::fs::metadata(data).map_err(fault)?.permissions().mode();
+    if mode & 0o077 != 0 {
+        tracing::warn!("others may look into {}: chmod 700 keeps it private", data.display());
+    }
+    Ok(())
+}
+
 /// Reads the admin token, or makes it at the first start; readable by its owner alone.
 fn admin_token(path: &Path) -> Result<Redacted<String>, DaemonError> {
     let fault = |source| DaemonError::Data {
@@ -281,7 +292,10 @@ fn admin_token(path: &Path) -> Result<Redacted<String>, DaemonError> {
         source,
     };
     match std::fs::read_to_string(path) {
-        Ok(text) if !text.trim().is_empty() => return Ok(Redacted::new(text.trim().to_owned())),
+        Ok(text) if !text.trim().is_empty() => {
+            only_owner(path, 0o600)?;
+            return Ok(Redacted::new(text.trim().to_owned()));
+        }
         // An empty file is what a crash between creating and writing leaves.
         Ok(_) => {}
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -391,7 +405,7 @@ fn with_hint(error: &dyn std::error::Error, hint: Option<String>) -> String {
 
 async fn run(settings: &McpdSettings, around: &Surroundings) -> Result<(), DaemonError> {
     let stop = CancellationToken::new();
-    stop_on_signals(stop.clone()).map_err(DaemonError::Serve)?;
+    stop_on_signals(stop.clone()).map_err(DaemonError::Signals)?;
     let daemon = Daemon::open(settings, around, stop).await?;
     let url = format!("http://{}", daemon.address());
     tracing::info!(

@@ -19,6 +19,7 @@ mod plans;
 mod records;
 mod resources;
 mod router;
+mod serve;
 
 use std::sync::Arc;
 

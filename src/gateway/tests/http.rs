@@ -147,7 +147,7 @@ async fn endpoints_that_are_not_there_are_404() {
             .await
             .unwrap();
         assert_eq!(response.status(), 404);
-        let want = json!({"error": "not found", "detail": detail});
+        let want = json!({"error": "not_found", "detail": detail});
         assert_eq!(response.json::<Value>().await.unwrap(), want);
     }
 }

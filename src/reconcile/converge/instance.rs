@@ -157,6 +157,7 @@ impl<'a> Planner<'a, '_> {
                 // What the gateway cut off exits of that: the gateway's verdict says more than the exit.
                 (_, Some(Handshake::Failed { reason, closed: false })) => failure = Some(reason.clone()),
                 (LiveState::Ended(ending), _) => failure = Some(ending.to_string()),
+                (LiveState::Running, Some(Handshake::Ready { .. })) => known.silent_since = None,
                 (LiveState::Running, Some(Handshake::Failed { reason, closed: true })) => {
                     let since = *known.broken_since.get_or_insert(now);
                     let deadline = later(since, LAST_WORDS);

@@ -205,7 +205,7 @@ impl World {
             let handshake = match body {
                 None => Handshake::Failed {
                     reason: "closed its output".to_owned(),
-                    closed: false,
+                    closed: true,
                 },
                 Some(body) if body.answers_at.is_some_and(|at| at <= self.now) => Handshake::Ready {
                     protocol: String::new(),

@@ -358,7 +358,7 @@ async fn the_file_is_private_and_held_by_one() {
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     let error = Store::open(&path).await.unwrap_err();
     assert_eq!(error.to_string(), format!("another mcpd uses {}", path.display()));
-    assert!(error.hint().unwrap().contains("--data-dir"));
+    assert!(error.hint().unwrap().contains("data folder"));
     drop(store);
     Store::open(&path).await.unwrap();
     assert!(matches!(

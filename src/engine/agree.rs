@@ -29,6 +29,20 @@ pub(super) struct Agreed {
     /// Exports that a single resource keeps from landing, by resource.
     pub(super) stuck: BTreeMap<Id, String>,
     pub(super) pass: Pass,
+    /// The store's revision that was seen.
+    pub(super) revision: u64,
+}
+
+impl Agreed {
+    /// Whether looking again would find the same and do nothing: the same head, the same rows, nothing to export. The
+    /// ledger is no part of this, because it only moves in a pass that does something.
+    pub(super) fn still_holds(&self, snapshot: &Snapshot, view: &StoreView) -> bool {
+        self.plan.is_empty()
+            && self.plan.held.is_empty()
+            && self.snapshot.head == snapshot.head
+            && self.revision == view.revision
+            && view.outbox.is_empty()
+    }
 }
 
 /// The name of the source that the ledger was written with.
@@ -114,6 +128,7 @@ impl Inner {
             plan,
             stuck,
             pass,
+            revision: view.revision,
         })
     }
 

@@ -504,7 +504,10 @@ contexts:
         around.user += 1;
         let error = ClientSettings::resolve(&ClientFlags::default(), &around).expect_err("another user's");
         let told = error.to_string();
-        assert!(told.ends_with(".mcpctl/local/url: it belongs to another user"), "{told}");
+        assert!(
+            told.ends_with(".mcpctl/local/url: it belongs to another user"),
+            "{told}"
+        );
         assert!(error.hint().is_some_and(|hint| hint.contains("--url")));
         let chosen = ClientSettings::resolve(&flags(&["url=http://127.0.0.1:1"]), &around).expect("settings");
         assert_eq!(chosen.url, "http://127.0.0.1:1");
@@ -626,13 +629,19 @@ contexts:
             );
         }
         for (text, want) in [
-            ("contexts:\n- name: a\n  url: http://a\n  token: [s3cret]\n", "config.yaml:"),
+            (
+                "contexts:\n- name: a\n  url: http://a\n  token: [s3cret]\n",
+                "config.yaml:",
+            ),
             ("contexts:\n- s3cret\n", "config.yaml:"),
             ("token: !!binary s3cret: x: {\n", "config.yaml:"),
         ] {
             let (_folder, around) = machine(Some(text), None);
             let error = ClientSettings::resolve(&ClientFlags::default(), &around).expect_err(text);
-            let told = format!("{error} {error:?} {:?}", std::error::Error::source(&error).map(ToString::to_string));
+            let told = format!(
+                "{error} {error:?} {:?}",
+                std::error::Error::source(&error).map(ToString::to_string)
+            );
             assert!(told.contains(want) && !told.contains("s3cret"), "{told}");
         }
         let (folder, around) = machine(Some(CONTEXTS), None);

@@ -169,7 +169,9 @@ impl McpdSettings {
 
         let watch = desk.take("MCPD_WATCH", "--watch", flags.watch, "")?;
         let watch = (!watch.is_empty()).then(|| absolute(around, &watch)).transpose()?;
-        watch.iter().for_each(|folder| desk.shows(folder));
+        if let Some(folder) = &watch {
+            desk.shows(folder);
+        }
         let runtime = desk.take("MCPD_RUNTIME", "--runtime", flags.runtime, "process")?;
         let runtime = desk.read(&runtime, runtime_kind, "the runtimes are: process")?;
         let interval = "MCPD_RECONCILE_INTERVAL";
@@ -561,7 +563,13 @@ mod tests {
         assert_eq!(settings.data, PathBuf::from("/home/ada/here/data"));
         assert_eq!(settings.watch, Some(PathBuf::from("/home/ada/here/repo")));
         assert_eq!(settings.cluster.as_str(), Digest::of("/home/ada/here/data").short(8));
-        let shown = |name| settings.settings.iter().find(|s| s.name == name).map(|s| s.value.as_str());
+        let shown = |name| {
+            settings
+                .settings
+                .iter()
+                .find(|s| s.name == name)
+                .map(|s| s.value.as_str())
+        };
         assert_eq!(shown("MCPD_DATA_DIR"), Some("/home/ada/here/data"));
         assert_eq!(shown("MCPD_WATCH"), Some("/home/ada/here/repo"));
     }

@@ -368,6 +368,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     if settings.print {
         print!("{}", settings.table());
+        for warning in &settings.warnings {
+            eprintln!("warning: {warning}");
+        }
         return ExitCode::SUCCESS;
     }
     start_log(&settings.log, settings.log_format);

@@ -10,7 +10,7 @@ use crate::wire::PlanBody;
 use super::client::{Client, Sending};
 use super::error::Failure;
 use super::input::Input;
-use super::{Outcome, Output, Session, plan, wait};
+use super::{Outcome, Session, help, plan, wait};
 
 /// The content type of YAML.
 const YAML: &str = "application/yaml";
@@ -43,7 +43,7 @@ pub(super) struct Apply {
 
 impl Apply {
     pub(super) async fn run(self, session: &Session) -> Result<Outcome, Failure> {
-        let form = session.form(&[Output::Table, Output::Json, Output::Name])?;
+        let form = session.form(help::CHANGE)?;
         let input = Input::read(&session.around.folder, &self.files)?;
         let client = session.client()?;
         let answer = send(&client, &input, self.dry_run).await?;

@@ -12,7 +12,7 @@ use super::noun;
 use super::shown::{self, Recording};
 use super::table::Table;
 use super::wait;
-use super::{Outcome, Output, Session, plan};
+use super::{Outcome, Output, Session, help, plan};
 
 /// Show what lost against the store, or turn it round
 ///
@@ -52,7 +52,7 @@ enum Side {
 
 impl Conflicts {
     pub(super) async fn run(self, session: &Session) -> Result<Outcome, Failure> {
-        let form = session.form(&[Output::Table, Output::Json, Output::Name])?;
+        let form = session.form(help::CHANGE)?;
         match self.verb {
             None => list(session, form).await,
             Some(Verb::Accept(accept)) => accept.run(session, form).await,

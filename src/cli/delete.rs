@@ -6,7 +6,7 @@ use reqwest::Method;
 use super::client::Sending;
 use super::error::Failure;
 use super::noun;
-use super::{Outcome, Output, Session, shown};
+use super::{Outcome, Output, Session, help, shown};
 
 /// Delete a resource
 ///
@@ -25,7 +25,7 @@ pub(super) struct Delete {
 
 impl Delete {
     pub(super) async fn run(self, session: &Session) -> Result<Outcome, Failure> {
-        let form = session.form(&[Output::Table, Output::Json, Output::Name])?;
+        let form = session.form(help::CHANGE)?;
         let id = noun::resource(&self.kind, self.name.as_deref())?;
         let answer: serde_json::Value = session
             .client()?

@@ -11,7 +11,7 @@ use super::noun;
 use super::shown::{self, Recording};
 use super::table::Table;
 use super::terminal::{Style, Terminal};
-use super::{Outcome, Output, Session};
+use super::{Outcome, Output, Session, help};
 
 /// Show everything about one resource
 ///
@@ -33,7 +33,7 @@ const EVENTS: usize = 20;
 
 impl Describe {
     pub(super) async fn run(self, session: &Session) -> Result<Outcome, Failure> {
-        let form = session.form(&[Output::Table, Output::Json])?;
+        let form = session.form(help::PAGE)?;
         let id = noun::resource(&self.kind, self.name.as_deref())?;
         let client = session.client()?;
         let item: Item = client.get(&noun::path(&id)).await?;

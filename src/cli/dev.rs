@@ -5,8 +5,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::settings::parse_address;
+
 use super::error::Failure;
-use super::{Doors, Outcome, Output, Session};
+use super::{Doors, Outcome, Session, help};
 
 /// Run the servers of a folder while you edit it
 ///
@@ -22,8 +24,8 @@ pub(super) struct Dev {
     /// The folder with the declarations
     #[arg(value_name = "DIR", default_value = ".")]
     folder: PathBuf,
-    /// Where the API and the MCP endpoints listen
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:3100")]
+    /// Where the API and the MCP endpoints listen: loopback only
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:3100", value_parser = parse_address)]
     listen: SocketAddr,
 }
 
@@ -40,7 +42,13 @@ pub struct DevOptions {
 
 impl Dev {
     pub(super) async fn run(self, session: &Session, doors: Doors, colour: bool) -> Result<Outcome, Failure> {
-        session.form(&[Output::Table])?;
+        session.form(help::NEWS)?;
+        if !self.listen.ip().is_loopback() {
+            return Err(Failure::usage(
+                format!("--listen: {} is reachable by others", self.listen),
+                "mcpctl dev listens on loopback only, as 127.0.0.1:3100; mcpd can do more".to_owned(),
+            ));
+        }
         let options = DevOptions {
             // `.` is the folder itself, without a dot at the end of its path.
             folder: session.around.folder.join(self.folder).components().collect(),

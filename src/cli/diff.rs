@@ -6,14 +6,16 @@ use clap::Args;
 use serde_json::{Map, Value};
 use similar::TextDiff;
 
+use crate::kit::count;
 use crate::resource::{Document, FieldChange, Id};
 use crate::wire::words::{conflict, containers, plain};
-use crate::wire::{Item, Op, PlanBody, Step};
+use crate::wire::{Item, Op, PlanBody, StatusBody, Step};
 
 use super::client::Client;
 use super::error::Failure;
 use super::input::Input;
-use super::{Outcome, Output, Session, apply, noun, shown};
+use super::terminal::diagnostic_lines;
+use super::{Outcome, Output, Session, apply, help, noun, shown};
 
 /// Show what differs
 ///
@@ -33,7 +35,7 @@ pub(super) struct Diff {
 
 impl Diff {
     pub(super) async fn run(self, session: &Session) -> Result<Outcome, Failure> {
-        let form = session.form(&[Output::Table, Output::Json, Output::Name])?;
+        let form = session.form(help::CHANGE)?;
         let client_and_plan = if self.files.is_empty() {
             let client = session.client()?;
             let plan: PlanBody = client.get("/diff").await?;
@@ -48,10 +50,12 @@ impl Diff {
         let terminal = &session.terminal;
         match form {
             Output::Json => terminal.line(&shown::json(&plan))?,
-            Output::Name => plan
-                .steps
-                .iter()
-                .try_for_each(|step| terminal.line(&plain(&step.resource)))?,
+            Output::Name => {
+                for step in &plan.steps {
+                    terminal.line(&plain(&step.resource))?;
+                }
+                terminal.diagnostics(&plan.diagnostics);
+            }
             _ => {
                 for step in &plan.steps {
                     terminal.diff(&of_step(&client, step).await?)?;
@@ -62,7 +66,7 @@ impl Diff {
                 if let Some(line) = containers(&plan.containers) {
                     terminal.line(&line)?;
                 }
-                terminal.diagnostics(&plan.diagnostics);
+                faults(session, &client, &plan, self.files.is_empty()).await?;
             }
         }
         let same = plan.steps.is_empty()
@@ -71,6 +75,27 @@ impl Diff {
             && plan.diagnostics.is_empty();
         Ok(if same { Outcome::Done } else { Outcome::Differs })
     }
+}
+
+/// What is wrong, and what waits for it: with data, for it is what differs.
+async fn faults(session: &Session, client: &Client, plan: &PlanBody, whole: bool) -> Result<(), Failure> {
+    let terminal = &session.terminal;
+    if plan.diagnostics.is_empty() {
+        return Ok(());
+    }
+    for line in diagnostic_lines(&plan.diagnostics) {
+        terminal.line(&line)?;
+    }
+    // The plan does not name what waits; that this can't be asked changes nothing of what differs.
+    if whole && let Ok(status) = client.get::<StatusBody>("/status").await {
+        for held in &status.held {
+            terminal.line(&format!("held {}: {}", plain(&held.resource), plain(&held.reason)))?;
+        }
+    }
+    let faults = count(plan.diagnostics.len(), "error");
+    terminal.line(&format!(
+        "differs: {faults} above; what is declared there waits until it is mended"
+    ))
 }
 
 /// The diff of one resource. The store's document is asked for; the other side is that one with the step's fields.

@@ -142,7 +142,7 @@ impl Failure {
     #[must_use]
     pub fn exit(&self) -> u8 {
         match self {
-            Self::Usage { .. } => 2,
+            Self::Usage { .. } | Self::Settings(SettingsError::Words(_)) => 2,
             // What a flag says wrong is a fault of the words; what a variable or a file says is not.
             Self::Settings(SettingsError::Value { named, .. }) if named.starts_with("--") => 2,
             _ => 1,

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::record::{Conflict, Event, InstanceStatus, Mutation};
 use crate::resource::{KINDS, Kind};
+use crate::wire::words::plain;
 use crate::wire::{Item, Listing};
 
 use super::client::{Client, SentEvent};
@@ -19,6 +20,9 @@ use super::{Outcome, Output, Session};
 ///
 /// KIND is a declared kind (server, project; plurals and short names too), a recorded kind (instances, conflicts, events,
 /// revisions) or "all". With -o yaml the output holds declarations alone, ready for apply: no status, no defaults.
+///
+/// A recorded kind takes a NAME too: instances SERVER or SERVER/N, conflicts and events KIND/NAME (events of an instance
+/// SERVER/N), revisions a number. Of events and revisions the newest 200 are listed.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   mcpctl get servers                   a table; -o wide shows more
@@ -73,6 +77,10 @@ impl Get {
                 }
                 Ok(Outcome::Done)
             }
+            Noun::Recorded(Recorded::Revisions) if self.watch => Err(Failure::usage(
+                "revisions can't be watched",
+                "\"mcpctl get events -w\" shows what happens".to_owned(),
+            )),
             Noun::Recorded(recorded) => match recorded {
                 Recorded::Instances => records::<InstanceStatus>(session, recorded, name, self.watch).await,
                 Recorded::Conflicts => records::<Conflict>(session, recorded, name, self.watch).await,
@@ -118,7 +126,7 @@ fn show(session: &Session, groups: &[(&'static Kind, Vec<Item>)], form: Output, 
             terminal.data(&shown::yaml_of(&documents))
         }
         Output::Json => terminal.line(&shown::json(&items().map(|item| &item.resource).collect::<Vec<_>>())),
-        Output::Name => items().try_for_each(|item| terminal.line(&crate::wire::words::plain(&shown::identity(item)))),
+        Output::Name => items().try_for_each(|item| terminal.line(&plain(&shown::identity(item)))),
         Output::Table | Output::Wide => {
             let wide = form == Output::Wide;
             let mut first = true;
@@ -185,14 +193,18 @@ async fn records<R: Recording + DeserializeOwned>(
     }
     let listing: Listing<R> = client.get(&format!("/{plural}")).await?;
     let records: Vec<R> = listing.items.into_iter().filter(wanted).collect();
-    if let (Some(name), true) = (name, records.is_empty()) {
+    // That nothing happened is an answer; every other name is that of something.
+    if let (Some(name), true, false) = (name, records.is_empty(), recorded == Recorded::Events) {
         let singular = plural.trim_end_matches('s');
         return Err(Failure::Missing(format!("{singular} {name:?}")));
     }
     match form {
         Output::Json => terminal.line(&shown::json(&records))?,
         Output::Name => records.iter().try_for_each(|record| terminal.line(&record.name()))?,
-        _ if records.is_empty() => terminal.say(&format!("no {plural}")),
+        _ if records.is_empty() => {
+            let about = name.map_or(String::new(), |name| format!(" about {}", plain(name)));
+            terminal.say(&format!("no {plural}{about}"));
+        }
         _ => {
             table.fill(records.iter().map(Recording::cells));
             table.print(terminal)?;
@@ -222,10 +234,10 @@ async fn watch_items(
         }
         match form {
             Output::Json => terminal.line(&shown::json_line(&changed(&event, &item)))?,
-            Output::Name => terminal.line(&crate::wire::words::plain(&shown::identity(&item)))?,
+            Output::Name => terminal.line(&plain(&shown::identity(&item)))?,
             Output::Yaml => {
                 let text = shown::yaml_of([&shown::document(&item.resource)?]);
-                let event = crate::wire::words::plain(&event.name);
+                let event = plain(&event.name);
                 terminal.data(&format!("--- # {event}\n{text}"))?;
             }
             Output::Table | Output::Wide => {

@@ -11,6 +11,7 @@ mod dev;
 mod diff;
 mod error;
 mod get;
+mod help;
 mod input;
 mod noun;
 mod patch;
@@ -27,10 +28,10 @@ use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use futures_util::future::BoxFuture;
 
-use crate::settings::{ClientFlags, ClientSettings, Surroundings};
+use crate::settings::{ClientFlags, ClientSettings, Complaint, Surroundings};
 use crate::wire::ErrorBody;
 
 pub use dev::DevOptions;
@@ -93,7 +94,7 @@ enum Output {
     Table,
     /// More columns, nothing cut
     Wide,
-    /// YAML, as apply takes it
+    /// YAML; of declarations as apply takes it
     Yaml,
     /// JSON, errors too
     Json,
@@ -192,7 +193,8 @@ fn guarded(work: impl FnOnce() -> u8) -> u8 {
 }
 
 fn parsed(arguments: &[OsString], around: std::io::Result<Surroundings>, doors: Doors) -> u8 {
-    match Cli::try_parse_from(arguments) {
+    let matches = help::command::<Cli>().try_get_matches_from(arguments);
+    match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => match around {
             Ok(around) => executed(cli, around, doors),
             Err(cause) => report(
@@ -201,16 +203,12 @@ fn parsed(arguments: &[OsString], around: std::io::Result<Surroundings>, doors: 
                 wants_json(arguments),
             ),
         },
-        Err(error) if error.use_stderr() && wants_json(arguments) => {
-            // Clap's words without its "error: " and its usage, which are for people.
-            let text = error.render().to_string();
-            let text = text.strip_prefix("error: ").unwrap_or(&text);
-            let detail = text.split("\n\n").next().unwrap_or(text).trim();
-            let tip = text.lines().find_map(|line| line.trim_start().strip_prefix("tip: "));
-            let failure = Failure::usage(detail, tip.unwrap_or("see --help").to_owned());
-            report(&Terminal::of_process(false), &failure, true)
-        }
         Err(error) => {
+            if let Some(Complaint { problem, hint }) = Complaint::of(&error) {
+                let colour = allows_colour(around.as_ref().ok()) && !arguments.iter().any(|word| word == "--no-color");
+                let failure = Failure::usage(problem, hint);
+                return report(&Terminal::of_process(colour), &failure, wants_json(arguments));
+            }
             // A closed pipe is no fault here either.
             drop(error.print());
             u8::try_from(error.exit_code()).unwrap_or(2)
@@ -233,10 +231,15 @@ fn variable<'a>(around: &'a Surroundings, name: &str) -> Option<&'a OsString> {
     found.map(|(_, value)| value).filter(|value| !value.is_empty())
 }
 
+/// Whether the environment allows colours.
+fn allows_colour(around: Option<&Surroundings>) -> bool {
+    around.is_some_and(|around| {
+        variable(around, "NO_COLOR").is_none() && variable(around, "TERM").is_none_or(|terminal| terminal != "dumb")
+    })
+}
+
 fn executed(cli: Cli, around: Surroundings, doors: Doors) -> u8 {
-    let colour = !cli.global.no_color
-        && variable(&around, "NO_COLOR").is_none()
-        && variable(&around, "TERM").is_none_or(|terminal| terminal != "dumb");
+    let colour = !cli.global.no_color && allows_colour(Some(&around));
     let terminal = Terminal::of_process(colour);
     let json = cli.global.output == Some(Output::Json);
     let session = Session {
@@ -284,13 +287,11 @@ fn report(terminal: &Terminal, failure: &Failure, json: bool) -> u8 {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
     fn the_command_tree_is_sound() {
-        Cli::command().debug_assert();
+        help::command::<Cli>().debug_assert();
     }
 
     #[test]

@@ -5,6 +5,7 @@ use reqwest::Method;
 use serde_json::{Map, Value};
 
 use crate::kit::nearest;
+use crate::resource::yaml::inline;
 use crate::resource::{Document, Id, Shape, changes};
 use crate::wire::{Item, Op, Step};
 
@@ -12,13 +13,13 @@ use super::client::Sending;
 use super::diff::set_named;
 use super::error::Failure;
 use super::noun;
-use super::{Outcome, Output, Session, shown, wait};
+use super::{Outcome, Output, Session, help, shown, wait};
 
 /// Change fields of a resource
 ///
 /// Each change is FIELD=VALUE. The field may be a dotted path; the value is read as the field's type says, lists as
-/// [a, b]. A list is replaced as a whole, but for env, whose variables are reached by name. null takes the field (or the
-/// variable) away.
+/// [a, b], text as it stands or as a quoted string of YAML or JSON. A list is replaced as a whole, but for env, whose
+/// variables are reached by name. null takes the field (or the variable) away; '"null"' is the text.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   mcpctl patch server git replicas=2
@@ -34,7 +35,7 @@ pub(super) struct Patch {
 
 impl Patch {
     pub(super) async fn run(self, session: &Session) -> Result<Outcome, Failure> {
-        let form = session.form(&[Output::Table, Output::Json, Output::Name])?;
+        let form = session.form(help::CHANGE)?;
         let (name, words) = match self.words.split_first() {
             Some((name, words)) if !self.kind.contains('/') => (Some(name.as_str()), words),
             _ => (None, self.words.as_slice()),
@@ -133,9 +134,24 @@ fn typed(shape: &Shape, path: &str, shown: &str, text: &str) -> Result<Value, Fa
     if text == "null" {
         return Ok(Value::Null);
     }
+    let unquoted = matches!(field, Shape::Text { .. } | Shape::Words(_))
+        .then(|| quoted(text))
+        .flatten();
     field
-        .parse_word(text)
+        .parse_word(unquoted.as_deref().unwrap_or(text))
         .map_err(|problem| Failure::usage(format!("{shown}: {problem}"), None))
+}
+
+/// The string inside of quotes, where the whole is one quoted string.
+fn quoted(text: &str) -> Option<String> {
+    let mark = text.chars().next().filter(|mark| matches!(mark, '"' | '\''))?;
+    if text.len() < 2 || !text.ends_with(mark) {
+        return None;
+    }
+    match inline(text) {
+        Ok(Value::String(inside)) => Some(inside),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -158,6 +174,20 @@ mod tests {
             (vec!["description="], json!({"description": ""})),
             (vec!["description=a=b"], json!({"description": "a=b"})),
             (vec!["description=null"], json!({"description": null})),
+            (vec!["description=\"null\""], json!({"description": "null"})),
+            (vec!["description='it''s'"], json!({"description": "it's"})),
+            (vec!["description=\"a\\nb\""], json!({"description": "a\nb"})),
+            (
+                vec!["description=\"a\" or \"b\""],
+                json!({"description": "\"a\" or \"b\""}),
+            ),
+            (vec!["description=\""], json!({"description": "\""})),
+            (vec!["description='\"x\"'"], json!({"description": "\"x\""})),
+            (vec!["update=\"recreate\""], json!({"update": "recreate"})),
+            (
+                vec!["env.D=\"4\""],
+                json!({"env": [{"name": "A", "value": "1"}, {"name": "B.C", "value": "2"}, {"name": "D", "value": "4"}]}),
+            ),
             (
                 vec!["update=recreate", "replicas=null"],
                 json!({"update": "recreate", "replicas": null}),

@@ -10,7 +10,7 @@ use super::error::Failure;
 use super::shown::{self, Recording};
 use super::table::Table;
 use super::terminal::{Style, Terminal};
-use super::{Outcome, Output, Session, wait};
+use super::{Outcome, Output, Session, help, wait};
 
 /// Show how all of it stands
 ///
@@ -29,7 +29,7 @@ pub(super) struct Status {
 
 impl Status {
     pub(super) async fn run(self, session: &Session) -> Result<Outcome, Failure> {
-        let form = session.form(&[Output::Table, Output::Json, Output::Yaml])?;
+        let form = session.form(help::STATUS)?;
         let client = session.client()?;
         let status: StatusBody = client.get("/status").await?;
         show(&session.terminal, &status, form, client.url())?;

@@ -5,7 +5,7 @@ use clap::Args;
 use crate::wire::SourceState;
 
 use super::error::Failure;
-use super::{Outcome, Output, Session, status, wait};
+use super::{Outcome, Session, help, status, wait};
 
 /// Read the repository and make it so, now
 ///
@@ -28,7 +28,7 @@ pub(super) struct Sync {
 
 impl Sync {
     pub(super) async fn run(self, session: &Session) -> Result<Outcome, Failure> {
-        let form = session.form(&[Output::Table, Output::Json, Output::Yaml])?;
+        let form = session.form(help::STATUS)?;
         let client = session.client()?;
         let status = wait::sync(
             &client,

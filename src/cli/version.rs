@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::error::Failure;
-use super::{Outcome, Output, Session, shown};
+use super::{Outcome, Output, Session, help, shown};
 
 /// Print mcpctl's version
 ///
@@ -15,7 +15,7 @@ impl Version {
     pub(super) fn run(self, session: &Session) -> Result<Outcome, Failure> {
         let Self {} = self;
         let version = env!("CARGO_PKG_VERSION");
-        let text = match session.form(&[Output::Table, Output::Json])? {
+        let text = match session.form(help::PAGE)? {
             Output::Json => shown::json_line(&serde_json::json!({"mcpctl": version})),
             _ => format!("mcpctl {version}"),
         };

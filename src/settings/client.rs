@@ -5,10 +5,11 @@
 //! comes from `--token`, then (where no `--context` chose another) `MCPCTL_TOKEN`, then from where the URL came from.
 //!
 //! # Guarantees
-//! A token that is stored beside a URL goes to that URL and to no other.
+//! A token that is stored beside a URL goes to that URL and to no other. A URL that another user wrote gets none.
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -16,6 +17,7 @@ use serde::Deserialize;
 use crate::access;
 use crate::kit::{Redacted, nearest};
 
+use super::value::without_password;
 use super::{Origin, SettingsError, Surroundings};
 
 /// Where mcpd listens when nobody says anything.
@@ -180,9 +182,11 @@ fn configured(chosen: Option<&str>, around: &Surroundings) -> Result<Option<Plac
             None => Ok(None),
         };
     };
-    let configuration: Option<Configuration> = serde_yaml::from_str(&text).map_err(|source| SettingsError::Form {
+    let configuration: Option<Configuration> = serde_yaml::from_str(&text).map_err(|error| SettingsError::Form {
         path: path.clone(),
-        source,
+        place: error
+            .location()
+            .map_or(String::new(), |at| format!(":{}:{}", at.line(), at.column())),
     })?;
     let (current, contexts) = configuration.map_or((None, vec![]), |it| (it.current, it.contexts));
     let current = current.filter(|name| !name.is_empty());
@@ -239,12 +243,17 @@ fn developed(around: &Surroundings) -> Result<Option<Place>, SettingsError> {
     for folder in around.folder.ancestors() {
         let folder = folder.join(DEV_FOLDER);
         let at = folder.join("url");
-        let Some(text) = read(&at)? else {
+        let Some((text, owner)) = read_with_owner(&at)? else {
             continue;
         };
         let named = at.display().to_string();
+        // Whoever can write a folder above must not lead tokens to a port of their own.
+        if owner != around.user {
+            let hint = Some("choose with --url or --context");
+            return Err(SettingsError::value(named, "it belongs to another user", hint));
+        }
         let url = url(text.trim(), &named)?;
-        // Whoever can write a folder above must not lead tokens away from this machine.
+        // Nor away from this machine.
         if !url.parse::<access::Origin>().is_ok_and(|origin| origin.is_loopback()) {
             let hint = Some("remove the file, or choose with --url or --context");
             return Err(SettingsError::value(
@@ -266,17 +275,23 @@ fn developed(around: &Surroundings) -> Result<Option<Place>, SettingsError> {
 
 /// A file's text; nothing where there is no file.
 fn read(path: &Path) -> Result<Option<String>, SettingsError> {
-    let text = || -> io::Result<String> {
+    Ok(read_with_owner(path)?.map(|(text, _)| text))
+}
+
+/// A file's text with the user whose file it is; nothing where there is no file.
+fn read_with_owner(path: &Path) -> Result<Option<(String, u32)>, SettingsError> {
+    let text = || -> io::Result<(String, u32)> {
         let mut text = String::new();
         let file = File::open(path)?;
-        if !file.metadata()?.is_file() {
+        let about = file.metadata()?;
+        if !about.is_file() {
             return Err(io::Error::other("it is not a file"));
         }
         file.take(LONGEST_FILE + 1).read_to_string(&mut text)?;
         if text.len() as u64 > LONGEST_FILE {
             return Err(io::Error::other("it is longer than 1 MiB"));
         }
-        Ok(text)
+        Ok((text, about.uid()))
     };
     match text() {
         Ok(text) => Ok(Some(text)),
@@ -313,7 +328,7 @@ fn url(text: &str, named: &str) -> Result<String, SettingsError> {
     if trimmed.parse::<access::Origin>().is_ok() {
         return Ok(trimmed.to_owned());
     }
-    let shown: String = text.chars().take(80).collect();
+    let shown: String = without_password(text).chars().take(80).collect();
     let hint = Some("give scheme and host, as https://mcp.example.com or http://127.0.0.1:3100");
     Err(SettingsError::value(
         named,
@@ -362,6 +377,7 @@ contexts:
             environment: vec![("HOME".into(), at("home").into())],
             folder: at("repo/servers/deep"),
             is_root: false,
+            user: rustix::process::geteuid().as_raw(),
         };
         (folder, around)
     }
@@ -482,6 +498,22 @@ contexts:
     }
 
     #[test]
+    fn a_folder_of_another_user_gets_no_token() {
+        let (_folder, mut around) = machine(None, Some("http://127.0.0.1:3111"));
+        around.environment.push(("MCPCTL_TOKEN".into(), "te".into()));
+        around.user += 1;
+        let error = ClientSettings::resolve(&ClientFlags::default(), &around).expect_err("another user's");
+        let told = error.to_string();
+        assert!(
+            told.ends_with(".mcpctl/local/url: it belongs to another user"),
+            "{told}"
+        );
+        assert!(error.hint().is_some_and(|hint| hint.contains("--url")));
+        let chosen = ClientSettings::resolve(&flags(&["url=http://127.0.0.1:1"]), &around).expect("settings");
+        assert_eq!(chosen.url, "http://127.0.0.1:1");
+    }
+
+    #[test]
     fn origins_are_told() {
         let (_folder, around) = machine(Some(CONTEXTS), None);
         let found = ClientSettings::resolve(&ClientFlags::default(), &around).expect("settings");
@@ -517,7 +549,7 @@ contexts:
                 vec!["url=http://u:p@x"],
                 None,
                 None,
-                "--url: \"http://u:p@x\" is not the URL of an mcpd",
+                "--url: \"http://***@x\" is not the URL of an mcpd",
                 "scheme",
             ),
             (
@@ -595,6 +627,22 @@ contexts:
                 "{want}: {:?}",
                 error.hint()
             );
+        }
+        for (text, want) in [
+            (
+                "contexts:\n- name: a\n  url: http://a\n  token: [s3cret]\n",
+                "config.yaml:",
+            ),
+            ("contexts:\n- s3cret\n", "config.yaml:"),
+            ("token: !!binary s3cret: x: {\n", "config.yaml:"),
+        ] {
+            let (_folder, around) = machine(Some(text), None);
+            let error = ClientSettings::resolve(&ClientFlags::default(), &around).expect_err(text);
+            let told = format!(
+                "{error} {error:?} {:?}",
+                std::error::Error::source(&error).map(ToString::to_string)
+            );
+            assert!(told.contains(want) && !told.contains("s3cret"), "{told}");
         }
         let (folder, around) = machine(Some(CONTEXTS), None);
         let long = File::create(folder.path().join("home/.config/mcpctl/config.yaml")).expect("a file");

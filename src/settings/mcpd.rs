@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Parser;
@@ -12,7 +12,8 @@ use clap::Parser;
 use crate::access::{self, AllowedHosts};
 use crate::kit::{Digest, Name, nearest};
 
-use super::value::parse_duration;
+use super::complaint::Complaint;
+use super::value::{parse_address, parse_duration, without_password};
 use super::{Origin, Setting, SettingsError, Surroundings};
 
 /// Runs MCP servers exactly as a repository of YAML declares them.
@@ -116,14 +117,18 @@ impl McpdSettings {
         arguments: impl IntoIterator<Item = OsString>,
         around: &Surroundings,
     ) -> Result<Self, SettingsError> {
-        let flags = Flags::try_parse_from(arguments)?;
+        let flags = Flags::try_parse_from(arguments).map_err(|error| match Complaint::of(&error) {
+            Some(complaint) => SettingsError::Words(complaint),
+            None => SettingsError::Usage(error),
+        })?;
         let mut desk = Desk {
             around,
             settings: vec![],
         };
 
         let listen = desk.take("MCPD_LISTEN", "--listen", flags.listen, "127.0.0.1:3100")?;
-        let listen_at = desk.read(&listen, address, "give an address and a port, as 127.0.0.1:3100")?;
+        let listen_named = desk.named();
+        let listen_at = desk.read(&listen, parse_address, "give an address and a port, as 127.0.0.1:3100")?;
 
         let default_data = default_data(around);
         let data = desk.take("MCPD_DATA_DIR", "--data-dir", flags.data_dir, &default_data)?;
@@ -136,6 +141,7 @@ impl McpdSettings {
             ));
         }
         let data = absolute(around, &data)?;
+        desk.shows(&data);
         // It survives a wipe, and two daemons on one machine never take each other's servers for their own.
         let default_cluster = Digest::of(data.as_os_str().as_bytes()).short(8);
         let cluster = desk.take("MCPD_CLUSTER", "--cluster", flags.cluster, &default_cluster)?;
@@ -163,6 +169,9 @@ impl McpdSettings {
 
         let watch = desk.take("MCPD_WATCH", "--watch", flags.watch, "")?;
         let watch = (!watch.is_empty()).then(|| absolute(around, &watch)).transpose()?;
+        if let Some(folder) = &watch {
+            desk.shows(folder);
+        }
         let runtime = desk.take("MCPD_RUNTIME", "--runtime", flags.runtime, "process")?;
         let runtime = desk.read(&runtime, runtime_kind, "the runtimes are: process")?;
         let interval = "MCPD_RECONCILE_INTERVAL";
@@ -184,7 +193,7 @@ impl McpdSettings {
         let secure = public.as_ref().is_some_and(access::Origin::is_secure);
         if !(listen_at.ip().is_loopback() || secure || flags.insecure_listen) {
             return Err(SettingsError::value(
-                "MCPD_LISTEN",
+                listen_named,
                 format!("{listen} is reachable by others, and nothing says that TLS stands in front"),
                 Some("give an https --public-url, listen on 127.0.0.1, or accept the risk with --insecure-listen"),
             ));
@@ -282,28 +291,36 @@ impl Desk<'_> {
         hint: &str,
     ) -> Result<T, SettingsError> {
         meaning(text).map_err(|problem| {
-            let named = self
-                .settings
-                .last()
-                .map_or(String::new(), |setting| match &setting.origin {
-                    Origin::Flag(flag) => flag.clone(),
-                    _ => setting.name.to_owned(),
-                });
-            SettingsError::value(named, problem, (!hint.is_empty()).then_some(hint))
+            // What stands before an @ may be a password, and problems quote.
+            let problem = if text.contains('@') {
+                format!("\"{}\" can't be used", without_password(text))
+            } else {
+                problem
+            };
+            SettingsError::value(self.named(), problem, (!hint.is_empty()).then_some(hint))
         })
+    }
+
+    /// Where the setting that was taken last was said.
+    fn named(&self) -> String {
+        self.settings
+            .last()
+            .map_or(String::new(), |setting| match &setting.origin {
+                Origin::Flag(flag) => flag.clone(),
+                _ => setting.name.to_owned(),
+            })
+    }
+
+    /// Shows the folder that was taken last as it is meant: absolute.
+    fn shows(&mut self, folder: &Path) {
+        if let Some(setting) = self.settings.last_mut() {
+            setting.value = folder.display().to_string();
+        }
     }
 }
 
 fn list(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|entry| !entry.is_empty())
-}
-
-fn address(text: &str) -> Result<SocketAddr, String> {
-    if let Some(port) = text.strip_prefix("localhost:").and_then(|port| port.parse().ok()) {
-        return Ok((Ipv4Addr::LOCALHOST, port).into());
-    }
-    text.parse()
-        .map_err(|_| format!("\"{text}\" is not an address with a port"))
 }
 
 fn default_data(around: &Surroundings) -> String {
@@ -370,6 +387,7 @@ mod tests {
             environment: environment.iter().map(|(k, v)| (k.into(), v.into())).collect(),
             folder: "/home/ada/here".into(),
             is_root: false,
+            user: 1000,
         }
     }
 
@@ -481,6 +499,11 @@ mod tests {
                 "--public-url: \"mcp.example\" is not an origin, as https://example.com",
             ),
             (
+                vec!["--public-url", "https://ada:s3cret@mcp.example.com"],
+                vec![],
+                "--public-url: \"https://***@mcp.example.com\" can't be used",
+            ),
+            (
                 vec![],
                 vec![("MCPD_LISTEN", "0.0.0.0:3100")],
                 "MCPD_LISTEN: 0.0.0.0:3100 is reachable by others, and nothing says that TLS stands in front",
@@ -488,7 +511,7 @@ mod tests {
             (
                 vec!["--public-url", "http://mcp.example.com", "--listen", "[::]:1"],
                 vec![],
-                "MCPD_LISTEN: [::]:1 is reachable by others, and nothing says that TLS stands in front",
+                "--listen: [::]:1 is reachable by others, and nothing says that TLS stands in front",
             ),
         ] {
             let error = resolve(&arguments, &environment).expect_err(want);
@@ -511,7 +534,9 @@ mod tests {
             resolve(&["--log", "a=b=c"], &[]),
             Err(SettingsError::Value { .. })
         ));
-        assert!(matches!(resolve(&["--nope"], &[]), Err(SettingsError::Usage(_))));
+        let error = resolve(&["--lissen", "x"], &[]).expect_err("no such flag");
+        assert_eq!(error.to_string(), "unexpected argument '--lissen' found");
+        assert_eq!(error.hint(), Some("did you mean \"--listen\"?"));
         let homeless = McpdSettings::resolve(["mcpd".into()], &around(&[])).expect_err("no home");
         assert!(homeless.hint().is_some_and(|hint| hint.contains("--data-dir")));
     }
@@ -538,6 +563,15 @@ mod tests {
         assert_eq!(settings.data, PathBuf::from("/home/ada/here/data"));
         assert_eq!(settings.watch, Some(PathBuf::from("/home/ada/here/repo")));
         assert_eq!(settings.cluster.as_str(), Digest::of("/home/ada/here/data").short(8));
+        let shown = |name| {
+            settings
+                .settings
+                .iter()
+                .find(|s| s.name == name)
+                .map(|s| s.value.as_str())
+        };
+        assert_eq!(shown("MCPD_DATA_DIR"), Some("/home/ada/here/data"));
+        assert_eq!(shown("MCPD_WATCH"), Some("/home/ada/here/repo"));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! tokens.
 
 pub mod client;
+mod complaint;
 pub mod mcpd;
 mod value;
 
@@ -12,8 +13,9 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 pub use client::{ClientFlags, ClientSettings};
+pub use complaint::Complaint;
 pub use mcpd::{LogFormat, McpdSettings, RuntimeKind};
-pub use value::parse_duration;
+pub use value::{parse_address, parse_duration};
 
 /// What a program finds around it.
 #[derive(Debug, Clone, Default)]
@@ -24,6 +26,8 @@ pub struct Surroundings {
     pub folder: PathBuf,
     /// Whether the program runs as root.
     pub is_root: bool,
+    /// The user that the program runs as: the effective user id.
+    pub user: u32,
 }
 
 impl Surroundings {
@@ -32,10 +36,12 @@ impl Surroundings {
     /// # Errors
     /// The current folder is gone.
     pub fn of_process() -> std::io::Result<Self> {
+        let user = rustix::process::geteuid();
         Ok(Self {
             environment: std::env::vars_os().collect(),
             folder: std::env::current_dir()?,
-            is_root: rustix::process::geteuid().is_root(),
+            is_root: user.is_root(),
+            user: user.as_raw(),
         })
     }
 
@@ -107,9 +113,12 @@ pub struct Setting {
 /// What is wrong with the settings.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
-    /// The command line can't be read, or help or the version was asked for: clap says it best.
+    /// Help or the version was asked for: clap says it best.
     #[error(transparent)]
     Usage(#[from] clap::Error),
+    /// The command line can't be read.
+    #[error("{}", .0.problem)]
+    Words(Complaint),
     /// A variable is not UTF-8.
     #[error("{0} is not valid UTF-8")]
     NotText(String),
@@ -132,14 +141,13 @@ pub enum SettingsError {
         #[source]
         source: std::io::Error,
     },
-    /// A file is not of the form that is asked for.
-    #[error("{} can't be understood", .path.display())]
+    /// A file is not of the form that is asked for. What the parser says of it stays away: it quotes what it reads, tokens too.
+    #[error("{}{place}: this can't be understood", .path.display())]
     Form {
         /// The file.
         path: PathBuf,
-        /// Why.
-        #[source]
-        source: serde_yaml::Error,
+        /// Where in the file, as `:3:5`; empty where that is not known.
+        place: String,
     },
 }
 
@@ -157,6 +165,7 @@ impl SettingsError {
     pub fn hint(&self) -> Option<&str> {
         match self {
             Self::Value { hint, .. } => hint.as_deref(),
+            Self::Words(complaint) => complaint.hint.as_deref(),
             Self::Form { .. } => Some(client::FORM),
             Self::Usage(_) | Self::NotText(_) | Self::File { .. } => None,
         }

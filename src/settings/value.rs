@@ -1,6 +1,30 @@
 //! Values that settings are made of.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
+
+/// Reads `127.0.0.1:3100`, `[::1]:3100` or `localhost:3100`.
+///
+/// # Errors
+/// It is none of these.
+pub fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    if let Some(port) = text.strip_prefix("localhost:").and_then(|port| port.parse().ok()) {
+        return Ok((Ipv4Addr::LOCALHOST, port).into());
+    }
+    text.parse().map_err(|_| {
+        let shown: String = text.chars().take(80).collect();
+        format!("\"{shown}\" is not an address with a port")
+    })
+}
+
+/// A URL that can be shown: what stands before an `@` may be a password.
+pub(super) fn without_password(text: &str) -> String {
+    let Some((before, after)) = text.rsplit_once('@') else {
+        return text.to_owned();
+    };
+    let scheme = before.find("://").map_or("", |at| &before[..at + 3]);
+    format!("{scheme}***@{after}")
+}
 
 /// Reads `30s`, `5m` or `2h`.
 ///
@@ -35,6 +59,36 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses() {
+        for (text, want) in [
+            ("127.0.0.1:1", Some("127.0.0.1:1")),
+            ("[::1]:1", Some("[::1]:1")),
+            ("localhost:1", Some("127.0.0.1:1")),
+            ("0.0.0.0:1", Some("0.0.0.0:1")),
+            ("localhost", None),
+            ("localhost:99999", None),
+            ("127.0.0.1", None),
+            ("1", None),
+        ] {
+            let read = parse_address(text).map(|address| address.to_string());
+            assert_eq!(read.ok().as_deref(), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn passwords_are_not_shown() {
+        for (text, want) in [
+            ("http://x", "http://x"),
+            ("http://u:p@x", "http://***@x"),
+            ("http://u:p@q/r@x", "http://***@x"),
+            ("u:p@x", "***@x"),
+            ("", ""),
+        ] {
+            assert_eq!(without_password(text), want);
+        }
+    }
 
     #[test]
     fn durations() {

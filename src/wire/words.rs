@@ -12,6 +12,9 @@ use super::plan::{ContainerStep, Op, PlanBody, Step};
 /// The longest that one value is shown in a line, in characters.
 const VALUE: usize = 60;
 
+/// How much of what two long values have in common is shown before they differ, in characters.
+const BEFORE: usize = 12;
+
 /// How many fields of one resource a line names.
 const FIELDS: usize = 8;
 
@@ -41,6 +44,29 @@ pub fn cut(text: &str, width: usize) -> String {
 /// Documents leave out what equals its default, and people know `replicas 1`, not `replicas none`.
 #[must_use]
 pub fn value(kind: Option<&Kind>, path: &str, value: &Value) -> String {
+    cut(&whole(kind, path, value), VALUE)
+}
+
+/// Two different values in a line, as [`value`]; where both are long, from a little before they begin to differ.
+fn values(kind: Option<&Kind>, path: &str, from: &Value, to: &Value) -> (String, String) {
+    let (from, to) = (whole(kind, path, from), whole(kind, path, to));
+    let same = from.chars().zip(to.chars()).take_while(|(a, b)| a == b).count();
+    // Seen from the beginning, the difference and a little of what follows fit.
+    let shown = |text: &str| {
+        if same + BEFORE <= VALUE || text.chars().count() <= VALUE {
+            return cut(text, VALUE);
+        }
+        let rest: String = text.chars().skip(same - BEFORE).collect();
+        cut(&format!("…{rest}"), VALUE)
+    };
+    if from.chars().count().max(to.chars().count()) <= VALUE {
+        return (from, to);
+    }
+    (shown(&from), shown(&to))
+}
+
+/// A field's value in one line, uncut.
+fn whole(kind: Option<&Kind>, path: &str, value: &Value) -> String {
     let default = || {
         let field = kind?.shape.fields().find(|field| field.name == path)?;
         field.default.as_ref()
@@ -48,15 +74,15 @@ pub fn value(kind: Option<&Kind>, path: &str, value: &Value) -> String {
     let value = if value.is_null() { default() } else { Some(value) };
     match value {
         None | Some(Value::Null) => "none".to_owned(),
-        Some(value) => cut(&plain(&value.to_string()), VALUE),
+        Some(value) => plain(&value.to_string()),
     }
 }
 
 /// `replicas 1 → 2`.
 #[must_use]
 pub fn field(kind: Option<&Kind>, change: &FieldChange) -> String {
-    let side = |side| value(kind, &change.path, side);
-    format!("{} {} → {}", plain(&change.path), side(&change.from), side(&change.to))
+    let (from, to) = values(kind, &change.path, &change.from, &change.to);
+    format!("{} {from} → {to}", plain(&change.path))
 }
 
 impl fmt::Display for Op {
@@ -97,12 +123,8 @@ pub fn conflict(conflict: &Conflict) -> String {
             .iter()
             .take(FIELDS)
             .map(|clash| {
-                format!(
-                    "{}: the store's {} kept, yours {}",
-                    plain(&clash.path),
-                    value(Some(conflict.id.kind()), &clash.path, &clash.from),
-                    value(Some(conflict.id.kind()), &clash.path, &clash.to)
-                )
+                let (store, yours) = values(Some(conflict.id.kind()), &clash.path, &clash.from, &clash.to);
+                format!("{}: the store's {store} kept, yours {yours}", plain(&clash.path))
             })
             .collect::<Vec<_>>()
             .join(", "),
@@ -231,6 +253,34 @@ mod tests {
             .collect();
         assert!(step(Op::Change, many).to_string().ends_with("f7 7 → 8 and 2 more"));
         assert_eq!(value(None, "", &json!("x".repeat(100))).chars().count(), VALUE);
+    }
+
+    #[test]
+    fn long_values_are_cut_around_their_difference() {
+        let long = |middle: &str, end: &str| json!([format!("{}{middle}{end}", "p".repeat(80))]);
+        let tail = "t".repeat(80);
+        for (from, to, want) in [
+            (json!("a"), json!("b"), r#"x "a" → "b""#.to_owned()),
+            (
+                long("A", ""),
+                long("B", ""),
+                r#"x …ppppppppppppA"] → …ppppppppppppB"]"#.to_owned(),
+            ),
+            (
+                long("A", &tail),
+                long("B", &tail),
+                format!("x …ppppppppppppA{0}… → …ppppppppppppB{0}…", "t".repeat(45)),
+            ),
+            (json!("n"), long("", ""), format!("x \"n\" → [\"{}…", "p".repeat(57))),
+            // The shorter one ends where they differ, and is still shown whole.
+            (
+                json!("p".repeat(57)),
+                json!("p".repeat(90)),
+                format!("x \"{}\" → …{}\"", "p".repeat(57), "p".repeat(45)),
+            ),
+        ] {
+            assert_eq!(field(None, &change("x", from, to)), want);
+        }
     }
 
     #[test]

@@ -5,3 +5,4 @@ mod answers;
 mod changing;
 mod mcpd;
 mod reading;
+mod usage;

@@ -55,7 +55,7 @@ fn help_is_help() {
               Possible values:
               - table: Columns
               - wide:  More columns, nothing cut
-              - yaml:  YAML, as apply takes it
+              - yaml:  YAML; of declarations as apply takes it
               - json:  JSON, errors too
               - name:  KIND/NAME, a line each
 
@@ -110,8 +110,6 @@ fn help_is_help() {
 
               Possible values:
               - table: Columns
-              - wide:  More columns, nothing cut
-              - yaml:  YAML, as apply takes it
               - json:  JSON, errors too
               - name:  KIND/NAME, a line each
 
@@ -134,26 +132,18 @@ fn unknown_words_are_usage_errors() {
     exit 2
     -- stderr
     error: unrecognized subcommand 'gett'
-
-      tip: a similar subcommand exists: 'get'
-
-    Usage: mcpctl [OPTIONS] <COMMAND>
-
-    For more information, try '--help'.
+    hint: did you mean "get"?
     "#);
     assert_snapshot!(mcpctl("", &["backup"], ""), @r#"
     exit 2
     -- stderr
     error: unrecognized subcommand 'backup'
-
-    Usage: mcpctl [OPTIONS] <COMMAND>
-
-    For more information, try '--help'.
+    hint: see --help
     "#);
     assert_snapshot!(mcpctl("", &["gett", "-o", "json"], ""), @r#"
     exit 2
     -- stderr
-    {"error":"usage","detail":"unrecognized subcommand 'gett'","hint":"a similar subcommand exists: 'get'"}
+    {"error":"usage","detail":"unrecognized subcommand 'gett'","hint":"did you mean \"get\"?"}
     "#);
     assert_snapshot!(mcpctl("", &["get", "serverz"], ""), @r#"
     exit 2
@@ -175,8 +165,8 @@ fn unknown_words_are_usage_errors() {
     assert_snapshot!(mcpctl("", &["describe", "server", "time", "-o", "yaml"], ""), @r#"
     exit 2
     -- stderr
-    error: this command has no -o yaml
-    hint: it has table, json
+    error: invalid value 'yaml' for '--output <FORM>' [possible values: table, json]
+    hint: see --help
     "#);
     assert_snapshot!(mcpctl("", &["version"], ""), @r#"
     exit 0

@@ -54,7 +54,10 @@ pub async fn dev(place: DevPlace) -> Result<(), ErrorBody> {
         "--listen".into(),
         place.listen.to_string().into(),
     ];
-    let settings = McpdSettings::resolve(arguments, &around).map_err(|error| failed(error.to_string()))?;
+    let settings = McpdSettings::resolve(arguments, &around).map_err(|error| ErrorBody {
+        hint: error.hint().map(str::to_owned),
+        ..failed(error.to_string())
+    })?;
     let log = around
         .environment
         .iter()

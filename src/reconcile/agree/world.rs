@@ -143,13 +143,19 @@ impl World {
         let key = random.below(KEYS);
         self.head += 1;
         if random.one_in(6) {
+            // What can't be read in another folder, and never was agreed on, can't be known: an export then makes a
+            // second file, and nothing is lost. This world has one file a resource, so it stays at its place.
+            let known = self.store.ledger.contains_key(id(key));
             // A file that moves and breaks at once is the worst: nothing tells what it held.
-            if self.files[key].is_some() && random.one_in(2) {
+            if self.files[key].is_some() && (known || !self.broken[key]) && random.one_in(2) {
                 self.moved[key] = !self.moved[key];
                 self.trace.push(format!("people   move k{key}: {}", self.moved[key]));
                 if random.one_in(2) {
                     return;
                 }
+            }
+            if self.moved[key] && !self.broken[key] && !known {
+                return;
             }
             self.broken[key] = !self.broken[key];
             self.trace

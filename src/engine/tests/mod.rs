@@ -83,11 +83,10 @@ impl Bench {
             routes: watch::Sender::default(),
         };
         let engine = Engine::start(parts, stop.clone()).await.unwrap();
-        let _stop = stop.drop_guard();
         Self {
             engine,
             upstreams,
-            _stop,
+            _stop: stop.drop_guard(),
         }
     }
 

@@ -6,8 +6,8 @@ use std::process::Command;
 use crate::reconcile::agree::Plan;
 use crate::repo::{BRANCH, Lines, Push, PushJudge as _, RefUpdate};
 
-use super::super::{PUSHERS, lock};
 use super::*;
+use crate::engine::{PUSHERS, lock};
 
 /// git without any of the machine's settings; it has to succeed.
 fn git(folder: &Path, arguments: &[&str]) -> String {

@@ -9,6 +9,8 @@
 
 mod ask;
 mod daemon;
+#[cfg(test)]
+mod daemon_tests;
 mod dev;
 mod error;
 mod feed;

@@ -148,7 +148,7 @@ impl Inner {
         });
     }
 
-    async fn perform_agree(
+    pub(super) async fn perform_agree(
         &self,
         plan: &Plan,
         snapshot: &Snapshot,

@@ -13,6 +13,8 @@ mod observe;
 mod push;
 mod report;
 mod round;
+#[cfg(test)]
+mod tests;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

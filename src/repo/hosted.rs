@@ -80,6 +80,18 @@ impl Hosted {
     pub fn is_under_way(&self, push_id: &str) -> bool {
         lock(&self.0.pushes).contains_key(push_id)
     }
+
+    /// What serving a push begins with, for tests of judges.
+    #[cfg(test)]
+    pub fn begin_push(&self, push_id: &str, actor: &Actor) {
+        lock(&self.0.pushes).insert(push_id.to_owned(), actor.clone());
+    }
+
+    /// What serving a push ends with, for tests of judges.
+    #[cfg(test)]
+    pub fn end_push(&self, push_id: &str) {
+        lock(&self.0.pushes).remove(push_id);
+    }
 }
 
 impl std::fmt::Debug for Hosted {

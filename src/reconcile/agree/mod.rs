@@ -9,6 +9,8 @@ mod guard;
 mod held;
 mod plan;
 #[cfg(test)]
+mod plan_tests;
+#[cfg(test)]
 mod world;
 
 pub use decide::{Base, Decision, RepositorySide, StoreSide, decide};

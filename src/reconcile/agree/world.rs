@@ -143,13 +143,19 @@ impl World {
         let key = random.below(KEYS);
         self.head += 1;
         if random.one_in(6) {
+            // What can't be read in another folder, and never was agreed on, can't be known: an export then makes a
+            // second file, and nothing is lost. This world has one file a resource, so it stays at its place.
+            let known = self.store.ledger.contains_key(id(key));
             // A file that moves and breaks at once is the worst: nothing tells what it held.
-            if self.files[key].is_some() && random.one_in(2) {
+            if self.files[key].is_some() && (known || !self.broken[key]) && random.one_in(2) {
                 self.moved[key] = !self.moved[key];
                 self.trace.push(format!("people   move k{key}: {}", self.moved[key]));
                 if random.one_in(2) {
                     return;
                 }
+            }
+            if self.moved[key] && !self.broken[key] && !known {
+                return;
             }
             self.broken[key] = !self.broken[key];
             self.trace
@@ -164,7 +170,7 @@ impl World {
             return;
         }
         self.trace.push(format!("people   repository k{key} = {value:?}"));
-        self.files[key] = value;
+        self.write_file(key, value);
         self.wish(0, key, value);
         // Going back to what the repository was last known to hold is no wish.
         let ledger = self.store.ledger.get(id(key)).map(|row| row.digest);
@@ -216,8 +222,13 @@ impl World {
             attempt: None,
         });
         self.wish(1, key, value);
-        // Creating and deleting again before anybody else saw it is no wish (a landed export has been seen).
-        if value.is_none() && !self.store.ledger.contains_key(id(key)) && self.landed_export(key).is_none() {
+        // Creating and deleting again before anybody else saw it is no wish (what a landed export wrote has
+        // been seen, and what it deleted has not).
+        let seen = match self.landed_export(key) {
+            Some(change) => change.after.is_some(),
+            None => self.store.ledger.contains_key(id(key)),
+        };
+        if value.is_none() && !seen {
             self.wishes.remove(&(1, key));
         }
     }
@@ -245,6 +256,12 @@ impl World {
             self.wishes.remove(&(0, key));
             self.wishes.remove(&(1, key));
         }
+    }
+
+    fn write_file(&mut self, key: usize, value: Value) {
+        self.files[key] = value;
+        // A file that is gone stands nowhere: the next one is a new one.
+        self.moved[key] &= value.is_some();
     }
 
     fn write_row(&mut self, key: usize, value: Value) {
@@ -385,7 +402,7 @@ impl World {
                     "k{key} was written into a file that can't be read"
                 )));
             }
-            self.files[key] = value;
+            self.write_file(key, value);
             self.grant(key);
         }
         Ok(())

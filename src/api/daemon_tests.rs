@@ -13,6 +13,7 @@ use super::daemon::{Daemon, DaemonError};
 /// What the daemon of `mcpctl dev FOLDER` finds there: `a=one`, and how many conflicts. It has stopped afterwards.
 async fn look(folder: &Path) -> (Vec<String>, usize) {
     let around = Surroundings {
+        user: rustix::process::geteuid().as_raw(),
         environment: vec![("PATH".into(), std::env::var_os("PATH").unwrap())],
         folder: folder.to_owned(),
         is_root: false,

@@ -8,6 +8,7 @@
 )]
 
 mod ask;
+mod body;
 mod daemon;
 #[cfg(test)]
 mod daemon_tests;
@@ -16,6 +17,7 @@ mod error;
 mod feed;
 mod gate;
 mod health;
+mod items;
 mod need;
 mod plans;
 mod records;

@@ -13,7 +13,8 @@ use crate::resource::Id;
 use crate::wire::PlanBody;
 
 use super::ask::Ask;
-use super::resources::{Asked, body, committed, documents};
+use super::body::{self, documents};
+use super::resources::{Asked, committed};
 use super::{ApiError, App};
 
 /// The longest that `sync` waits, in seconds.
@@ -26,7 +27,7 @@ pub(super) async fn apply(
     Ask(asked): Ask<Asked>,
     request: Request,
 ) -> Result<Json<PlanBody>, ApiError> {
-    let wanted = documents(&body(request.into_body()).await?, Only::Always)?;
+    let wanted = documents(&body::read(request.into_body()).await?, Only::Always)?;
     for one in &wanted {
         app.permit(&principal, &Action::Edit(one.id.clone()), "api").await?;
     }
@@ -76,7 +77,7 @@ pub(super) async fn accept(
 ) -> Result<Json<PlanBody>, ApiError> {
     let id = path.strip_suffix("/accept").and_then(|id| id.parse::<Id>().ok());
     let id = id.ok_or_else(|| ApiError::not_found(format!("there is no conflict {path}")))?;
-    let bytes = body(request.into_body()).await?;
+    let bytes = body::read(request.into_body()).await?;
     let accept: Accept = serde_json::from_slice(&bytes).map_err(|error| {
         ApiError::bad_request(format!(
             "send {{\"from\": \"repo\"}} or {{\"from\": \"store\"}}: {error}"

@@ -1,4 +1,4 @@
-//! Whole daemons over folders that people move.
+//! Whole daemons: over folders that people move, and asked for every route that there is.
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,9 +9,10 @@ use crate::settings::{McpdSettings, Surroundings};
 use crate::store::StoreError;
 
 use super::daemon::{Daemon, DaemonError};
+use super::need::{Need, need};
 
-/// What the daemon of `mcpctl dev FOLDER` finds there: `a=one`, and how many conflicts. It has stopped afterwards.
-async fn look(folder: &Path) -> (Vec<String>, usize) {
+/// The daemon of `mcpctl dev FOLDER`.
+async fn open(folder: &Path, stop: &CancellationToken) -> Daemon {
     let around = Surroundings {
         user: rustix::process::geteuid().as_raw(),
         environment: vec![("PATH".into(), std::env::var_os("PATH").unwrap())],
@@ -26,17 +27,22 @@ async fn look(folder: &Path) -> (Vec<String>, usize) {
         &around,
     )
     .unwrap();
-    let stop = CancellationToken::new();
     let mut tries = 0;
-    let daemon = loop {
+    loop {
         match Daemon::open(&settings, &around, stop.clone()).await {
-            Ok(daemon) => break daemon,
+            Ok(daemon) => return daemon,
             // The daemon before still lets go of it.
             Err(DaemonError::Store(StoreError::InUse { .. })) if tries < 6000 => tries += 1,
             Err(error) => panic!("{error}"),
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
-    };
+    }
+}
+
+/// What the daemon of `mcpctl dev FOLDER` finds there: `a=one`, and how many conflicts. It has stopped afterwards.
+async fn look(folder: &Path) -> (Vec<String>, usize) {
+    let stop = CancellationToken::new();
+    let daemon = open(folder, &stop).await;
     let report = daemon.engine().sync(false).await.unwrap();
     let view = daemon.engine().store().view();
     let declared = view.rows.iter().filter_map(|(id, row)| {
@@ -76,4 +82,80 @@ async fn a_moved_dev_folder_keeps_its_ledger() {
     assert!(!after.join("b.yaml").exists() && !after.join("servers").exists());
     let text = std::fs::read_to_string(after.join("a.yaml")).unwrap();
     assert!(text.ends_with("description: two\n"), "{text}");
+}
+
+/// The router and the table of needs say the same: each route that needs something is answered by a handler, with a token;
+/// without one nothing is but health, on every method and path; and what the table does not know is not there.
+#[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::disallowed_methods, reason = "a client beside the daemon")]
+async fn every_route_is_in_the_table_and_every_need_has_a_route() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path().canonicalize().unwrap();
+    let text = "kind: server\nname: time\ncommand: [x]\nreplicas: 0\n---\nkind: project\nname: demo\nservers: [time]\n";
+    std::fs::write(folder.join("all.yaml"), text).unwrap();
+    let stop = CancellationToken::new();
+    let daemon = open(&folder, &stop).await;
+    daemon.engine().sync(false).await.unwrap();
+    let url = format!("http://{}", daemon.address());
+    let token = std::fs::read_to_string(folder.join(".mcpctl/local/admin.token")).unwrap();
+    let serving = tokio::spawn(daemon.serve());
+    let client = reqwest::Client::new();
+    let paths = [
+        "/healthz",
+        "/readyz",
+        "/projects/demo/mcp",
+        "/projects/demo/servers/time/mcp",
+        "/servers/time/mcp",
+        "/git/config.git/info/refs?service=git-upload-pack",
+        "/git/config.git/info/refs?service=git-receive-pack",
+        "/git/config.git/git-upload-pack",
+        "/git/config.git/git-receive-pack",
+        "/api/v1/status",
+        "/api/v1/instances",
+        "/api/v1/conflicts",
+        "/api/v1/conflicts/server/time/accept",
+        "/api/v1/events",
+        "/api/v1/revisions",
+        "/api/v1/audit/events",
+        "/api/v1/diff",
+        "/api/v1/apply",
+        "/api/v1/sync",
+        "/api/v1/servers",
+        "/api/v1/servers/time",
+        "/api/v1/projects",
+        "/api/v1/projects/demo",
+        "/api/v1",
+        "/api/v1/nothing",
+        "/",
+    ];
+    for path in paths {
+        for method in ["GET", "POST", "PUT", "PATCH", "DELETE"] {
+            let asked = format!("{method} {path}");
+            let ask = |with: Option<&str>| {
+                let request = client
+                    .request(method.parse().unwrap(), format!("{url}{path}"))
+                    .body("{}");
+                match with {
+                    Some(token) => request.bearer_auth(token),
+                    None => request,
+                }
+            };
+            let need = need(&method.parse().unwrap(), &path.parse().unwrap());
+            let nobody = ask(None).send().await.unwrap().status().as_u16();
+            let open = matches!(need, Some(Need::Open));
+            assert_eq!(nobody == 401, !open, "{asked} without a token is {nobody}");
+            // Deletions would change what the next requests find; a wrong revision stops them behind the choke point.
+            let answer = ask(Some(token.trim()))
+                .header("If-Match", "\"999\"")
+                .send()
+                .await
+                .unwrap();
+            let (code, body) = (answer.status().as_u16(), answer.text().await.unwrap());
+            let unknown = code == 404 && body.contains("there is no ");
+            assert_eq!(need.is_none(), unknown, "{asked} is {code}: {body}");
+            assert_ne!(code, 405, "{asked} is in the table and has no handler");
+        }
+    }
+    stop.cancel();
+    serving.await.unwrap().unwrap();
 }

@@ -1,16 +1,16 @@
 //! Performing the plan of `converge`: one task a step, one step an instance at a time.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
 use crate::reconcile::converge::{Desired, Outcome, Step, spec_mark};
-use crate::record::InstanceName;
+use crate::record::{InstanceName, Life};
 use crate::runtime::StartOrder;
 
-use super::Inner;
+use super::{Inner, lock};
 
 /// How long a server may take to end by itself before it is killed.
 const GRACE: Duration = Duration::from_secs(10);
@@ -21,16 +21,21 @@ pub(super) struct Finished {
     pub(super) outcome: Option<Outcome>,
 }
 
-/// Starts the steps whose instances have none under way.
-pub(super) fn perform(
-    inner: &Arc<Inner>,
-    steps: Vec<Step>,
-    busy: &mut BTreeSet<InstanceName>,
-    done: &mpsc::UnboundedSender<Finished>,
-) {
+/// The instances with a step under way, and the life that it ends, where it ends one.
+pub(super) type Busy = BTreeMap<InstanceName, Option<Life>>;
+
+/// Starts the steps whose instances have none under way. What was not started is not remembered as given either, unless
+/// it is what is under way.
+pub(super) fn perform(inner: &Arc<Inner>, steps: Vec<Step>, busy: &mut Busy, done: &mpsc::UnboundedSender<Finished>) {
     for step in steps {
         let instance = step.instance().clone();
-        if busy.insert(instance.clone()) {
+        let ends = step.ends().cloned();
+        if let Some(under_way) = busy.get(&instance) {
+            if *under_way != ends {
+                lock(&inner.memory).not_given(&step);
+            }
+        } else {
+            busy.insert(instance.clone(), ends);
             let (inner, done) = (Arc::clone(inner), done.clone());
             tokio::spawn(async move {
                 let outcome = inner.step(step).await;

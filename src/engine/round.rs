@@ -2,7 +2,7 @@
 //!
 //! A hint only says when to look; what is done follows from what is seen.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::record::{Event, InstanceName, InstanceStatus, Level, State};
 use crate::wire::SourceState;
 
 use super::agree::{Agreed, Pass, describe};
-use super::converge::{Finished, perform};
+use super::converge::{Busy, Finished, perform};
 use super::error::EngineError;
 use super::observe::{declared, routes, wanted};
 use super::report::{Happening, Report, held, now};
@@ -38,7 +38,7 @@ pub(super) struct Loop {
     inner: Arc<Inner>,
     done: mpsc::UnboundedSender<Finished>,
     finished: mpsc::UnboundedReceiver<Finished>,
-    busy: BTreeSet<InstanceName>,
+    busy: Busy,
     outcomes: Vec<Outcome>,
     statuses: BTreeMap<InstanceName, InstanceStatus>,
     agreed: Option<Agreed>,
@@ -64,7 +64,7 @@ impl Loop {
             inner,
             done,
             finished,
-            busy: BTreeSet::new(),
+            busy: Busy::new(),
             outcomes: vec![],
             statuses: BTreeMap::new(),
             agreed: None,

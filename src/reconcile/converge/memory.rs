@@ -7,6 +7,8 @@ use crate::kit::time::{SignedDuration, Timestamp};
 use crate::record::{InstanceName, Life, State};
 use crate::resource::Server;
 
+use super::Step;
+
 /// The first tries are this far apart.
 pub(super) const SOON: SignedDuration = SignedDuration::from_secs(30);
 /// How many tries are soon.
@@ -19,6 +21,20 @@ pub(super) const HEALTHY: SignedDuration = SignedDuration::from_secs(300);
 /// Failures, waits and what is known of each life, by instance.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Memory(pub(super) BTreeMap<InstanceName, Attempts>);
+
+impl Memory {
+    /// A step of the plan was not performed, because another one of its instance was under way: the life that it was to
+    /// end is not ending.
+    pub fn not_given(&mut self, step: &Step) {
+        let attempts = self.0.get_mut(step.instance());
+        let known = attempts
+            .zip(step.ends())
+            .and_then(|(attempts, life)| attempts.lives.get_mut(life));
+        if let Some(known) = known {
+            known.ending = false;
+        }
+    }
+}
 
 /// What is remembered of an instance.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -126,6 +126,15 @@ impl Step {
             Self::Start { instance, .. } | Self::Stop { instance, .. } | Self::Clear { instance, .. } => instance,
         }
     }
+
+    /// The life that it ends, where it ends one.
+    #[must_use]
+    pub fn ends(&self) -> Option<&Life> {
+        match self {
+            Self::Start { .. } => None,
+            Self::Stop { life, .. } | Self::Clear { life, .. } => Some(life),
+        }
+    }
 }
 
 /// What a change does to an instance, as people see it.

@@ -626,3 +626,27 @@ fn a_second_life_of_the_same_goes() {
     let plan = bench.settle();
     assert_eq!((bench.lives(), serving(&plan)), (vec!["Y"], vec!["Y"]));
 }
+
+/// A step that was not performed, because another one of its instance was under way, is not remembered as given: a
+/// declaration that goes back finds its life as it was.
+#[test]
+fn a_step_that_was_not_given_is_forgotten() {
+    let mut bench = Bench::of(json!({"command": ["a"], "update": "recreate"}));
+    let first = bench.settle();
+    let mut memory = first.memory.clone();
+    let stop = Step::Stop {
+        instance: "time/0".parse().unwrap(),
+        life: life("L1"),
+        reason: "command".into(),
+    };
+    memory
+        .0
+        .get_mut(stop.instance())
+        .unwrap()
+        .lives
+        .get_mut(&life("L1"))
+        .unwrap()
+        .ending = true;
+    memory.not_given(&stop);
+    assert_eq!(memory, first.memory);
+}

@@ -145,7 +145,7 @@ impl World {
         if random.one_in(6) {
             // What can't be read in another folder, and never was agreed on, can't be known: an export then makes a
             // second file, and nothing is lost. This world has one file a resource, so it stays at its place.
-            let known = self.store.ledger.contains_key(id(key));
+            let known = self.seen(key);
             // A file that moves and breaks at once is the worst: nothing tells what it held.
             if self.files[key].is_some() && (known || !self.broken[key]) && random.one_in(2) {
                 self.moved[key] = !self.moved[key];
@@ -194,6 +194,14 @@ impl World {
         row.changes.iter().find(|change| change.id == *id(key))
     }
 
+    /// Whether both sides have held it since it was last gone from both.
+    fn seen(&self, key: usize) -> bool {
+        match self.landed_export(key) {
+            Some(change) => change.after.is_some(),
+            None => self.store.ledger.contains_key(id(key)),
+        }
+    }
+
     fn edit_store(&mut self, random: &mut Random) {
         let key = random.below(KEYS);
         let value = self.new_value(random);
@@ -224,11 +232,7 @@ impl World {
         self.wish(1, key, value);
         // Creating and deleting again before anybody else saw it is no wish (what a landed export wrote has
         // been seen, and what it deleted has not).
-        let seen = match self.landed_export(key) {
-            Some(change) => change.after.is_some(),
-            None => self.store.ledger.contains_key(id(key)),
-        };
-        if value.is_none() && !seen {
+        if value.is_none() && !self.seen(key) {
             self.wishes.remove(&(1, key));
         }
     }

@@ -97,12 +97,6 @@ pub struct Daemon {
     listener: TcpListener,
     address: SocketAddr,
     stop: CancellationToken,
-    _connected: Connected,
-}
-
-/// What must live as long as the daemon.
-struct Connected {
-    _gateway: Gateway,
 }
 
 /// The runtime's pipes for the gateway: neither room names the other.
@@ -206,7 +200,7 @@ impl Daemon {
         }
         let app = App(Arc::new(Shared {
             engine: engine.clone(),
-            gateway: gateway.clone(),
+            gateway,
             source,
             tokens: Tokens::new(&token),
             allowed: settings.allowed.clone(),
@@ -220,7 +214,6 @@ impl Daemon {
             listener,
             address,
             stop,
-            _connected: Connected { _gateway: gateway },
         })
     }
 

@@ -244,23 +244,12 @@ impl Engine {
             out.send(format!("  {}", words::conflict(conflict)));
         }
         out.send(format!("containers: {running}"));
-        let images = self.0.parts.runtime.images();
-        let before: BTreeSet<_> = wanted(declared(&view), images)
-            .into_iter()
-            .map(|d| d.instance)
-            .collect();
-        let named = running.changes.iter().map(|change| change.instance.server.clone());
-        let named = named.chain(
-            plan.changes
-                .iter()
-                .filter(|c| c.after.is_some())
-                .filter_map(|c| server(&c.id)),
-        );
-        let extra = wanted(after.values(), images)
-            .into_iter()
-            .filter(|d| !before.contains(&d.instance));
-        let servers = named.chain(extra.map(|d| d.instance.server)).collect();
         if applied {
+            // What the push declares, and what runs differently because of it.
+            let declared = plan.changes.iter().filter(|change| change.after.is_some());
+            let declared = declared.filter_map(|change| server(&change.id));
+            let moved = running.changes.iter().map(|change| change.instance.server.clone());
+            let servers = declared.chain(moved).collect();
             lock(&self.0.affected).insert(push.id.clone(), servers);
         }
     }

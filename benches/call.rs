@@ -25,7 +25,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use mcpctl::gateway::{Attach, Endpoint, Gateway};
-use mcpctl::kit::Pipes;
+use mcpctl::kit::{Link, Pipes};
 use mcpctl::record::{Fleet, FleetMember, Handshake, InstanceName, Life, Routes};
 use mcpctl::resource::{Document, Id};
 use serde_json::{Value, json};
@@ -366,9 +366,13 @@ struct Once {
 }
 
 impl Attach for Once {
-    fn attach<'a>(&'a self, _: &'a InstanceName, _: &'a Life) -> BoxFuture<'a, std::io::Result<Pipes>> {
+    fn attach<'a>(&'a self, _: &'a InstanceName, _: &'a Life) -> BoxFuture<'a, std::io::Result<Link>> {
         let pipes = self.pipes.lock().unwrap_or_else(PoisonError::into_inner).take();
-        Box::pin(async { pipes.ok_or_else(|| std::io::Error::other("attached already")) })
+        Box::pin(async {
+            pipes
+                .map(Link::Pipes)
+                .ok_or_else(|| std::io::Error::other("attached already"))
+        })
     }
 }
 

@@ -17,6 +17,15 @@ use mcpctl::runtime::{GUARD_WORD, ProcessOptions, Runtime, RuntimeError, StartOr
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 
+use mcpctl::kit::{Link, Pipes};
+
+fn pipes(link: Link) -> Pipes {
+    match link {
+        Link::Pipes(pipes) => pipes,
+        Link::Http { url, .. } => panic!("a process is spoken to over pipes, not at {url}"),
+    }
+}
+
 /// Longer than any wait here may take on a slow machine; nothing ever waits this long when it works.
 const PATIENCE: Duration = Duration::from_mins(1);
 const GRACE: Duration = Duration::from_secs(20);
@@ -48,7 +57,11 @@ fn order(instance: &str, command: &[&str]) -> StartOrder {
     StartOrder {
         instance: instance.parse().unwrap(),
         spec: "00.11".to_owned(),
-        server: Arc::new(serde_json::from_value(json!({ "command": command })).unwrap()),
+        server: Arc::new(
+            serde_json::from_value::<mcpctl::resource::Server>(json!({ "command": command }))
+                .unwrap()
+                .into(),
+        ),
     }
 }
 
@@ -180,7 +193,7 @@ async fn stdio_is_held_open_and_taken_once() {
             .kind(),
         std::io::ErrorKind::NotFound
     );
-    let mut pipes = runtime.attach(&name, &life).await.unwrap();
+    let mut pipes = pipes(runtime.attach(&name, &life).await.unwrap());
     assert_eq!(
         runtime.attach(&name, &life).await.unwrap_err().kind(),
         std::io::ErrorKind::AlreadyExists
@@ -207,7 +220,7 @@ async fn a_closed_output_is_seen_while_the_server_lives() {
     let runtime = open(folder.path()).await;
     let started = shell("time/0", "exec sleep 1000 >&-");
     let life = runtime.start(started.clone()).await.unwrap();
-    let mut pipes = runtime.attach(&started.instance, &life).await.unwrap();
+    let mut pipes = pipes(runtime.attach(&started.instance, &life).await.unwrap());
     let mut rest = vec![];
     tokio::time::timeout(PATIENCE, pipes.reader.read_to_end(&mut rest))
         .await
@@ -301,7 +314,7 @@ async fn the_environment_is_clean() {
     let runtime = open(folder.path()).await;
     let started = order("time/0", &["env"]);
     let life = runtime.start(started.clone()).await.unwrap();
-    let mut pipes = runtime.attach(&started.instance, &life).await.unwrap();
+    let mut pipes = pipes(runtime.attach(&started.instance, &life).await.unwrap());
     let mut text = String::new();
     pipes.reader.read_to_string(&mut text).await.unwrap();
     let mut ours: Vec<&str> = text.lines().filter(|line| line.starts_with("MCP")).collect();

@@ -76,7 +76,7 @@ pub(super) fn documents(bytes: &[u8], only: Only) -> Result<Vec<Wanted>, ApiErro
     let mut all: BTreeMap<Id, Wanted> = BTreeMap::new();
     let mut faults = vec![];
     for file in &files {
-        let parsed = yaml::read_up_to(file, LARGEST_BODY);
+        let parsed = yaml::read_body(file, LARGEST_BODY);
         faults.extend(parsed.diagnostics);
         for parsed in parsed.documents {
             let id = parsed.placed.document.id.clone();

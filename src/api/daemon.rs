@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::access::{Tokens, new_admin_token};
 use crate::engine::{Engine, EngineError, Parts};
 use crate::gateway::{Attach, Gateway};
-use crate::kit::{Pipes, Redacted};
+use crate::kit::{Link, Redacted};
 use crate::record::{Fleet, InstanceName, Life, Routes};
 use crate::repo::{Folder, GIT_PATH, Hosted, RepoError, Source};
 use crate::runtime::{GUARD_WORD, ProcessOptions, ProcessRuntime, Runtime};
@@ -99,11 +99,11 @@ pub struct Daemon {
     stop: CancellationToken,
 }
 
-/// The runtime's pipes for the gateway: neither room names the other.
+/// The runtime's links for the gateway: neither room names the other.
 struct Pipework(Arc<Runtime>);
 
 impl Attach for Pipework {
-    fn attach<'a>(&'a self, instance: &'a InstanceName, life: &'a Life) -> BoxFuture<'a, std::io::Result<Pipes>> {
+    fn attach<'a>(&'a self, instance: &'a InstanceName, life: &'a Life) -> BoxFuture<'a, std::io::Result<Link>> {
         Box::pin(self.0.attach(instance, life))
     }
 }

@@ -144,7 +144,11 @@ fn between(id: &Id, step: &Step, stored: &Value) -> String {
         } else {
             spec.clone()
         };
-        Some(shown::yaml_of([&Document { id: id.clone(), spec }]))
+        Some(shown::yaml_of([&Document {
+            id: id.clone(),
+            spec,
+            text: None,
+        }]))
     };
     let before = text(&before).filter(|_| step.op != Op::Create).unwrap_or_default();
     // A new resource without a field of its own still has a kind and a name.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::kit::Name;
-use crate::reconcile::converge::{self, Desired, Memory, Outcome, desired};
+use crate::reconcile::converge::{self, Declaration, Desired, Memory, Outcome, desired};
 use crate::record::{Fleet, InstanceStatus, Life, Live, Routes, State, StoreView, Upstreams};
 use crate::resource::{Document, Id, Project, Server};
 
@@ -78,7 +78,11 @@ impl Inner {
 pub(super) fn wanted<'a>(documents: impl IntoIterator<Item = &'a Arc<Document>>, images: bool) -> Vec<Desired> {
     let servers = documents.into_iter().filter_map(|document| {
         let server: Server = document.typed().ok()?;
-        Some((document.id.name.clone(), Arc::new(server)))
+        Some(Declaration {
+            name: document.id.name.clone(),
+            server: Arc::new(server.into()),
+            missing: None,
+        })
     });
     desired(servers, images)
 }

@@ -23,16 +23,16 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::kit::{Name, Pipes};
+use crate::kit::{Link, Name};
 use crate::record::{Fleet, InstanceName, Life, Routes, Upstreams};
 
 use session::Sessions;
 use view::View;
 
-/// How the pipes of a life are had; the runtime's `attach`, joined by the binary.
+/// How the way to a life is had; the runtime's `attach`, joined by the binary.
 pub trait Attach: Send + Sync + 'static {
-    /// The stdin and stdout of a life. Called once for each life.
-    fn attach<'a>(&'a self, instance: &'a InstanceName, life: &'a Life) -> BoxFuture<'a, std::io::Result<Pipes>>;
+    /// The way to a life. Called once for each life.
+    fn attach<'a>(&'a self, instance: &'a InstanceName, life: &'a Life) -> BoxFuture<'a, std::io::Result<Link>>;
 }
 
 /// What a client connects to.

@@ -8,8 +8,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::kit::Name;
 use crate::kit::time::{Timestamp, now};
+use crate::kit::{Link, Name};
 use crate::mcp::CLOSED;
 use crate::mcp::handshake::{Greeting, Tool, greet, list_tools};
 use crate::mcp::{Connection, Options, one_line};
@@ -249,7 +249,8 @@ async fn hold(
         let start = Duration::from_secs(u64::from(member.start_timeout_seconds));
         let deadline = Instant::now() + start;
         let pipes = match timeout_at(deadline, attach.attach(&member.instance, &life)).await {
-            Ok(Ok(pipes)) => pipes,
+            Ok(Ok(Link::Pipes(pipes))) => pipes,
+            Ok(Ok(Link::Http { .. })) => return "servers over HTTP are not spoken to yet".to_owned(),
             Ok(Err(error)) => return format!("attaching failed: {error}"),
             Err(_) => return format!("attaching took more than {} s", start.as_secs()),
         };

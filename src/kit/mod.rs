@@ -2,6 +2,7 @@
 
 mod diagnostic;
 mod digest;
+mod masks;
 mod name;
 mod pipes;
 mod redacted;
@@ -10,7 +11,8 @@ pub mod time;
 
 pub use diagnostic::{Diagnostic, Position, count};
 pub use digest::{Digest, NotADigest};
+pub use masks::{MASK, Masks};
 pub use name::{Name, NotAName};
-pub use pipes::Pipes;
+pub use pipes::{HttpTransport, Link, Pipes};
 pub use redacted::Redacted;
 pub use suggest::nearest;

@@ -5,6 +5,7 @@ mod event;
 mod instance;
 mod mutation;
 mod upstream;
+mod workload;
 
 pub use conflict::Conflict;
 pub use event::{AuditEvent, Decision, Event, Level};
@@ -13,3 +14,4 @@ pub use mutation::{
     Actor, Change, Edit, EditChange, Import, ImportChange, LedgerRow, Mutation, PendingExport, Row, Settle, StoreView,
 };
 pub use upstream::{Fleet, FleetMember, Handshake, Routes, Upstream, Upstreams};
+pub use workload::Workload;

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use crate::kit::Digest;
 use crate::record::PendingExport;
 use crate::resource::yaml::{self, EditError};
-use crate::resource::{FileText, Id};
+use crate::resource::{Document, FileText, Id, Placed};
 
 use super::Snapshot;
 use super::error::RepoError;
@@ -55,7 +55,13 @@ pub(super) fn edits(
         let id = &change.id;
         let owner = seen.tree.documents.get(id);
         let after = change.after.as_deref();
+        // What becomes an encrypted secret leaves a file that it shares with others.
+        let moves = after.is_some_and(|after| after.text.is_some()) && owner.is_some_and(|placed| shares(seen, placed));
+        if let (true, Some(placed)) = (moves, owner) {
+            take(&mut files, &mut standing, id, &placed.path, None)?;
+        }
         let path = match (owner, after) {
+            (Some(_), Some(_)) if moves => id.canonical_path(),
             (Some(placed), _) => placed.path.clone(),
             (None, _) if held(seen, id) => {
                 return Err(RepoError::InTheWay {
@@ -71,32 +77,10 @@ pub(super) fn edits(
             }
         };
         let place = after.map(|document| (document.digest(), path.clone()));
-        if owner.map(|placed| placed.digest) != place.as_ref().map(|(digest, _)| *digest) {
-            if !files.contains_key(&path) {
-                let before = match standing(&path)? {
-                    Standing::Nothing => None,
-                    Standing::Text(text) => Some(text),
-                    Standing::Other(fault) => {
-                        return Err(RepoError::InTheWay {
-                            id: id.clone(),
-                            path,
-                            fault,
-                        });
-                    }
-                };
-                let after = before.clone();
-                files.insert(
-                    path.clone(),
-                    FileEdit {
-                        path: path.clone(),
-                        before,
-                        after,
-                    },
-                );
-            }
-            if let Some(file) = files.get_mut(&path) {
-                file.after = edited(&path, file.after.as_deref(), id, after)?;
-            }
+        let same = owner.map(|placed| placed.digest) == place.as_ref().map(|(digest, _)| *digest)
+            && after.is_none_or(|after| owner.is_some_and(|placed| placed.document.text == after.text));
+        if !same {
+            take(&mut files, &mut standing, id, &path, after)?;
         }
         written.push((id.clone(), place));
     }
@@ -105,6 +89,48 @@ pub(super) fn edits(
         files: files.into_values().collect(),
         written,
     })
+}
+
+/// Brings one resource's change into its file.
+fn take(
+    files: &mut BTreeMap<String, FileEdit>,
+    standing: &mut impl FnMut(&str) -> Result<Standing, RepoError>,
+    id: &Id,
+    path: &str,
+    after: Option<&Document>,
+) -> Result<(), RepoError> {
+    if !files.contains_key(path) {
+        let before = match standing(path)? {
+            Standing::Nothing => None,
+            Standing::Text(text) => Some(text),
+            Standing::Other(fault) => {
+                return Err(RepoError::InTheWay {
+                    id: id.clone(),
+                    path: path.to_owned(),
+                    fault,
+                });
+            }
+        };
+        let after = before.clone();
+        files.insert(
+            path.to_owned(),
+            FileEdit {
+                path: path.to_owned(),
+                before,
+                after,
+            },
+        );
+    }
+    if let Some(file) = files.get_mut(path) {
+        file.after = edited(path, file.after.as_deref(), id, after)?;
+    }
+    Ok(())
+}
+
+/// Whether other documents stand in the file of a resource.
+fn shares(seen: &Snapshot, placed: &Placed) -> bool {
+    let mut there = seen.tree.documents.values().filter(|other| other.path == placed.path);
+    there.nth(1).is_some() || seen.tree.unreadable.iter().any(|other| other.path == placed.path)
 }
 
 fn held(seen: &Snapshot, id: &Id) -> bool {
@@ -117,12 +143,7 @@ fn unreadable_path(seen: &Snapshot, id: &Id) -> Option<String> {
 }
 
 /// One document of one file replaced, added or removed; checked by reading the result.
-fn edited(
-    path: &str,
-    text: Option<&str>,
-    id: &Id,
-    after: Option<&crate::resource::Document>,
-) -> Result<Option<String>, RepoError> {
+fn edited(path: &str, text: Option<&str>, id: &Id, after: Option<&Document>) -> Result<Option<String>, RepoError> {
     let fault = |cause| RepoError::Edit {
         id: id.clone(),
         path: path.to_owned(),
@@ -147,7 +168,9 @@ fn edited(
     });
     let mut found = read.documents.iter().filter(|parsed| parsed.placed.document.id == *id);
     let sound = match after {
-        Some(document) => found.next().is_some_and(|parsed| *parsed.placed.document == *document),
+        Some(document) => found
+            .next()
+            .is_some_and(|parsed| *parsed.placed.document == *document.written()),
         None => true,
     };
     if sound && found.next().is_none() {

@@ -1,6 +1,7 @@
 //! A declaration as a canonical value: what is compared, stored, exported and shown.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -9,6 +10,7 @@ use crate::kit::Digest;
 
 use super::id::Id;
 use super::kind::{Declared, Reference};
+use super::secret::Secret;
 
 /// A rule that a value breaks, by path: the holder of the text adds file, line and column.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,13 +66,17 @@ impl fmt::Display for Problem {
 ///
 /// # Guarantees
 /// `spec` is an object that decodes as its kind, holds no field that equals its default, and was checked; so two
-/// documents that mean the same have the same digest.
+/// documents that mean the same have the same digest. Of an encrypted secret `spec` is what it is compared by, see
+/// [`Document::opening`].
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Document {
     /// Kind, scope and name.
     pub id: Id,
     /// The kind's own fields.
     pub spec: Value,
+    /// The text of an encrypted secret's file; it is no part of the digest, because the same values may be encrypted anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<Arc<str>>,
 }
 
 /// A field whose value differs between two documents.
@@ -91,6 +97,9 @@ impl Document {
     /// Every rule of the kind that the value breaks.
     pub fn new(id: Id, spec: &Value) -> Result<Self, Vec<Problem>> {
         let kind = id.kind();
+        if kind.name == Secret::NAME && spec.get("sops").is_some_and(|sops| !sops.is_null()) {
+            return Self::sealed(id, spec);
+        }
         let problems = kind.shape.check(spec);
         if !problems.is_empty() {
             return Err(problems);
@@ -98,7 +107,7 @@ impl Document {
         // `env:` with nothing behind it is common in half-edited files: it means the same as no `env`.
         let spec = kind.shape.without_nulls(spec);
         let spec = (kind.typed.canonical)(&spec)?;
-        Ok(Self { id, spec })
+        Ok(Self { id, spec, text: None })
     }
 
     /// SHA-256 over the identity and the fields as JSON with sorted keys.
@@ -137,7 +146,7 @@ impl Document {
             Scope::Project(project) => drop(out.insert("project".into(), project.as_str().into())),
             Scope::Agent(agent) => drop(out.insert("agent".into(), agent.as_str().into())),
         }
-        if let Value::Object(fields) = &self.spec {
+        if let Value::Object(fields) = &self.written().spec {
             out.extend(fields.iter().map(|(k, v)| (k.clone(), v.clone())));
         }
         Value::Object(out)
@@ -217,7 +226,12 @@ fn named(value: &Value) -> Option<Vec<(&str, &Value)>> {
         Value::Null => Some(vec![]),
         Value::Array(items) => items
             .iter()
-            .map(|item| Some((item.get("name")?.as_str()?, item.get("value")?)))
+            .map(|item| {
+                Some((
+                    item.get("name")?.as_str()?,
+                    item.get("value").or_else(|| item.get("valueFrom"))?,
+                ))
+            })
             .collect(),
         _ => None,
     }

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::document::Problem;
 use super::id::Id;
 use super::project::Project;
+use super::secret::Secret;
 use super::server::Server;
 use super::shape::Shape;
 
@@ -136,7 +137,7 @@ macro_rules! row {
 }
 
 /// Every declared kind, in apply order; deletes go backwards.
-pub static KINDS: &[Kind] = &[row!(Server), row!(Project)];
+pub static KINDS: &[Kind] = &[row!(Secret), row!(Server), row!(Project)];
 
 impl Kind {
     /// Whether `word` is the name, the plural or an alias.

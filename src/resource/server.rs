@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::document::Problem;
 use super::kind::{Declared, Reference};
+use super::secret::Secret;
 
 /// One MCP server. Exactly one of packageName, dockerImage and command says where it comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -86,8 +87,32 @@ pub struct EnvironmentVariable {
     #[schemars(length(min = 1, max = 256))]
     pub name: String,
     /// Its value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32768))]
-    pub value: String,
+    pub value: Option<String>,
+    /// Where its value comes from, in place of a value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value_from: Option<ValueFrom>,
+}
+
+/// Where a value comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ValueFrom {
+    /// A value of a secret.
+    pub secret_ref: SecretReference,
+}
+
+/// A value of a secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SecretReference {
+    /// The secret's name.
+    #[schemars(length(min = 1, max = 63))]
+    pub name: String,
+    /// The key of the value in it.
+    #[schemars(length(min = 1, max = 253))]
+    pub key: String,
 }
 
 /// Where a server comes from.
@@ -193,7 +218,18 @@ impl Declared for Server {
                     "a variable's name has no = and no NUL character",
                 ));
             }
-            if variable.value.contains('\0') {
+            match (&variable.value, &variable.value_from) {
+                (Some(_), Some(_)) => problems.push(Problem::at_key(
+                    format!("env[{n}].valueFrom"),
+                    format!("{} has one source, and value is given too", variable.name),
+                )),
+                (None, None) => problems.push(
+                    Problem::at(format!("env[{n}]"), format!("{} has no value", variable.name))
+                        .hint("give value, or valueFrom with a secretRef"),
+                ),
+                _ => {}
+            }
+            if variable.value.as_ref().is_some_and(|value| value.contains('\0')) {
                 problems.push(Problem::at(
                     format!("env[{n}].value"),
                     "a variable's value has no NUL character",
@@ -210,6 +246,14 @@ impl Declared for Server {
     }
 
     fn references(&self) -> Vec<Reference> {
-        vec![]
+        let variables = self.env.iter().enumerate();
+        let named = variables.filter_map(|(n, variable)| Some((n, &variable.value_from.as_ref()?.secret_ref)));
+        named
+            .map(|(n, secret)| Reference {
+                path: format!("env[{n}].valueFrom.secretRef.name"),
+                kind: Secret::NAME,
+                name: secret.name.clone(),
+            })
+            .collect()
     }
 }

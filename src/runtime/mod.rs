@@ -10,9 +10,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::kit::Pipes;
-use crate::record::{InstanceName, Life, Live};
-use crate::resource::Server;
+use crate::kit::Link;
+use crate::record::{InstanceName, Life, Live, Workload};
 
 pub use docker::{DockerProbe, probe_docker};
 pub use process::{GUARD_WORD, ProcessOptions, ProcessRuntime, guard_main};
@@ -24,8 +23,8 @@ pub struct StartOrder {
     pub instance: InstanceName,
     /// The mark of the spec, as `SALT.DIGEST`.
     pub spec: String,
-    /// The spec.
-    pub server: Arc<Server>,
+    /// What it is started from.
+    pub server: Arc<Workload>,
 }
 
 /// Why the runtime did not do what was asked.
@@ -122,15 +121,15 @@ impl Runtime {
         }
     }
 
-    /// Takes the stdin and stdout of a life.
+    /// The way to a life: its stdin and stdout, or where it listens.
     ///
     /// # Caveats
     /// For a process the pipes can be taken once; a second time is an error. Dropping them closes the server's stdin:
     /// that life can't be spoken to any more and must be stopped.
     #[expect(clippy::unused_async, reason = "other back ends ask an engine")]
-    pub async fn attach(&self, instance: &InstanceName, life: &Life) -> io::Result<Pipes> {
+    pub async fn attach(&self, instance: &InstanceName, life: &Life) -> io::Result<Link> {
         match self {
-            Self::Process(process) => process.attach(instance, life),
+            Self::Process(process) => process.attach(instance, life).map(Link::Pipes),
         }
     }
 

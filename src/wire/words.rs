@@ -202,7 +202,10 @@ mod tests {
     use super::*;
 
     fn document(spec: Value) -> Option<Arc<Document>> {
-        "server/web".parse().ok().map(|id| Arc::new(Document { id, spec }))
+        "server/web"
+            .parse()
+            .ok()
+            .map(|id| Arc::new(Document { id, spec, text: None }))
     }
 
     fn step(op: Op, fields: Vec<FieldChange>) -> Step {

@@ -212,7 +212,11 @@ async fn two_declarations_of_one_command_line_are_two_specs() {
             index: 0,
         },
         spec: spec.to_owned(),
-        server: Arc::new(serde_json::from_value(server).unwrap()),
+        server: Arc::new(
+            serde_json::from_value::<crate::resource::Server>(server)
+                .unwrap()
+                .into(),
+        ),
     };
     let plain = json!({"command": ["cat"]});
     // HOME is inherited with this very value: the same program, arguments and environment.

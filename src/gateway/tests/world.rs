@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::gateway::{Attach, Endpoint, Gateway};
-use crate::kit::Pipes;
+use crate::kit::{Link, Pipes};
 use crate::mcp::fake::{Fake, until};
 use crate::mcp::locked;
 use crate::record::{Fleet, FleetMember, Handshake, InstanceName, Life, Routes};
@@ -22,9 +22,13 @@ use crate::resource::{Document, Id};
 struct Fakes(Mutex<HashMap<Life, Pipes>>);
 
 impl Attach for Fakes {
-    fn attach<'a>(&'a self, _: &'a InstanceName, life: &'a Life) -> BoxFuture<'a, std::io::Result<Pipes>> {
+    fn attach<'a>(&'a self, _: &'a InstanceName, life: &'a Life) -> BoxFuture<'a, std::io::Result<Link>> {
         let pipes = locked(&self.0).remove(life);
-        Box::pin(async move { pipes.ok_or_else(|| std::io::Error::other("no such process")) })
+        Box::pin(async move {
+            pipes
+                .map(Link::Pipes)
+                .ok_or_else(|| std::io::Error::other("no such process"))
+        })
     }
 }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::kit::{Digest, Name};
-use crate::record::InstanceName;
-use crate::resource::{Server, Source};
+use crate::record::{InstanceName, Workload};
+use crate::resource::Source;
 
 /// One instance that shall run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,17 +14,44 @@ pub struct Desired {
     /// Which instance.
     pub instance: InstanceName,
     /// What it is an instance of.
-    pub server: Arc<Server>,
-    /// Why it can't be started, where it can't: `needs Docker`.
-    pub blocked: Option<String>,
+    pub server: Arc<Workload>,
+    /// Why it can't be started, where it can't.
+    pub blocked: Option<Blocked>,
+}
+
+/// Why an instance can't be started.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Blocked {
+    /// Its source is a container image, and the runtime runs none.
+    #[error("needs Docker")]
+    NeedsDocker,
+    /// A secret value that it needs can't be had. Whether what runs was started with the right value can't be told
+    /// then: it is left alone and gets no calls.
+    #[error("secret {0}")]
+    Secret(String),
+}
+
+/// A declared server with what could be resolved of it.
+#[derive(Debug, Clone)]
+pub struct Declaration {
+    /// Its name.
+    pub name: Name,
+    /// What its instances are started from.
+    pub server: Arc<Workload>,
+    /// Why a secret value is missing, where one is.
+    pub missing: Option<String>,
 }
 
 /// Server × replicas, in order of name and index. `images` says whether the runtime can run container images.
-pub fn desired(servers: impl IntoIterator<Item = (Name, Arc<Server>)>, images: bool) -> Vec<Desired> {
+pub fn desired(servers: impl IntoIterator<Item = Declaration>, images: bool) -> Vec<Desired> {
     let mut all: Vec<Desired> = servers
         .into_iter()
-        .flat_map(|(name, server)| {
-            let blocked = (!images && matches!(server.source(), Source::Image(_))).then(|| "needs Docker".to_owned());
+        .flat_map(|Declaration { name, server, missing }| {
+            let blocked = if !images && matches!(server.source(), Source::Image(_)) {
+                Some(Blocked::NeedsDocker)
+            } else {
+                missing.map(Blocked::Secret)
+            };
             (0..server.replicas).map(move |index| Desired {
                 instance: InstanceName {
                     server: name.clone(),
@@ -41,9 +68,9 @@ pub fn desired(servers: impl IntoIterator<Item = (Name, Arc<Server>)>, images: b
 
 /// The fields that define what runs. Description, replicas, time limits and the update strategy don't: changing them
 /// restarts nothing.
-fn defining(server: &Server) -> [(&'static str, Value); 6] {
+fn defining(server: &Workload) -> [(&'static str, Value); 7] {
     // The order of variables means nothing to a process.
-    let mut variables: Vec<(&str, &str)> = server.env.iter().map(|v| (v.name.as_str(), v.value.as_str())).collect();
+    let mut variables: Vec<(&str, &str)> = server.environment().collect();
     variables.sort_unstable();
     // The runtime of packages means nothing to a command.
     let runtime = server.package_name.as_ref().map(|_| server.runtime);
@@ -54,10 +81,11 @@ fn defining(server: &Server) -> [(&'static str, Value); 6] {
         ("dockerImage", json!(server.docker_image)),
         ("command", json!(server.command)),
         ("env", json!(variables)),
+        ("mcpd's settings", json!(server.setup)),
     ]
 }
 
-fn digest(salt: &str, server: &Server) -> Digest {
+fn digest(salt: &str, server: &Workload) -> Digest {
     let fields: Vec<(&str, Value)> = defining(server).into();
     Digest::of_parts([salt.as_bytes(), json!(fields).to_string().as_bytes()])
 }
@@ -76,7 +104,7 @@ pub fn matches(mark: &str, desired: &Desired) -> bool {
 }
 
 /// The defining fields in which two servers differ, as `env` or `command, env`.
-pub(super) fn difference(from: &Server, to: &Server) -> Option<String> {
+pub(super) fn difference(from: &Workload, to: &Workload) -> Option<String> {
     let fields: Vec<&str> = defining(from)
         .into_iter()
         .zip(defining(to))
@@ -90,12 +118,21 @@ pub(super) fn difference(from: &Server, to: &Server) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn server(value: Value) -> Arc<Server> {
-        Arc::new(serde_json::from_value(value).unwrap())
+    fn server(value: Value) -> Arc<Workload> {
+        let server: crate::resource::Server = serde_json::from_value(value).unwrap();
+        Arc::new(server.into())
+    }
+
+    fn declared(name: &str, value: Value) -> Declaration {
+        Declaration {
+            name: name.parse().unwrap(),
+            server: server(value),
+            missing: None,
+        }
     }
 
     fn one(value: Value) -> Desired {
-        let all = desired([("time".parse().unwrap(), server(value))], true);
+        let all = desired([declared("time", value)], true);
         all.into_iter().next().unwrap()
     }
 
@@ -103,16 +140,19 @@ mod tests {
     fn desired_is_server_times_replicas() {
         let names = |images| {
             let servers = [
-                ("web".parse().unwrap(), server(json!({"dockerImage": "nginx"}))),
-                (
-                    "git".parse().unwrap(),
-                    server(json!({"command": ["git"], "replicas": 2})),
-                ),
-                ("off".parse().unwrap(), server(json!({"command": ["x"], "replicas": 0}))),
+                declared("web", json!({"dockerImage": "nginx"})),
+                declared("git", json!({"command": ["git"], "replicas": 2})),
+                declared("off", json!({"command": ["x"], "replicas": 0})),
             ];
             desired(servers, images)
                 .into_iter()
-                .map(|d| format!("{} {}", d.instance, d.blocked.unwrap_or_default()))
+                .map(|d| {
+                    format!(
+                        "{} {}",
+                        d.instance,
+                        d.blocked.map_or_else(String::new, |why| why.to_string())
+                    )
+                })
                 .collect::<Vec<_>>()
         };
         assert_eq!(names(false), ["git/0 ", "git/1 ", "web/0 needs Docker"]);

@@ -4,12 +4,12 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 use crate::kit::time::{SignedDuration, Timestamp};
-use crate::record::{FleetMember, Handshake, InstanceName, InstanceStatus, Life, Live, LiveState, State};
-use crate::resource::{Server, Update};
+use crate::record::{FleetMember, Handshake, InstanceName, InstanceStatus, Life, Live, LiveState, State, Workload};
+use crate::resource::Update;
 
 use super::desired::difference;
 use super::memory::{Attempts, HEALTHY, Known, SOON, later};
-use super::{Change, Desired, Operation, Outcome, Plan, Rules, Seen, Step, matches};
+use super::{Blocked, Change, Desired, Operation, Outcome, Plan, Rules, Seen, Step, matches};
 
 /// A life that drains is stopped after this even if calls are in flight.
 const DRAIN: SignedDuration = SignedDuration::from_secs(30);
@@ -94,6 +94,12 @@ impl<'a> Planner<'a, '_> {
         }
     }
 
+    /// Whether what runs is to be left as it is: without a secret's value nobody can tell what it was started with.
+    fn left_alone(&self) -> bool {
+        self.desired
+            .is_some_and(|d| matches!(d.blocked, Some(Blocked::Secret(_))))
+    }
+
     fn take_outcomes(&mut self) {
         let now = self.seen.now;
         for outcome in self.seen.outcomes {
@@ -140,6 +146,7 @@ impl<'a> Planner<'a, '_> {
     fn judge(&mut self, ours: &[&'a Live]) {
         let now = self.seen.now;
         let away = self.seen.engine_away.is_some();
+        let left_alone = self.left_alone();
         self.forget_gone(ours);
         for live in ours {
             let known = self.attempts.lives.entry(live.life.clone()).or_default();
@@ -154,6 +161,11 @@ impl<'a> Planner<'a, '_> {
             known.was_ready |= ready;
             let mut failure = None;
             match (&live.state, handshake) {
+                // Nobody talks to it, so its silence says nothing.
+                (LiveState::Running, _) if left_alone => {
+                    known.silent_since = None;
+                    known.broken_since = None;
+                }
                 // What the gateway cut off exits of that: the gateway's verdict says more than the exit.
                 (_, Some(Handshake::Failed { reason, closed: false })) => failure = Some(reason.clone()),
                 (LiveState::Ended(ending), _) => failure = Some(ending.to_string()),
@@ -352,11 +364,12 @@ impl<'a> Planner<'a, '_> {
     /// Whether a life is to be stopped now; a ready one drains first.
     fn due_to_stop(&mut self, at: usize, wanted: bool) -> bool {
         let now = self.seen.now;
+        let left_alone = self.left_alone();
         let life = &self.lives[at];
         let Some(known) = self.attempts.lives.get_mut(&life.live.life) else {
             return false;
         };
-        if wanted || !life.running {
+        if wanted || left_alone || !life.running {
             known.draining = None;
             return false;
         }
@@ -384,7 +397,7 @@ impl<'a> Planner<'a, '_> {
             Some(_) if life.condemned => self.attempts.last_error.clone(),
             Some(_) if life.current && candidate.is_some() => "a second one of the same".to_owned(),
             Some(desired) => match &desired.blocked {
-                Some(why) => why.clone(),
+                Some(why) => why.to_string(),
                 None => "replaced".to_owned(),
             },
         }
@@ -407,8 +420,10 @@ impl<'a> Planner<'a, '_> {
         let runs = self.lives.iter().any(|l| l.running);
         let (operation, reason) = match (self.desired, self.replaces()) {
             (None, _) if !self.lives.is_empty() => (Operation::Stop, String::new()),
+            (Some(_), _) if self.left_alone() => return,
             (Some(desired), _) if desired.blocked.is_some() && candidate.is_none() && runs => {
-                (Operation::Stop, desired.blocked.clone().unwrap_or_default())
+                let why = desired.blocked.as_ref().map_or_else(String::new, ToString::to_string);
+                (Operation::Stop, why)
             }
             (Some(desired), Some(fields)) if desired.blocked.is_none() && (candidate.is_some() || !waits) => {
                 (Operation::Replace, fields)
@@ -426,6 +441,9 @@ impl<'a> Planner<'a, '_> {
     }
 
     fn fleet(&mut self, serving: Option<usize>) {
+        if self.left_alone() {
+            return;
+        }
         for (at, life) in self.lives.iter().enumerate().filter(|(_, l)| l.usable()) {
             let known = self.attempts.lives.get(&life.live.life);
             self.plan.fleet.members.insert(
@@ -463,7 +481,7 @@ impl<'a> Planner<'a, '_> {
             (Some(_), Some(_)) if kept_serves => (State::Starting, "the one before serves until it answers".to_owned()),
             (Some(_), Some(_)) => (State::Starting, String::new()),
             (Some(desired), None) => match (&desired.blocked, self.seen.engine_away) {
-                (Some(why), _) => (State::Error, why.clone()),
+                (Some(why), _) => (State::Error, why.to_string()),
                 (None, _) if self.attempts.failures > 0 => (State::Error, format!("{error}{before}")),
                 (None, Some(away)) => (State::Pending, away.to_owned()),
                 (None, None) if self.unclaimed => (
@@ -509,7 +527,7 @@ impl<'a> Planner<'a, '_> {
 /// How long a life may be silent.
 fn start_timeout(known: &Known, desired: Option<&Desired>) -> u32 {
     // A life that runs what is declared now goes by today's limit, an older one by its own.
-    let own: Option<&Server> = known.server.as_deref();
+    let own: Option<&Workload> = known.server.as_deref();
     let declared = desired.map(|d| d.server.as_ref());
     own.or(declared).map_or(300, |server| server.start_timeout_seconds)
 }

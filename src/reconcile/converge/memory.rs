@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::kit::time::{SignedDuration, Timestamp};
-use crate::record::{InstanceName, Life, State};
-use crate::resource::Server;
+use crate::record::{InstanceName, Life, State, Workload};
 
-use super::Step;
+use super::{Blocked, Step};
 
 /// The first tries are this far apart.
 pub(super) const SOON: SignedDuration = SignedDuration::from_secs(30);
@@ -40,7 +39,7 @@ impl Memory {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Attempts {
     /// The declaration that the failures belong to, and why it could not be started.
-    pub declared: Option<(Arc<Server>, Option<String>)>,
+    pub declared: Option<(Arc<Workload>, Option<Blocked>)>,
     /// Failures in a row.
     pub failures: u32,
     /// The last failure, in one line.
@@ -64,7 +63,7 @@ pub(super) struct Known {
     /// Since when the conversation with it has failed.
     pub broken_since: Option<Timestamp>,
     /// What it runs, where that is known.
-    pub server: Option<Arc<Server>>,
+    pub server: Option<Arc<Workload>>,
     /// Whether this process of ours started it.
     pub ours: bool,
     /// Whether it has answered the handshake.

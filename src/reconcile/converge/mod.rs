@@ -22,10 +22,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::kit::time::Timestamp;
-use crate::record::{Fleet, InstanceName, InstanceStatus, Life, Live, Upstreams};
-use crate::resource::Server;
+use crate::record::{Fleet, InstanceName, InstanceStatus, Life, Live, Upstreams, Workload};
 
-pub use desired::{Desired, desired, matches, spec_mark};
+pub use desired::{Blocked, Declaration, Desired, desired, matches, spec_mark};
 pub use memory::Memory;
 
 /// Everything that a plan depends on: one instant of the world.
@@ -61,14 +60,14 @@ pub enum Outcome {
         /// Which.
         life: Life,
         /// From what.
-        server: Arc<Server>,
+        server: Arc<Workload>,
     },
     /// A start failed: it counts as a failure of this server.
     StartFailed {
         /// Whose.
         instance: InstanceName,
         /// What was to be started.
-        server: Arc<Server>,
+        server: Arc<Workload>,
         /// Why, in one line.
         reason: String,
     },
@@ -96,7 +95,7 @@ pub enum Step {
         /// Whose.
         instance: InstanceName,
         /// From what.
-        server: Arc<Server>,
+        server: Arc<Workload>,
         /// Why, in a word or two.
         reason: String,
     },

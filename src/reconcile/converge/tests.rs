@@ -20,8 +20,17 @@ pub(super) struct Bench {
     started: u32,
 }
 
-pub(super) fn server(value: Value) -> Arc<Server> {
-    Arc::new(serde_json::from_value(value).unwrap())
+pub(super) fn server(value: Value) -> Arc<Workload> {
+    let server: crate::resource::Server = serde_json::from_value(value).unwrap();
+    Arc::new(server.into())
+}
+
+pub(super) fn declared(name: &str, value: Value) -> Declaration {
+    Declaration {
+        name: name.parse().unwrap(),
+        server: server(value),
+        missing: None,
+    }
 }
 
 fn life(name: &str) -> Life {
@@ -52,7 +61,7 @@ impl Bench {
 
     /// Declares server `time` (and nothing else).
     fn declare(&mut self, value: Value) {
-        self.desired = desired([("time".parse().unwrap(), server(value))], false);
+        self.desired = desired([declared("time", value)], false);
     }
 
     /// The plan as it is, without adopting it.
@@ -500,7 +509,7 @@ fn a_change_taken_back_keeps_the_old_life() {
 #[test]
 fn nothing_is_touched_before_the_store_is_claimed() {
     let mut bench = Bench::of(json!({"command": ["a"], "replicas": 2}));
-    let other = desired([("gone".parse().unwrap(), server(json!({"command": ["z"]})))], false);
+    let other = desired([declared("gone", json!({"command": ["z"]}))], false);
     let two = bench.desired.clone();
     bench.found("X", &two[0]);
     bench.found("Z", &other[0]);

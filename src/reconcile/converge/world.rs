@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use super::tests::server;
 use super::*;
 use crate::kit::time::SignedDuration;
 use crate::record::{Ending, Handshake, LiveState, State, Upstream};
@@ -99,7 +98,7 @@ impl World {
             let variant = self.random.below(3);
             let update = if self.random.one_in(4) { "recreate" } else { "rolling" };
             let value = json!({"command": [format!("v{variant}")], "replicas": self.random.below(3), "update": update});
-            declared.push((name.parse().unwrap(), server(value)));
+            declared.push(tests::declared(name, value));
         }
         let keep = self.random.below(3);
         let new = desired(declared, true);

@@ -40,6 +40,8 @@ pub enum EditError {
 /// # Errors
 /// The text can't be read, the document to remove is not there, or there is no safe way.
 pub fn put(path: &str, text: &str, id: &Id, document: Option<&Document>) -> Result<Option<String>, EditError> {
+    let document = document.map(Document::written);
+    let document = document.as_deref();
     let (mark, body) = match text.strip_prefix('\u{feff}') {
         Some(body) => ("\u{feff}", body),
         None => ("", text),
@@ -57,6 +59,14 @@ pub fn put(path: &str, text: &str, id: &Id, document: Option<&Document>) -> Resu
     }
     let text = Text::new(body);
     let candidates = match (place, document) {
+        // An encrypted secret is a file of its own, written as it is.
+        (Some(_), Some(document)) if document.text.is_some() => {
+            return match (&document.text, before.len()) {
+                (Some(text), 1) => Ok(Some(text.to_string())),
+                _ => Err(EditError::Refused(id.to_string())),
+            };
+        }
+        (None, Some(document)) if document.text.is_some() => return Err(EditError::Refused(id.to_string())),
         (None, None) => return Err(EditError::Missing(id.to_string())),
         (None, Some(document)) => vec![Some(text.append(&trees, document))],
         (Some((digest, _)), Some(document)) if digest == document.digest() => {

@@ -8,10 +8,11 @@ use crate::kit::{Diagnostic, Name, Position, nearest};
 
 use super::node::{Data, Found, Node, Tree};
 use super::source::{Source, Span};
-use super::{Parsed, ParsedFile};
+use super::{Clear, Parsed, ParsedFile};
 use crate::resource::document::{Document, Problem};
 use crate::resource::id::{Id, Scope};
-use crate::resource::kind::{KINDS, Kind, kind_named};
+use crate::resource::kind::{Declared as _, KINDS, Kind, kind_named};
+use crate::resource::secret::{Opening, Secret};
 use crate::resource::shape::{API_VERSION, article, cut, found};
 use crate::resource::tree::{Placed, Unreadable};
 
@@ -22,6 +23,9 @@ const MOST_DIAGNOSTICS: usize = 100;
 pub struct Interpreter<'s, 't> {
     source: &'s Source<'t>,
     bytes: &'s dyn Fn() -> Arc<[u8]>,
+    clear: Clear,
+    /// Whether the file holds one document.
+    alone: bool,
     /// What has been found.
     pub file: ParsedFile,
 }
@@ -49,12 +53,18 @@ pub fn group(key: &str) -> Option<&'static Kind> {
 }
 
 impl<'s, 't> Interpreter<'s, 't> {
-    pub fn new(source: &'s Source<'t>, bytes: &'s dyn Fn() -> Arc<[u8]>) -> Self {
+    pub fn new(source: &'s Source<'t>, bytes: &'s dyn Fn() -> Arc<[u8]>, clear: Clear, alone: bool) -> Self {
         let file = ParsedFile {
             path: source.path.to_owned(),
             ..ParsedFile::default()
         };
-        Self { source, bytes, file }
+        Self {
+            source,
+            bytes,
+            clear,
+            alone,
+            file,
+        }
     }
 
     fn tell(&mut self, diagnostic: Diagnostic) {
@@ -227,7 +237,10 @@ impl<'s, 't> Interpreter<'s, 't> {
         let spec = Value::Object(map);
         match (&id, kind) {
             (Some(id), _) => match Document::new(id.clone(), &spec) {
-                Ok(document) if sound => return self.valid(node, document),
+                Ok(document) if sound => match self.secret(item, document) {
+                    Some(document) => return self.valid(node, document),
+                    None => {}
+                },
                 Ok(_) => {}
                 Err(problems) => self.problems(node, problems),
             },
@@ -236,8 +249,38 @@ impl<'s, 't> Interpreter<'s, 't> {
             (None, None) => {}
         }
         let told = before.min(self.file.diagnostics.len());
+        if kind.is_some_and(|kind| kind.name == Secret::NAME) {
+            self.file.diagnostics[told..].iter_mut().for_each(withhold);
+        }
         self.file.diagnostics[told..].sort_by_key(|it| (it.line, it.column));
         self.unreadable(id);
+    }
+
+    /// The rules of secrets in files: nothing in the clear, and what is encrypted is a file of its own.
+    fn secret(&mut self, item: &Item<'_, 't>, document: Document) -> Option<Document> {
+        let name = &document.id.name;
+        match document.opening() {
+            Opening::Sealed if self.alone && item.implied.is_none() => Some(document.with_text(self.source.text)),
+            Opening::Sealed => {
+                let hint = format!("move it into a file of its own, {}", document.id.canonical_path());
+                self.fault_with_hint(
+                    item.node.at("sops").value.span(),
+                    "an encrypted secret beside other documents",
+                    hint,
+                );
+                None
+            }
+            Opening::Clear if self.clear == Clear::Refused => {
+                let hint = format!(
+                    "encrypt it: mcpctl create secret {name} --data KEY=VALUE does and commits it; then take it out here"
+                );
+                let data = item.node.at("data");
+                let span = data.key.map_or_else(|| data.value.span(), Node::span);
+                self.fault_with_hint(span, format!("secret/{name} stands in the clear"), hint);
+                None
+            }
+            _ => Some(document),
+        }
     }
 
     fn valid(&mut self, node: &Node<'t>, document: Document) {
@@ -391,6 +434,15 @@ impl<'s, 't> Interpreter<'s, 't> {
             it.hint = problem.hint;
             self.tell(it);
         }
+    }
+}
+
+/// Takes out of a diagnostic what may be a secret value: it goes to logs and to people who may not see it.
+fn withhold(diagnostic: &mut Diagnostic) {
+    diagnostic.excerpt = None;
+    if let Some((expected, _)) = diagnostic.message.split_once(", found ") {
+        diagnostic.message = format!("{expected}, found something else");
+        diagnostic.hint = None;
     }
 }
 

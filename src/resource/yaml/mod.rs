@@ -22,6 +22,8 @@ use serde_json::Value;
 
 use crate::kit::{Diagnostic, Position};
 
+use super::document::Document;
+use super::id::Id;
 use super::tree::{FileText, Placed, Unreadable};
 
 pub use edit::{EditError, put};
@@ -80,14 +82,27 @@ impl Located {
 /// Reads one file.
 ///
 /// A file that is no YAML is unreadable as a whole; a declaration that is wrong is unreadable alone.
+///
+/// A secret in the clear is refused: it may be on its way to the API, but not in a file.
 #[must_use]
 pub fn read(file: &FileText) -> ParsedFile {
-    read_up_to(file, LARGEST)
+    read_as(file, LARGEST, Clear::Refused)
 }
 
-/// [`read`] with another bound than a file of a repository has: the body of a request holds many files.
+/// [`read`] of the body of a request: it may hold many files, and secrets that mcpd is to encrypt.
 #[must_use]
-pub fn read_up_to(file: &FileText, largest: usize) -> ParsedFile {
+pub fn read_body(file: &FileText, largest: usize) -> ParsedFile {
+    read_as(file, largest, Clear::Taken)
+}
+
+/// Whether values of secrets may stand in the clear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Clear {
+    Refused,
+    Taken,
+}
+
+fn read_as(file: &FileText, largest: usize, clear: Clear) -> ParsedFile {
     let whole = |bytes: Option<&[u8]>, diagnostic: Diagnostic| ParsedFile {
         path: file.path.clone(),
         documents: vec![],
@@ -118,12 +133,23 @@ pub fn read_up_to(file: &FileText, largest: usize) -> ParsedFile {
     };
     let kept = OnceCell::new();
     let keep = || kept.get_or_init(|| Arc::<[u8]>::from(bytes.as_slice())).clone();
-    let mut interpreter = interpret::Interpreter::new(&source, &keep);
+    let mut interpreter = interpret::Interpreter::new(&source, &keep, clear, trees.len() == 1);
     for (tree, value) in trees.iter().zip(values) {
         interpreter.document(tree, value);
     }
     interpreter.file.diagnostics.sort_by_key(|it| (it.line, it.column));
     interpreter.file
+}
+
+/// The encrypted secret that a text holds.
+pub(super) fn encrypted(id: &Id, text: &str) -> Option<Document> {
+    let file = FileText {
+        path: String::new(),
+        bytes: Ok(text.as_bytes().to_vec()),
+    };
+    let read = read(&file);
+    let [parsed] = &read.documents[..] else { return None };
+    (parsed.placed.document.id == *id).then(|| Document::clone(&parsed.placed.document))
 }
 
 /// The value of an inline text, as `[a, b]` or `{"a": 1}`.

@@ -11,6 +11,9 @@ use crate::resource::tree::FileText;
 /// The flat YAML form of a document, in stable order: `kind`, `name`, scope, fields. Reading it gives the same document.
 #[must_use]
 pub fn print(document: &Document) -> String {
+    if let Some(text) = &document.text {
+        return text.to_string();
+    }
     let mut out = format!("kind: {}\n", document.id.kind().name);
     out.push_str(&below_kind(document));
     if reads_back(&out, document) {

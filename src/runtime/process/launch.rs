@@ -5,7 +5,8 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::resource::{PackageRuntime, Server, Source};
+use crate::record::Workload;
+use crate::resource::{PackageRuntime, Source};
 
 use crate::runtime::RuntimeError;
 
@@ -81,7 +82,7 @@ const INHERITED: &[&str] = &[
 
 /// Reads a declaration. `inherited` is mcpd's own environment, `directory` where the server will run.
 pub(super) fn launch(
-    server: &Server,
+    server: &Workload,
     inherited: &[(OsString, OsString)],
     directory: &Path,
 ) -> Result<Launch, RuntimeError> {
@@ -93,12 +94,8 @@ pub(super) fn launch(
         })
         .cloned()
         .collect();
-    environment.extend(
-        server
-            .env
-            .iter()
-            .map(|v| (OsString::from(&v.name), OsString::from(&v.value))),
-    );
+    let own = server.environment();
+    environment.extend(own.map(|(name, value)| (OsString::from(name), OsString::from(value))));
     let (program, arguments): (&str, Vec<&str>) = match (server.source(), server.runtime) {
         (Source::Image(_), _) => return Err(RuntimeError::NeedsDocker),
         (Source::Package(package), PackageRuntime::Node) => ("npx", vec!["-y", package]),
@@ -182,7 +179,8 @@ mod tests {
     use super::*;
 
     fn read(server: Value, inherited: &[(&str, &str)], directory: &Path) -> Result<Launch, String> {
-        let server: Server = serde_json::from_value(server).unwrap();
+        let server: crate::resource::Server = serde_json::from_value(server).unwrap();
+        let server = Workload::from(server);
         let inherited: Vec<(OsString, OsString)> = inherited.iter().map(|(n, v)| (n.into(), v.into())).collect();
         launch(&server, &inherited, directory).map_err(|error| error.to_string())
     }

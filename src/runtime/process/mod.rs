@@ -32,8 +32,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use crate::kit::{Pipes, time};
-use crate::record::{Ending, InstanceName, Life, Live, LiveState};
-use crate::resource::Server;
+use crate::record::{Ending, InstanceName, Life, Live, LiveState, Workload};
 
 use self::launch::launch;
 use self::logs::Logs;
@@ -87,7 +86,7 @@ struct Shared {
 /// A life, running or ended.
 struct Entry {
     live: Live,
-    server: Arc<Server>,
+    server: Arc<Workload>,
     pipes: Option<(ChildStdout, ChildStdin)>,
     orders: mpsc::Sender<Signal>,
     ended: watch::Receiver<bool>,
@@ -302,7 +301,7 @@ impl Shared {
     /// At most two lives of an instance, and never two of the same.
     ///
     /// They are compared by the declaration, as the planner tells specs apart: two declarations may well be one command line.
-    fn refuse_twins(&self, instance: &InstanceName, server: &Arc<Server>) -> Result<(), RuntimeError> {
+    fn refuse_twins(&self, instance: &InstanceName, server: &Arc<Workload>) -> Result<(), RuntimeError> {
         let lives = self.lives();
         let running: Vec<&Entry> = lives
             .values()

@@ -136,8 +136,8 @@ mod tests {
             ("serverz", "did you mean \"server\"?"),
             ("evnets", "did you mean \"events\"?"),
             (
-                "secret",
-                "kinds are servers, projects, instances, conflicts, events, revisions",
+                "nonsense",
+                "kinds are secrets, servers, projects, instances, conflicts, events, revisions",
             ),
         ] {
             let failure = noun(word).unwrap_err();

@@ -219,7 +219,11 @@ impl Shape {
             Self::Words(words) => either(words.iter().map(|word| word.word.clone())),
             Self::List { .. } => "a list".into(),
             Self::Map(_) | Self::Fields(_) => "a mapping".into(),
-            Self::Either(shapes) => either(shapes.iter().map(Self::expectation)),
+            // Of several mappings the keys tell which is which.
+            Self::Either(shapes) => either(shapes.iter().map(|shape| match shape {
+                Self::Fields(fields) => fields.sketch(),
+                other => other.expectation(),
+            })),
         }
     }
 
@@ -440,6 +444,12 @@ impl Fields {
         }
     }
 
+    /// `{fromEnv: …}`.
+    fn sketch(&self) -> String {
+        let keys: Vec<String> = self.fields.iter().map(|field| format!("{}: …", field.name)).collect();
+        format!("{{{}}}", keys.join(", "))
+    }
+
     fn unknown(&self, path: &str, key: &str) -> Problem {
         let shown = cut(key);
         let problem = match &self.kind {
@@ -643,10 +653,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::resource::{Document, KINDS};
+    use crate::resource::{Document, KINDS, kind_named};
 
     fn server() -> &'static Shape {
-        KINDS[0].shape
+        kind_named("server").unwrap().shape
     }
 
     #[test]
@@ -712,7 +722,7 @@ mod tests {
         assert_eq!(with, Document::new(id(), &json!({"command": ["x"]})));
         let problems =
             Document::new(id(), &json!({"command": ["x"], "env": [{"name": "A", "value": null}]})).unwrap_err();
-        assert_eq!(problems[0].to_string(), "env[0].value: expected text, found nothing");
+        assert_eq!(problems[0].to_string(), "env[0]: A has no value");
     }
 
     #[test]

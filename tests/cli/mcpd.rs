@@ -223,6 +223,7 @@ pub fn fleet() -> Mcpd {
         .on("GET /api/v1/servers", 200, &listing(&[git(), time()]))
         .on("GET /api/v1/servers/time", 200, &time())
         .on("GET /api/v1/servers/git", 200, &git())
+        .on("GET /api/v1/secrets", 200, &listing(&[]))
         .on("GET /api/v1/projects", 200, &listing(&[demo()]))
         .on("GET /api/v1/projects/demo", 200, &demo())
         .on("GET /api/v1/conflicts", 200, &listing(&[conflict()]))

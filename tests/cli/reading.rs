@@ -151,10 +151,10 @@ fn unknown_words_are_usage_errors() {
     error: no such kind: "serverz"
     hint: did you mean "server"?
     "#);
-    assert_snapshot!(mcpctl("", &["get", "secrets", "-o", "json"], ""), @r#"
+    assert_snapshot!(mcpctl("", &["get", "nonsense", "-o", "json"], ""), @r#"
     exit 2
     -- stderr
-    {"error":"usage","detail":"no such kind: \"secrets\"","hint":"kinds are servers, projects, instances, conflicts, events, revisions"}
+    {"error":"usage","detail":"no such kind: \"nonsense\"","hint":"kinds are secrets, servers, projects, instances, conflicts, events, revisions"}
     "#);
     assert_snapshot!(mcpctl("", &["delete", "server"], ""), @r#"
     exit 2

@@ -83,6 +83,38 @@ hint: did you mean "python"?
 "##,
     ),
     (
+        "kind: server\nname: a\npackageName: x\nenv:\n  - name: A\n  - name: B\n    value: b\n    valueFrom: {secretRef: {name: s, key: k}}\n",
+        r##"
+error: a.yaml:5:5: env[0]: A has no value
+    - name: A
+      ^^^^
+hint: give value, or valueFrom with a secretRef
+error: a.yaml:8:5: B has one source, and value is given too
+      valueFrom: {secretRef: {name: s, key: k}}
+      ^^^^^^^^^
+"##,
+    ),
+    (
+        "kind: secret\nname: a\ndata: {KEY: hunter2, OTHER: 5}\n",
+        r##"
+error: a.yaml:3:29: data.OTHER: expected text, {fromEnv: …} or {generate: …}, found something else
+"##,
+    ),
+    (
+        "kind: secret\nname: a\ndata:\n  KEY: hunter2\n",
+        r##"
+error: a.yaml:3:1: secret/a stands in the clear
+hint: encrypt it: mcpctl create secret a --data KEY=VALUE does and commits it; then take it out here
+"##,
+    ),
+    (
+        "kind: secret\nname: a\ndata: {KEY: ENC[AES256_GCM,data:x,iv:y,tag:z,type:str]}\nsops: {mac: x}\n---\nkind: server\nname: b\ncommand: [x]\n",
+        r##"
+error: a.yaml:4:7: an encrypted secret beside other documents
+hint: move it into a file of its own, secrets/a.yaml
+"##,
+    ),
+    (
         "kind: server\nname: a\npackageName: x\nenv:\n  - name: A\n    value: 8080\n  - nme: B\n    value: b\n  - name: C\n",
         r##"
 error: a.yaml:6:12: env[0].value: expected text, found the number 8080
@@ -93,9 +125,6 @@ error: a.yaml:7:5: unknown field "nme" of env[1]
     - nme: B
       ^^^
 hint: did you mean "name"?
-error: a.yaml:9:5: env[2]: value is missing
-    - name: C
-      ^^^^
 "##,
     ),
     (

@@ -261,6 +261,11 @@ impl<'s, 't> Interpreter<'s, 't> {
         let name = &document.id.name;
         match document.opening() {
             Opening::Sealed if self.alone && item.implied.is_none() => Some(document.with_text(self.source.text)),
+            // What `get` printed of several comes back as one text.
+            Opening::Sealed if self.clear == Clear::Taken && item.implied.is_none() => {
+                let text = self.lines(item.node);
+                Some(document.with_text(&text))
+            }
             Opening::Sealed => {
                 let hint = format!("move it into a file of its own, {}", document.id.canonical_path());
                 self.fault_with_hint(
@@ -281,6 +286,14 @@ impl<'s, 't> Interpreter<'s, 't> {
             }
             _ => Some(document),
         }
+    }
+
+    /// The lines of one document of several.
+    fn lines(&self, node: &Node<'t>) -> String {
+        let last = node.end.line - u32::from(node.end.column == 1);
+        let lines = (node.start.line..=last).map(|line| self.source.line(line));
+        let kept = lines.take_while(|line| *line != "---" && *line != "...");
+        kept.flat_map(|line| [line, "\n"]).collect()
     }
 
     fn valid(&mut self, node: &Node<'t>, document: Document) {

@@ -27,6 +27,9 @@ pub enum RepoError {
     /// The repository holds more files than are read.
     #[error("the repository holds more than {0} YAML files or folders")]
     TooManyFiles(usize),
+    /// A push brings more commits than are looked into.
+    #[error("the push brings more than {0} commits: push them in parts")]
+    TooManyCommits(usize),
     /// The watched folder is not there (or is no folder): nothing is known of its files.
     #[error("the watched folder {0} is not there")]
     NoFolder(PathBuf),

@@ -184,6 +184,7 @@ impl Inner {
             head: Some(head),
             tree: Arc::new(look.tree()),
             message_author: None,
+            recipients: look.recipients.clone(),
             files: Arc::new(digests),
         };
         let known = state

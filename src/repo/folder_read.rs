@@ -61,6 +61,8 @@ pub(super) struct Look {
     /// Every folder that was looked into.
     pub folders: BTreeSet<PathBuf>,
     entries: usize,
+    /// The text of `.mcpctl/recipients`.
+    pub recipients: Option<Arc<str>>,
 }
 
 /// Why a look has to be begun again or given up.
@@ -84,7 +86,10 @@ impl Look {
             }
             let mut look = Self::default();
             match look.folder(root, "", 0, before) {
-                Ok(()) => return Ok(look),
+                Ok(()) => {
+                    look.recipients = recipients(root);
+                    return Ok(look);
+                }
                 Err(Trouble::Vanished) => {}
                 Err(Trouble::Error(error)) => return Err(error),
             }
@@ -122,7 +127,8 @@ impl Look {
         let files = digests
             .iter()
             .flat_map(|(path, digest)| [path.as_bytes(), digest.bytes().as_slice()]);
-        Digest::of_parts(files.chain(refused.iter().map(String::as_bytes))).to_string()
+        let recipients = self.recipients.iter().map(|text| text.as_bytes());
+        Digest::of_parts(files.chain(refused.iter().map(String::as_bytes)).chain(recipients)).to_string()
     }
 
     fn folder(&mut self, folder: &Path, path: &str, depth: usize, before: &Self) -> Result<(), Trouble> {
@@ -213,6 +219,12 @@ impl Look {
         self.files.insert(path, kept);
         Ok(())
     }
+}
+
+/// Who secrets are encrypted for; a file that can't be read is none.
+fn recipients(root: &Path) -> Option<Arc<str>> {
+    let (_, bytes) = read_file(&root.join(super::RECIPIENTS)).ok()??;
+    (bytes.len() <= super::MOST_RECIPIENTS).then(|| String::from_utf8_lossy(&bytes).into())
 }
 
 fn unreadable(path: String, error: &io::Error) -> Arc<ParsedFile> {

@@ -155,6 +155,7 @@ impl Inner {
             .find_commit(id)
             .map_err(|_| RepoError::NoCommit(name.clone()))?;
         let tree = commit.tree().map_err(git("reading the repository"))?;
+        let recipients = read::small_file(repository, &tree, super::RECIPIENTS, super::MOST_RECIPIENTS)?;
         let (tree, parsed) = read::read_tree(repository, &tree, [&cache.head.parsed, &cache.pushed.parsed])?;
         let author = String::from_utf8_lossy(commit.author().name_bytes()).into_owned();
         let subject = String::from_utf8_lossy(commit.summary_bytes().unwrap_or_default()).into_owned();
@@ -163,6 +164,7 @@ impl Inner {
                 head: Some(name),
                 tree: Arc::new(tree),
                 message_author: Some((author, subject)),
+                recipients,
                 files: Arc::default(),
             },
             parsed,

@@ -10,6 +10,7 @@ mod error;
 mod export;
 mod folder;
 mod folder_read;
+mod history;
 mod hook_program;
 mod hooks;
 mod hosted;
@@ -33,6 +34,7 @@ use crate::resource::{Id, Tree};
 
 pub use error::RepoError;
 pub use folder::Folder;
+pub use history::{Logged, NewFile};
 pub use hook_program::hook_main;
 pub use hooks::{Lines, Push, PushJudge, Quarantine, RefUpdate};
 pub use hosted::{Hosted, Relation};
@@ -60,6 +62,8 @@ pub struct Snapshot {
     pub tree: Arc<Tree>,
     /// The author's name and the subject of the head commit; nothing in a folder.
     pub message_author: Option<(String, String)>,
+    /// The text of `.mcpctl/recipients`, where there is one.
+    pub recipients: Option<Arc<str>>,
     /// The digests of a folder's files: what its exports are compared against.
     files: Arc<BTreeMap<String, Digest>>,
 }
@@ -74,7 +78,18 @@ impl Snapshot {
             ..Self::default()
         }
     }
+
+    /// The same with another view of what it declares: encrypted secrets opened.
+    #[must_use]
+    pub fn with_tree(self, tree: Arc<Tree>) -> Self {
+        Self { tree, ..self }
+    }
 }
+
+/// Who secrets are encrypted for, beside mcpd itself.
+pub const RECIPIENTS: &str = ".mcpctl/recipients";
+/// The most that is read of it, in bytes.
+const MOST_RECIPIENTS: usize = 64 << 10;
 
 /// An export that is ready to land.
 #[derive(Debug)]

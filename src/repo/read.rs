@@ -108,6 +108,27 @@ pub(super) fn read_tree(
     Ok((Tree::assemble(walk.files), walk.parsed))
 }
 
+/// The text of one small file of a tree by its path; nothing where there is none, where it is no plain file or too large.
+pub(super) fn small_file(
+    repository: &Repository,
+    tree: &git2::Tree<'_>,
+    path: &str,
+    most: usize,
+) -> Result<Option<Arc<str>>, RepoError> {
+    let Ok(entry) = tree.get_path(std::path::Path::new(path)) else {
+        return Ok(None);
+    };
+    let odb = repository.odb().map_err(git("reading a file of the repository"))?;
+    let (size, kind) = odb
+        .read_header(entry.id())
+        .map_err(git("reading a file of the repository"))?;
+    if size > most || kind != ObjectType::Blob || entry.filemode() & 0o170_000 != 0o100_000 {
+        return Ok(None);
+    }
+    let object = odb.read(entry.id()).map_err(git("reading a file of the repository"))?;
+    Ok(Some(String::from_utf8_lossy(object.data()).into()))
+}
+
 struct Walk<'a> {
     repository: &'a Repository,
     root: &'a git2::Tree<'a>,

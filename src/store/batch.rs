@@ -24,7 +24,7 @@ pub(super) struct Batch {
     pub conflicts: BTreeMap<Id, Option<Conflict>>,
     pub events: Vec<Event>,
     pub audit: Vec<AuditEvent>,
-    pub facts: BTreeMap<String, String>,
+    pub facts: BTreeMap<String, Option<String>>,
 }
 
 /// The newest number given to an entry of each journal.
@@ -107,7 +107,10 @@ impl Batch {
         if !self.facts.is_empty() {
             let mut table = transaction.open_table(schema::FACTS)?;
             for (key, value) in &self.facts {
-                table.insert(key.as_str(), value.as_str())?;
+                match value {
+                    Some(value) => drop(table.insert(key.as_str(), value.as_str())?),
+                    None => drop(table.remove(key.as_str())?),
+                }
             }
         }
         Ok(())

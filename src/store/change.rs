@@ -181,6 +181,26 @@ pub(super) fn new_epoch(view: &StoreView, actor: Actor, at: Timestamp) -> (Batch
     (batch, Some(mutation))
 }
 
+/// The same values in another encryption.
+pub(super) fn refresh(view: &StoreView, documents: Vec<(u64, Arc<Document>)>) -> Batch {
+    let mut batch = Batch::default();
+    for (revision, document) in documents {
+        let same = |row: &&Row| {
+            row.revision == revision
+                && row
+                    .document
+                    .as_ref()
+                    .is_some_and(|now| now.spec == document.spec && now.text != document.text)
+        };
+        if view.rows.get(&document.id).filter(same).is_some() {
+            batch
+                .rows
+                .insert(document.id.clone(), Some(row(Some(document), revision)));
+        }
+    }
+    batch
+}
+
 /// The mark of an export under way.
 pub(super) fn record_attempt(view: &StoreView, revision: u64, attempt: Option<String>) -> Result<Batch, StoreError> {
     let export = pending(view, revision).ok_or(StoreError::NoExport(revision))?;

@@ -113,6 +113,15 @@ impl Door {
         facts.get(key).cloned()
     }
 
+    /// The small facts whose names begin so.
+    pub(super) fn facts(&self, prefix: &str) -> BTreeMap<String, String> {
+        let facts = self.facts.read().unwrap_or_else(PoisonError::into_inner);
+        let from = facts.range(prefix.to_owned()..);
+        from.take_while(|(key, _)| key.starts_with(prefix))
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect()
+    }
+
     pub(super) fn changed(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }
@@ -154,7 +163,12 @@ impl Door {
         let (view_changed, events_changed) = (batch.changes_view(), !batch.events.is_empty());
         if !batch.facts.is_empty() {
             let mut facts = self.facts.write().unwrap_or_else(PoisonError::into_inner);
-            facts.extend(batch.facts.clone());
+            for (key, value) in batch.facts.clone() {
+                match value {
+                    Some(value) => drop(facts.insert(key, value)),
+                    None => drop(facts.remove(&key)),
+                }
+            }
         }
         if view_changed {
             let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);

@@ -15,6 +15,7 @@ mod schema;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -23,7 +24,7 @@ use tokio::sync::watch;
 use crate::kit::Digest;
 use crate::kit::time::Timestamp;
 use crate::record::{Actor, AuditEvent, Conflict, Edit, Event, Import, Mutation, StoreView};
-use crate::resource::Id;
+use crate::resource::{Document, Id};
 
 use batch::Batch;
 use door::Door;
@@ -241,10 +242,37 @@ impl Store {
     /// The database failed.
     pub async fn set_meta(&self, key: &str, value: &str) -> Result<(), StoreError> {
         let batch = Batch {
-            facts: [(key.to_owned(), value.to_owned())].into(),
+            facts: [(key.to_owned(), Some(value.to_owned()))].into(),
             ..Batch::default()
         };
         self.write(move |_| Ok((batch, ()))).await
+    }
+
+    /// The small facts whose names begin so, by name.
+    #[must_use]
+    pub fn metas(&self, prefix: &str) -> BTreeMap<String, String> {
+        self.door.facts(prefix)
+    }
+
+    /// Writes small facts down and forgets others (nothing as the value), all at once.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn set_metas(&self, facts: BTreeMap<String, Option<String>>) -> Result<(), StoreError> {
+        let batch = Batch {
+            facts,
+            ..Batch::default()
+        };
+        self.write(move |_| Ok((batch, ()))).await
+    }
+
+    /// The same secrets in another encryption: rows get the text that stands in the repository now, and nothing else
+    /// changes. A row that has moved on, or whose values differ, is passed over.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn refresh(&self, documents: Vec<(u64, Arc<Document>)>) -> Result<(), StoreError> {
+        self.write(move |view| Ok((change::refresh(view, documents), ()))).await
     }
 
     /// Runs a plan against the committed state and commits what it asks for. Writers queue in order of arrival; once

@@ -1,6 +1,7 @@
 //! The room against the real git, over real HTTP, with the real hook protocol in a process of its own.
 
 mod folder;
+mod history;
 mod hosted;
 mod push;
 mod push_faults;

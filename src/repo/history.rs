@@ -1,0 +1,183 @@
+//! The hosted repository's history: what a push adds to it, and what it tells.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use git2::{ObjectType, Oid, Repository, Sort};
+
+use super::blocking::blocking;
+use super::error::{RepoError, git};
+use super::hooks::Quarantine;
+use super::hosted::{Hosted, commit_id, head};
+use super::read::LARGEST_FILE;
+
+/// A file that some commit of a push brings.
+#[derive(Debug, Clone)]
+pub struct NewFile {
+    /// From the repository's root; what is not UTF-8 in it is replaced.
+    pub path: String,
+    /// The commit that brings it first.
+    pub commit: String,
+    /// Its bytes; nothing where it is over 1 MiB.
+    pub bytes: Option<Vec<u8>>,
+}
+
+/// A commit as the log shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Logged {
+    /// Its id.
+    pub commit: String,
+    /// Its first line.
+    pub subject: String,
+    /// The author's name.
+    pub author: String,
+    /// When, in seconds since 1970.
+    pub seconds: i64,
+    /// Whether a person made it: it names no revision of mcpd's. For people to read, not to decide by.
+    pub manual: bool,
+}
+
+/// The most commits of one push that are looked into.
+const MOST_COMMITS: usize = 10_000;
+/// The most new files of one push that are looked into.
+const MOST_FILES: usize = 200_000;
+
+impl Hosted {
+    /// Every file that a push to `new` adds or changes in any of its commits, each content once.
+    ///
+    /// # Errors
+    /// The objects can't be read, or there are more than can be looked into.
+    pub async fn new_files(
+        &self,
+        new: &str,
+        quarantine: Option<&Quarantine>,
+        mut each: impl FnMut(NewFile) + Send + 'static,
+    ) -> Result<(), RepoError> {
+        let inner = Arc::clone(&self.0);
+        let (new, quarantine) = (commit_id(new)?, quarantine.cloned());
+        blocking(move || {
+            let repository = inner.repository(quarantine.as_ref())?;
+            let mut walk = repository.revwalk().map_err(git("walking a push"))?;
+            walk.push(new).map_err(git("walking a push"))?;
+            // What any branch or tag has already is not this push's.
+            walk.hide_glob("refs/*").map_err(git("walking a push"))?;
+            walk.set_sorting(Sort::TOPOLOGICAL | Sort::REVERSE)
+                .map_err(git("walking a push"))?;
+            let mut files = Files {
+                repository: &repository,
+                met: HashSet::new(),
+                found: vec![],
+            };
+            for (count, id) in walk.enumerate() {
+                if count >= MOST_COMMITS {
+                    return Err(RepoError::TooManyCommits(MOST_COMMITS));
+                }
+                let commit = id
+                    .and_then(|id| repository.find_commit(id))
+                    .map_err(git("walking a push"))?;
+                let tree = commit.tree().map_err(git("walking a push"))?;
+                let before: Vec<git2::Tree<'_>> = commit.parents().filter_map(|parent| parent.tree().ok()).collect();
+                files.differing(&tree, &before.iter().collect::<Vec<_>>(), "")?;
+                for (path, id) in std::mem::take(&mut files.found) {
+                    each(NewFile {
+                        path,
+                        commit: commit.id().to_string(),
+                        bytes: files.bytes(id)?,
+                    });
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// The newest commits of the branch, newest first.
+    pub async fn log(&self, limit: usize) -> Result<Vec<Logged>, RepoError> {
+        let inner = Arc::clone(&self.0);
+        blocking(move || {
+            let repository = inner.repository(None)?;
+            let Some(head) = head(&repository)? else {
+                return Ok(vec![]);
+            };
+            let mut walk = repository.revwalk().map_err(git("reading the log"))?;
+            walk.push(head).map_err(git("reading the log"))?;
+            walk.set_sorting(Sort::TOPOLOGICAL).map_err(git("reading the log"))?;
+            let logged = walk.take(limit).map(|id| {
+                let commit = id
+                    .and_then(|id| repository.find_commit(id))
+                    .map_err(git("reading the log"))?;
+                let text = String::from_utf8_lossy(commit.message_bytes()).into_owned();
+                Ok(Logged {
+                    commit: commit.id().to_string(),
+                    subject: String::from_utf8_lossy(commit.summary_bytes().unwrap_or_default()).into_owned(),
+                    author: String::from_utf8_lossy(commit.author().name_bytes()).into_owned(),
+                    seconds: commit.time().seconds(),
+                    manual: !text.lines().any(|line| line.starts_with("Mcpctl-Revision: ")),
+                })
+            });
+            logged.collect()
+        })
+        .await
+    }
+}
+
+/// Finds what differs between a commit's tree and those of its parents.
+struct Files<'r> {
+    repository: &'r Repository,
+    met: HashSet<Oid>,
+    found: Vec<(String, Oid)>,
+}
+
+impl Files<'_> {
+    /// Walks down where a folder is in no parent as it is now.
+    fn differing(&mut self, tree: &git2::Tree<'_>, before: &[&git2::Tree<'_>], folder: &str) -> Result<(), RepoError> {
+        for entry in tree {
+            let id = entry.id();
+            let same = |parent: &&git2::Tree<'_>| {
+                let there = entry.name().ok().and_then(|name| parent.get_name(name));
+                there.is_some_and(|there| there.id() == id)
+            };
+            if before.iter().any(same) || self.met.contains(&id) {
+                continue;
+            }
+            if self.met.len() >= MOST_FILES {
+                return Err(RepoError::TooManyFiles(MOST_FILES));
+            }
+            let name = String::from_utf8_lossy(entry.name_bytes()).into_owned();
+            let path = if folder.is_empty() {
+                name
+            } else {
+                format!("{folder}/{name}")
+            };
+            match entry.kind() {
+                Some(ObjectType::Blob) => {
+                    self.met.insert(id);
+                    self.found.push((path, id));
+                }
+                Some(ObjectType::Tree) if path.split('/').count() <= super::read::DEEPEST => {
+                    let below = self.repository.find_tree(id).map_err(git("walking a push"))?;
+                    let parents: Vec<git2::Tree<'_>> = before
+                        .iter()
+                        .filter_map(|parent| {
+                            let there = parent.get_name(entry.name().ok()?)?.id();
+                            self.repository.find_tree(there).ok()
+                        })
+                        .collect();
+                    self.differing(&below, &parents.iter().collect::<Vec<_>>(), &path)?;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn bytes(&self, id: Oid) -> Result<Option<Vec<u8>>, RepoError> {
+        let odb = self.repository.odb().map_err(git("reading a push"))?;
+        let (size, _) = odb.read_header(id).map_err(git("reading a push"))?;
+        if size > LARGEST_FILE {
+            return Ok(None);
+        }
+        let object = odb.read(id).map_err(git("reading a push"))?;
+        Ok(Some(object.data().to_vec()))
+    }
+}

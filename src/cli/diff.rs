@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use similar::TextDiff;
 
 use crate::kit::count;
-use crate::resource::{Document, FieldChange, Id};
+use crate::resource::{Declared as _, Document, FieldChange, Id, Secret, masked};
 use crate::wire::words::{conflict, containers, plain};
 use crate::wire::{Item, Op, PlanBody, StatusBody, Step};
 
@@ -128,6 +128,14 @@ fn between(id: &Id, step: &Step, stored: &Value) -> String {
     };
     let absent = Value::Null;
     let known = |side: Value| if side.is_null() { stored.clone() } else { side };
+    // Values of secrets come masked; so is what they are compared with.
+    let hidden;
+    let stored = if id.kind().name == Secret::NAME && !stored.is_null() {
+        hidden = masked(stored);
+        &hidden
+    } else {
+        stored
+    };
     let (before, after) = match (step.op, exported) {
         (Op::Create, true) => (absent, known(forward(&Value::Null))),
         (Op::Create, false) => (absent, forward(&Value::Null)),

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::kit::nearest;
 use crate::resource::yaml::inline;
-use crate::resource::{Document, Id, Shape, changes};
+use crate::resource::{Document, Id, Shape, field_changes};
 use crate::wire::{Item, Op, Step};
 
 use super::client::Sending;
@@ -67,7 +67,7 @@ impl Patch {
 
 /// The line that says what became of it.
 fn said(old: &Document, new: &Document) -> String {
-    let fields = changes(&old.spec, &new.spec);
+    let fields = field_changes(Some(old), Some(new));
     if fields.is_empty() {
         return format!("  {} is so already", new.id);
     }

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::kit::time::{Timestamp, age, now};
 use crate::record::{Conflict, Event, InstanceStatus, Mutation};
-use crate::resource::{Document, Id, KINDS, changes, yaml};
+use crate::resource::{Document, Id, KINDS, field_changes, yaml};
 use crate::wire::{Item, ServerStatus};
 
 use super::error::Failure;
@@ -238,7 +238,7 @@ impl Recording for Conflict {
     fn cells(&self) -> Vec<String> {
         let fields = match (&self.store, &self.repository) {
             (Some(store), Some(repository)) => {
-                let paths: Vec<String> = changes(&store.spec, &repository.spec)
+                let paths: Vec<String> = field_changes(Some(store), Some(repository))
                     .into_iter()
                     .map(|c| c.path)
                     .collect();

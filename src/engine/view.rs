@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::kit::Diagnostic;
 use crate::reconcile::{agree, converge};
-use crate::resource::{Document, Id, changes};
+use crate::resource::{Document, Id, field_changes};
 use crate::wire::{ContainerStep, Op, PlanBody, Step};
 
 /// A plan of both reconciliations as it crosses the wire.
@@ -52,7 +52,6 @@ pub(super) fn containers(running: &converge::Plan) -> Vec<ContainerStep> {
 
 /// One resource's change as a step; nothing where nothing changes.
 pub(super) fn step(id: &Id, from: Option<&Arc<Document>>, to: Option<&Arc<Document>>, source: &str) -> Option<Step> {
-    let spec = |document: Option<&Arc<Document>>| document.map_or(serde_json::Value::Null, |d| d.spec.clone());
     let op = match (from, to) {
         (None, None) => return None,
         (None, Some(_)) => Op::Create,
@@ -60,7 +59,7 @@ pub(super) fn step(id: &Id, from: Option<&Arc<Document>>, to: Option<&Arc<Docume
         (Some(a), Some(b)) if a == b => return None,
         (Some(_), Some(_)) => Op::Change,
     };
-    let fields = changes(&spec(from), &spec(to));
+    let fields = field_changes(from.map(AsRef::as_ref), to.map(AsRef::as_ref));
     Some(Step {
         op,
         resource: id.to_string(),

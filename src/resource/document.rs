@@ -10,7 +10,7 @@ use crate::kit::Digest;
 
 use super::id::Id;
 use super::kind::{Declared, Reference};
-use super::secret::Secret;
+use super::secret::{Secret, masked_changes};
 
 /// A rule that a value breaks, by path: the holder of the text adds file, line and column.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -156,6 +156,20 @@ impl Document {
 impl fmt::Debug for Document {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.id, self.spec)
+    }
+}
+
+/// The fields in which two documents differ, in order of path; those of secrets masked.
+#[must_use]
+pub fn field_changes(from: Option<&Document>, to: Option<&Document>) -> Vec<FieldChange> {
+    let spec = |document: Option<&Document>| document.map_or(Value::Null, |document| document.spec.clone());
+    let secret = from
+        .or(to)
+        .is_some_and(|document| document.id.kind().name == Secret::NAME);
+    if secret {
+        masked_changes(&spec(from), &spec(to))
+    } else {
+        changes(&spec(from), &spec(to))
     }
 }
 

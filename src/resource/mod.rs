@@ -12,11 +12,11 @@ mod shape;
 mod tree;
 pub mod yaml;
 
-pub use document::{Document, FieldChange, Problem, changes};
+pub use document::{Document, FieldChange, Problem, changes, field_changes};
 pub use id::{Id, NotAnId, Scope};
 pub use kind::{Declared, KINDS, Kind, Reference, kind_named};
 pub use project::Project;
-pub use secret::{Opening, Secret, SecretValue};
+pub use secret::{Opening, Secret, SecretValue, masked};
 pub use server::{EnvironmentVariable, PackageRuntime, SecretReference, Server, Source, Update, ValueFrom};
 pub use shape::{API_VERSION, Field, Fields, SCOPE_FIELDS, Shape, TOP_LEVEL, Word};
 pub use tree::{FileText, Placed, Tree, Unreadable, broken_references};

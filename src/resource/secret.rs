@@ -12,7 +12,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::document::{Document, Problem};
+use crate::kit::MASK;
+
+use super::document::{Document, FieldChange, Problem};
 use super::id::Id;
 use super::kind::{Declared, Reference};
 
@@ -183,7 +185,7 @@ impl Document {
     pub fn opened(&self, digests: &BTreeMap<String, String>) -> Self {
         let digests: Map<String, Value> = digests
             .iter()
-            .map(|(key, digest)| (key.clone(), json!({"digest": digest})))
+            .map(|(key, digest)| (key.clone(), format!("digest:{digest}").into()))
             .collect();
         Self {
             id: self.id.clone(),
@@ -211,6 +213,66 @@ impl Document {
             ..self
         }
     }
+}
+
+/// The spec of a secret as it may be shown: every value masked, and nothing of what SOPS needs.
+#[must_use]
+pub fn masked(spec: &Value) -> Value {
+    fn hide(value: &Value) -> Value {
+        match value {
+            Value::Object(map) => map
+                .iter()
+                .map(|(key, value)| (key.clone(), hide(value)))
+                .collect::<Map<_, _>>()
+                .into(),
+            Value::Null => Value::Null,
+            _ => MASK.into(),
+        }
+    }
+    let values = spec.get("data").and_then(Value::as_object).cloned().unwrap_or_default();
+    let shown: Map<String, Value> = values
+        .into_iter()
+        .map(|(key, value)| {
+            // Where a value comes from is no secret, unless it is encrypted too.
+            let open = value.is_object() && !is_encrypted(&value);
+            let shown = if open { value } else { hide(&value) };
+            (key, shown)
+        })
+        .collect();
+    json!({"data": shown})
+}
+
+/// The values in which two secrets differ, masked: that a value changed is told, and not what it is.
+pub(super) fn masked_changes(from: &Value, to: &Value) -> Vec<FieldChange> {
+    let values = |spec: &Value| json!({"data": spec.get("data").cloned().unwrap_or(Value::Null)});
+    let side = |spec: &Value, path: &str| {
+        let masked = masked(spec);
+        let mut value = masked.get("data").cloned().unwrap_or(Value::Null);
+        for key in path.strip_prefix("data.").into_iter().flat_map(|path| path.split('.')) {
+            // Keys may hold dots: then what stands there is told by the whole path alone.
+            value = value.get(key).cloned().unwrap_or(Value::Null);
+        }
+        value
+    };
+    super::document::changes(&values(from), &values(to))
+        .into_iter()
+        .map(|change| {
+            let hidden = |spec: &Value, raw: &Value| match (raw, side(spec, &change.path)) {
+                (Value::Null, _) => Value::Null,
+                (_, Value::Null) => MASK.into(),
+                (_, shown) => shown,
+            };
+            let (before, mut after) = (hidden(from, &change.from), hidden(to, &change.to));
+            if before == after {
+                after = format!("{MASK} (changed)").into();
+            }
+            FieldChange {
+                path: change.path.clone(),
+                from: before,
+                to: after,
+            }
+        })
+        .collect()
 }
 
 /// Whether a value (with all below it) is as SOPS encrypts it.
@@ -254,6 +316,33 @@ mod tests {
             let problems = Document::new(id(), &bad).unwrap_err();
             assert!(problems[0].to_string().starts_with(want), "{bad}: {}", problems[0]);
         }
+    }
+
+    /// pitfalls.md, Pushes: "a mask written back as the value"; and that no plan shows a value.
+    #[test]
+    fn changes_of_secrets_are_masked() {
+        let told = |from: &Value, to: &Value| -> Vec<String> {
+            let told = masked_changes(from, to).into_iter();
+            told.map(|c| format!("{} {} {}", c.path, c.from, c.to)).collect()
+        };
+        let old = json!({"data": {"A": "hunter2", "B": "digest:ab", "C": {"generate": {"length": 8}}, "E.F": "x"}});
+        let new = json!({"data": {"A": "hunter3", "B": "digest:ab", "C": {"generate": {"length": 9}}, "D": "hunter4", "E.F": "y"}});
+        assert_eq!(
+            told(&old, &new),
+            [
+                r#"data.A "***" "*** (changed)""#,
+                "data.C.generate.length 8 9",
+                r#"data.D null "***""#,
+                r#"data.E.F "***" "*** (changed)""#,
+            ]
+        );
+        let sealed =
+            json!({"data": {"A": "ENC[AES256_GCM,x]", "B": {"fromEnv": "ENC[AES256_GCM,y]"}}, "sops": {"mac": "z"}});
+        assert_eq!(
+            told(&Value::Null, &sealed),
+            [r#"data null {"A":"***","B":{"fromEnv":"***"}}"#]
+        );
+        assert_eq!(masked(&sealed), json!({"data": {"A": "***", "B": {"fromEnv": "***"}}}));
     }
 
     #[test]

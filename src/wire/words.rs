@@ -5,7 +5,7 @@ use std::fmt;
 use serde_json::Value;
 
 use crate::record::Conflict;
-use crate::resource::{Document, FieldChange, Kind, changes, kind_named};
+use crate::resource::{Document, FieldChange, Kind, field_changes, kind_named};
 
 use super::plan::{ContainerStep, Op, PlanBody, Step};
 
@@ -135,10 +135,10 @@ pub fn conflict(conflict: &Conflict) -> String {
 
 /// The fields in which both sides differ from each other and from what they last agreed on.
 fn clashes(base: Option<&Document>, store: &Document, repository: &Document) -> Vec<FieldChange> {
-    let all = changes(&store.spec, &repository.spec);
+    let all = field_changes(Some(store), Some(repository));
     let Some(base) = base else { return all };
     let moved = |side: &Document| -> Vec<String> {
-        changes(&base.spec, &side.spec)
+        field_changes(Some(base), Some(side))
             .into_iter()
             .map(|change| change.path)
             .collect()

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::kit::time::Timestamp;
 use crate::record::{Conflict, ImportChange, LedgerRow, PendingExport, Row, Settle, StoreView};
-use crate::resource::{Document, FieldChange, Id, Placed, Reference, Tree, broken_references, changes};
+use crate::resource::{Document, FieldChange, Id, Placed, Reference, Tree, broken_references, field_changes};
 
 use super::decide::{Base, Decision, RepositorySide, StoreSide, decide};
 use super::guard::MassDelete;
@@ -203,6 +203,10 @@ pub(super) fn plan_with(rules: Rules, seen: &Seen<'_>) -> Plan {
             repository,
             side(store.rows.get(id)),
         );
+        let decision = match decision {
+            Decision::Settle if encrypted_anew(ledger, tree.get(id), store.rows.get(id)) => Decision::Export,
+            other => other,
+        };
         match decision {
             Decision::Nothing => {
                 unchanged += usize::from(tree.contains_key(id));
@@ -233,6 +237,18 @@ pub(super) fn plan_with(rules: Rules, seen: &Seen<'_>) -> Plan {
     let mut plan = write_out(seen, &holds, decisions, held, unchanged);
     plan.settle.append(&mut elsewhere);
     plan
+}
+
+/// Whether the store has the agreed values of a secret in a newer encryption than the repository: that is to be written,
+/// though the values are the same.
+fn encrypted_anew(ledger: Option<&LedgerRow>, placed: Option<&Placed>, row: Option<&Row>) -> bool {
+    let (Some(ledger), Some(placed), Some(row)) = (ledger, placed, row) else {
+        return false;
+    };
+    let ours = row.document.as_ref().and_then(|document| document.text.as_ref());
+    ledger.digest == placed.digest
+        && ledger.revision != row.revision
+        && ours.is_some_and(|ours| placed.document.text.as_ref() != Some(ours))
 }
 
 fn base(ledger: Option<&LedgerRow>, rules: Rules, row: Option<&Row>) -> Option<Base> {
@@ -459,7 +475,6 @@ fn write_out(
 }
 
 fn show(id: &Id, from: Option<&Document>, to: Option<&Document>, placed: Option<&Placed>, head: &str) -> Shown {
-    let spec = |document: Option<&Document>| document.map_or(serde_json::Value::Null, |d| d.spec.clone());
     let op = match (from, to) {
         (None, _) => ShownOp::Create,
         (_, None) => ShownOp::Delete,
@@ -473,7 +488,7 @@ fn show(id: &Id, from: Option<&Document>, to: Option<&Document>, placed: Option<
     Shown {
         op,
         id: id.clone(),
-        fields: changes(&spec(from), &spec(to)),
+        fields: field_changes(from, to),
         source: Some(source),
     }
 }

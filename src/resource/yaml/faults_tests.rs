@@ -108,9 +108,9 @@ hint: encrypt it: mcpctl create secret a --data KEY=VALUE does and commits it; t
 "##,
     ),
     (
-        "kind: secret\nname: a\ndata: {KEY: ENC[AES256_GCM,data:x,iv:y,tag:z,type:str]}\nsops: {mac: x}\n---\nkind: server\nname: b\ncommand: [x]\n",
+        "kind: secret\nname: a\ndata:\n  KEY: ENC[AES256_GCM,data:x,iv:y,tag:z,type:str]\nsops: {mac: x}\n---\nkind: server\nname: b\ncommand: [x]\n",
         r##"
-error: a.yaml:4:7: an encrypted secret beside other documents
+error: a.yaml:5:7: an encrypted secret beside other documents
 hint: move it into a file of its own, secrets/a.yaml
 "##,
     ),

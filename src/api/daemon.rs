@@ -1,5 +1,6 @@
 //! mcpd: composes the rooms, serves, and stops in good order.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -15,12 +16,13 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::{Tokens, new_admin_token};
-use crate::engine::{Engine, EngineError, Parts};
+use crate::engine::{Engine, EngineError, Parts, Vault};
 use crate::gateway::{Attach, Gateway};
-use crate::kit::{Link, Redacted};
+use crate::kit::{Link, Masks, Redacted};
 use crate::record::{Fleet, InstanceName, Life, Routes};
 use crate::repo::{Folder, GIT_PATH, Hosted, RepoError, Source};
 use crate::runtime::{GUARD_WORD, ProcessOptions, ProcessRuntime, Runtime};
+use crate::secret::{Identities, IdentityError, deploy_key};
 use crate::settings::{LogFormat, McpdSettings, SettingsError, Surroundings};
 use crate::store::{Store, StoreError};
 
@@ -61,6 +63,9 @@ pub enum DaemonError {
     /// The repository can't be opened.
     #[error(transparent)]
     Repository(#[from] RepoError),
+    /// The identity can't be read or made.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
     /// The engine can't begin.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -129,6 +134,7 @@ impl Daemon {
             source,
         })?;
         keep_private(data)?;
+        let masks = Masks::default();
         let store = Store::open(&data.join("store.redb")).await?;
         let token = admin_token(&data.join("admin.token"))?;
         let directory = match &settings.watch {
@@ -171,6 +177,14 @@ impl Daemon {
             },
             None => "hosted".to_owned(),
         };
+        let now = crate::kit::time::now();
+        let identities = Identities::open(data, &settings.identity_files, now)?;
+        for warning in identities.warnings() {
+            tracing::warn!("{warning}");
+        }
+        let salt = store.meta("store").unwrap_or_default();
+        let vault = Vault::new(identities, salt, masks.clone(), variables(&around.environment));
+        let deploy_key = deploy_key(data, settings.cluster.as_str()).map_err(fault(data))?;
         let (fleet, fleet_seen) = watch::channel(Arc::<Fleet>::default());
         let (routes, routes_seen) = watch::channel(Arc::<Routes>::default());
         let pipework = Arc::new(Pipework(Arc::clone(&runtime)));
@@ -179,6 +193,8 @@ impl Daemon {
         let engine = Engine::start(
             Parts {
                 store,
+                vault: Arc::new(vault),
+                masks,
                 source: source.clone(),
                 runtime: Arc::clone(&runtime),
                 runtime_name: "process",
@@ -204,6 +220,7 @@ impl Daemon {
             source,
             tokens: Tokens::new(&token),
             allowed: settings.allowed.clone(),
+            deploy_key,
             stop: stop.clone(),
             refusals: std::sync::Mutex::default(),
         }));
@@ -240,6 +257,14 @@ impl Daemon {
         }
         Ok(())
     }
+}
+
+/// The environment as secrets name it; what is not UTF-8 can't be named.
+fn variables(environment: &[(OsString, OsString)]) -> BTreeMap<String, Redacted<String>> {
+    let pair = |(name, value): &(OsString, OsString)| {
+        Some((name.to_str()?.to_owned(), Redacted::new(value.to_str()?.to_owned())))
+    };
+    environment.iter().filter_map(pair).collect()
 }
 
 /// Makes a folder that only its owner may look into.

@@ -118,6 +118,8 @@ impl From<EngineError> for ApiError {
             EngineError::Stale { .. } => {
                 Self::new(StatusCode::PRECONDITION_FAILED, "stale", text).hint("read it again and repeat the change")
             }
+            EngineError::Closed(..) => Self::new(StatusCode::CONFLICT, "sealed", text)
+                .hint("give mcpd an identity that opens it in MCPD_IDENTITY_FILE"),
             EngineError::Busy => {
                 let mut error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", text);
                 error.retry_after = Some(1);

@@ -8,6 +8,7 @@
 )]
 
 mod ask;
+mod backup;
 mod body;
 mod daemon;
 #[cfg(test)]
@@ -47,6 +48,8 @@ struct Shared {
     tokens: Tokens,
     allowed: AllowedHosts,
     stop: tokio_util::sync::CancellationToken,
+    /// The public half of the SSH key for remotes.
+    deploy_key: String,
     /// When a refusal of nobody in particular was written down last, and how many have been passed over since.
     refusals: std::sync::Mutex<Option<(tokio::time::Instant, u64)>>,
 }

@@ -34,9 +34,22 @@ pub(super) fn need(method: &Method, uri: &Uri) -> Option<Need> {
             run::<Project>(project)
         }
         ("GET" | "POST" | "DELETE", ["servers", server, "mcp"]) => run::<Server>(server),
+        // What a secret is, who may change it may see.
+        ("GET", ["api", "v1", plural, name]) if reveals(uri) => {
+            let kind = of_plural(plural).filter(|kind| !kind.scoped)?;
+            Some(Need::Right(Action::Edit(Id::new(kind, name.parse().ok()?))))
+        }
         (method, ["api", "v1", rest @ ..]) => api(method, rest),
         _ => None,
     }
+}
+
+/// Whether values in the clear are asked for.
+fn reveals(uri: &Uri) -> bool {
+    let parts = uri.query().unwrap_or_default().split('&');
+    parts
+        .map(|part| part.split('=').next())
+        .any(|key| key == Some("reveal"))
 }
 
 fn run<K: Declared>(name: &str) -> Option<Need> {
@@ -52,6 +65,9 @@ fn api(method: &str, path: &[&str]) -> Option<Need> {
         ("GET", ["status" | "instances" | "conflicts" | "events" | "revisions" | "diff"]) => right(Action::ViewStatus),
         ("GET", ["audit", "events"]) => right(Action::ViewAudit),
         ("POST", ["sync"]) => right(Action::Sync),
+        ("GET", ["backup", "status" | "log" | "key"]) => right(Action::ViewStatus),
+        // Whoever may read the digest might try values against it.
+        ("POST", ["backup", "identity"]) | ("GET", ["restore", "verify"]) => right(Action::ViewAudit),
         ("POST", ["apply"]) => Some(Need::ByBody),
         ("POST", ["conflicts", id @ .., "accept"]) => right(Action::Edit(id.join("/").parse().ok()?)),
         (_, [plural]) => {
@@ -138,6 +154,15 @@ mod tests {
             ("GET /api/v1/secrets", "view secrets"),
             ("GET /api/v1/nonsense", "not there"),
             ("GET /api/v1/servers/time/", "not there"),
+            ("GET /api/v1/secrets/keys", "view secrets"),
+            ("GET /api/v1/secrets/keys?reveal=true", "edit secrets/keys"),
+            ("GET /api/v1/secrets/keys?x=1&reveal=1", "edit secrets/keys"),
+            ("GET /api/v1/backup/status", "view *"),
+            ("GET /api/v1/backup/log", "view *"),
+            ("GET /api/v1/backup/key", "view *"),
+            ("GET /api/v1/backup/identity", "not there"),
+            ("POST /api/v1/backup/identity", "edit *"),
+            ("GET /api/v1/restore/verify", "edit *"),
             ("GET /api/v1", "not there"),
             ("GET /", "not there"),
         ] {

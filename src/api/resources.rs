@@ -65,17 +65,46 @@ fn identity(kind: &'static Kind, name: &str) -> Result<Id, ApiError> {
     Ok(Id::new(kind, name))
 }
 
-pub(super) fn show(kind: &'static Kind, app: &App, name: &str) -> Result<Response, ApiError> {
-    let id = identity(kind, name)?;
+/// What a look at one resource may ask for.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Look {
+    /// The values of a secret in the clear.
+    #[serde(default)]
+    reveal: bool,
+}
+
+pub(super) async fn show(
+    kind: &'static Kind,
+    State(app): State<App>,
+    Extension(principal): Extension<Principal>,
+    Path(name): Path<String>,
+    Ask(look): Ask<Look>,
+) -> Result<Response, ApiError> {
+    let id = identity(kind, &name)?;
     let view = app.0.engine.store().view();
     let missing = || ApiError::not_found(format!("{id} is not declared"));
     let row = view.rows.get(&id).ok_or_else(missing)?;
     let document = row.document.as_ref().ok_or_else(missing)?;
     let report = app.0.engine.report().borrow().clone();
-    Ok(tagged(
-        StatusCode::OK,
-        items::item(document, row.revision, &view, &report),
-    ))
+    let mut item = items::item(document, row.revision, &view, &report);
+    if look.reveal {
+        let spec = app.0.engine.clear_spec(document)?;
+        app.permit(&principal, &Action::Edit(id.clone()), "api").await?;
+        app.0
+            .engine
+            .audit(&principal.actor("api"), format!("reveal {id}"))
+            .await?;
+        if let (Some(shown), Some(clear)) = (item.resource.as_object_mut(), spec.reveal().as_object()) {
+            shown.remove("sops");
+            shown.extend(clear.iter().map(|(key, value)| (key.clone(), value.clone())));
+        }
+    }
+    let mut response = tagged(StatusCode::OK, item);
+    if look.reveal {
+        let never = HeaderValue::from_static("no-store");
+        response.headers_mut().insert(header::CACHE_CONTROL, never);
+    }
+    Ok(response)
 }
 
 /// An answer about one resource, with its revision as the entity tag.
@@ -155,11 +184,10 @@ pub(super) async fn merge(
     let view = app.0.engine.store().view();
     let row = view.rows.get(&id).filter(|row| row.document.is_some());
     let row = row.ok_or_else(|| ApiError::not_found(format!("{id} is not declared")))?;
-    let mut spec = row
-        .document
-        .as_ref()
-        .map(|document| document.spec.clone())
-        .unwrap_or_default();
+    let mut spec = match &row.document {
+        Some(document) => app.0.engine.clear_spec(document)?.reveal().clone(),
+        None => Value::Null,
+    };
     body::apply_patch(&mut spec, &patch);
     let document =
         Document::new(id.clone(), &spec).map_err(|problems| ApiError::invalid(body::diagnostics(&bytes, problems)))?;

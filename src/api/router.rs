@@ -14,7 +14,7 @@ use crate::repo::{GIT_PATH, Source};
 use crate::resource::KINDS;
 
 use super::ask::Ask;
-use super::{ApiError, App, gate, health, plans, records, resources};
+use super::{ApiError, App, backup, gate, health, plans, records, resources};
 
 pub(super) fn router(app: App) -> Router {
     let mut api = Router::new()
@@ -27,7 +27,12 @@ pub(super) fn router(app: App) -> Router {
         .route("/audit/events", get(records::audit))
         .route("/diff", get(plans::diff))
         .route("/apply", post(plans::apply))
-        .route("/sync", post(plans::sync));
+        .route("/sync", post(plans::sync))
+        .route("/backup/status", get(backup::status))
+        .route("/backup/log", get(backup::log))
+        .route("/backup/key", get(backup::key))
+        .route("/backup/identity", post(backup::identity))
+        .route("/restore/verify", get(backup::verify));
     for kind in KINDS {
         api = api
             .route(
@@ -40,7 +45,7 @@ pub(super) fn router(app: App) -> Router {
             )
             .route(
                 &format!("/{}/{{name}}", kind.plural),
-                get(move |State(app), Path(name): Path<String>| async move { resources::show(kind, &app, &name) }),
+                get(move |a, p, n, q| resources::show(kind, a, p, n, q)),
             )
             .route(
                 &format!("/{}/{{name}}", kind.plural),

@@ -3,6 +3,7 @@
 //! Nothing here decides: a command asks mcpd and shows the answer.
 
 mod apply;
+mod backup;
 mod client;
 mod conflicts;
 mod delete;
@@ -16,6 +17,7 @@ mod input;
 mod noun;
 mod patch;
 mod plan;
+mod restore;
 mod shown;
 mod status;
 mod sync;
@@ -114,6 +116,8 @@ enum Verb {
     Status(status::Status),
     Sync(sync::Sync),
     Conflicts(conflicts::Conflicts),
+    Backup(backup::Backup),
+    Restore(restore::Restore),
     Version(version::Version),
 }
 
@@ -260,6 +264,8 @@ fn executed(cli: Cli, around: Surroundings, doors: Doors) -> u8 {
             Verb::Status(verb) => verb.run(&session).await,
             Verb::Sync(verb) => verb.run(&session).await,
             Verb::Conflicts(verb) => verb.run(&session).await,
+            Verb::Backup(verb) => verb.run(&session).await,
+            Verb::Restore(verb) => verb.run(&session).await,
             Verb::Version(verb) => verb.run(&session),
         }
     };

@@ -11,7 +11,7 @@ use crate::resource::{Document, Id, Tree};
 use crate::store::StoreError;
 
 use super::report::{Happening, now};
-use super::{EngineError, Inner};
+use super::{EngineError, Inner, lock};
 
 /// What a pass over the plan came to.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,15 +31,18 @@ pub(super) struct Agreed {
     pub(super) pass: Pass,
     /// The store's revision that was seen.
     pub(super) revision: u64,
+    /// The identities with which secrets were opened.
+    pub(super) generation: u64,
 }
 
 impl Agreed {
     /// Whether looking again would find the same and do nothing: the same head, the same rows, nothing to export. The
     /// ledger is no part of this, because it only moves in a pass that does something.
-    pub(super) fn still_holds(&self, snapshot: &Snapshot, view: &StoreView) -> bool {
+    pub(super) fn still_holds(&self, snapshot: &Snapshot, view: &StoreView, generation: u64) -> bool {
         self.plan.is_empty()
             && self.plan.held.is_empty()
             && self.snapshot.head == snapshot.head
+            && self.generation == generation
             && self.revision == view.revision
             && view.outbox.is_empty()
     }
@@ -97,7 +100,9 @@ impl Inner {
 
     /// Looks at both sides once, plans, and performs the plan as far as it goes.
     pub(super) async fn agree_once(&self) -> Result<Agreed, EngineError> {
-        let snapshot = self.parts.source.snapshot().await?;
+        let generation = self.parts.vault.generation();
+        let snapshot = self.snapshot().await?;
+        lock(&self.recipients).clone_from(&snapshot.recipients);
         let view = self.parts.store.view();
         let mut landed = BTreeMap::new();
         for row in &view.outbox {
@@ -120,6 +125,11 @@ impl Inner {
                 Err(error) => return Err(error),
             }
         };
+        let pass = if pass == Pass::Rest && plan.guard.is_none() {
+            self.tend_secrets(&snapshot, &view).await?
+        } else {
+            pass
+        };
         if pass == Pass::Rest && plan.guard.is_none() && !snapshot.tree.documents.is_empty() && !self.claimed() {
             self.parts.store.set_meta("agreed", "1").await?;
         }
@@ -129,6 +139,7 @@ impl Inner {
             stuck,
             pass,
             revision: view.revision,
+            generation,
         })
     }
 
@@ -254,7 +265,10 @@ impl Inner {
         for conflict in conflicts {
             let mut conflict = conflict.clone();
             if let (Source::Hosted(hosted), Some(row)) = (&self.parts.source, view.ledger.get(&conflict.id))
-                && let Ok(then) = hosted.snapshot_of(&row.commit, None).await
+                && let Ok(then) = hosted
+                    .snapshot_of(&row.commit, None)
+                    .await
+                    .map(|then| self.opened(then))
                 && let Some(placed) = then.tree.documents.get(&conflict.id)
                 && placed.digest == row.digest
             {
@@ -274,7 +288,7 @@ impl Inner {
         if recovery.landed {
             let attempt = row.attempt.clone().unwrap_or_default();
             let (tree, commit) = match &self.parts.source {
-                Source::Hosted(hosted) => (hosted.snapshot_of(&attempt, None).await?.tree, attempt),
+                Source::Hosted(hosted) => (self.opened(hosted.snapshot_of(&attempt, None).await?).tree, attempt),
                 Source::Folder(_) => (Arc::clone(&now.tree), now.head.clone().unwrap_or_default()),
             };
             store.settle_export(row.revision, written(row, &tree), &commit).await?;
@@ -316,7 +330,7 @@ impl Inner {
             let Some(row) = view.outbox.iter().find(|row| row.revision == export.revision) else {
                 continue;
             };
-            let snapshot = source.snapshot().await?;
+            let snapshot = self.snapshot().await?;
             // The plan speaks of the head that it saw: what came since has to be planned, or it would be written over.
             if snapshot.head != head {
                 return Ok(true);

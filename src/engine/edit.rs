@@ -11,6 +11,8 @@ use crate::resource::{Document, FieldChange, Id, broken_references};
 use crate::store::StoreError;
 use crate::wire::{PlanBody, Step, words};
 
+use super::gate::in_the_clear;
+use super::lock;
 use super::report::now;
 use super::view::{body, containers, step};
 use super::{Engine, EngineError, Inner};
@@ -70,10 +72,18 @@ impl Engine {
     /// Checks and makes a change. It is durable when this returns; its commit follows.
     pub async fn edit(&self, request: EditRequest) -> Result<Edited, EngineError> {
         let _one_at_a_time = self.0.editing.lock().await;
+        let faults = in_the_clear(&request.wanted);
+        if !faults.is_empty() {
+            return Err(EngineError::Invalid(faults));
+        }
+        let recipients = lock(&self.0.recipients).clone();
+        let (recipients, _) = self.0.parts.vault.recipients(recipients.as_deref());
         for _ in 0..TRIES {
             let view = self.store().view();
-            let (steps, unchanged) = check(&request.wanted, &view)?;
-            let after = outcome(&request.wanted, &view);
+            let mut sealed = request.wanted.clone();
+            self.0.seal(&mut sealed, &view, &recipients)?;
+            let (steps, unchanged) = check(&sealed, &view)?;
+            let after = outcome(&sealed, &view);
             let running = self.0.preview(after.values()).await;
             let mut plan = PlanBody {
                 revision: view.revision,
@@ -85,7 +95,7 @@ impl Engine {
             if request.dry_run || plan.steps.is_empty() {
                 return Ok(Edited { plan, mutation: None });
             }
-            let changes = request.wanted.iter().map(|wanted| EditChange {
+            let changes = sealed.iter().map(|wanted| EditChange {
                 id: wanted.id.clone(),
                 seen: view.rows.get(&wanted.id).map(|row| row.revision),
                 after: wanted.after.clone(),
@@ -125,7 +135,7 @@ impl Engine {
 
     /// What the repository, the store and what runs would do to each other now.
     pub async fn diff(&self) -> Result<PlanBody, EngineError> {
-        let snapshot = self.0.parts.source.snapshot().await?;
+        let snapshot = self.0.snapshot().await?;
         let view = self.store().view();
         let head = snapshot.head.clone().unwrap_or_default();
         let plan = Inner::plan_agree(&snapshot.tree, &head, &view, &BTreeMap::new(), true);

@@ -36,6 +36,9 @@ pub enum EngineError {
         /// Its present revision.
         now: u64,
     },
+    /// The values of a secret can't be had.
+    #[error("{0} is {1}")]
+    Closed(Id, String),
     /// Others kept changing the same resources.
     #[error("the resources kept changing meanwhile; nothing was changed")]
     Busy,

@@ -8,13 +8,16 @@ mod agree;
 mod converge;
 mod edit;
 mod error;
+mod gate;
 mod lease;
 mod observe;
 mod push;
 mod report;
 mod round;
+mod secrets;
 #[cfg(test)]
 mod tests;
+mod vault;
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -25,7 +28,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::kit::Name;
+use crate::kit::{Masks, Name};
 use crate::reconcile::converge::Memory;
 use crate::record::{Actor, Fleet, Life, Routes, Upstreams};
 use crate::repo::Source;
@@ -36,11 +39,16 @@ use crate::wire::SourceState;
 pub use edit::{EditRequest, Edited, Only, Wanted};
 pub use error::EngineError;
 pub use report::{Happening, Report};
+pub use vault::Vault;
 
 /// What an engine is made of.
 pub struct Parts {
     /// The store.
     pub store: Store,
+    /// What opens secrets.
+    pub vault: Arc<Vault>,
+    /// The values that no text may show.
+    pub masks: Masks,
     /// Where declarations come from.
     pub source: Source,
     /// Where servers run, and why that is so (for the status).
@@ -86,6 +94,8 @@ struct Inner {
     pushers: Mutex<VecDeque<(String, Actor)>>,
     /// Set when the loop has failed.
     failed: AtomicBool,
+    /// The text of the list of recipients, as read last.
+    recipients: Mutex<Option<Arc<str>>>,
     /// The servers that a push changes, by push.
     affected: Mutex<BTreeMap<String, BTreeSet<Name>>>,
 }
@@ -108,6 +118,7 @@ impl Engine {
             memory: Mutex::default(),
             pushers: Mutex::default(),
             failed: AtomicBool::new(false),
+            recipients: Mutex::default(),
             affected: Mutex::default(),
         }));
         agree::open_epoch(&engine.0).await?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::kit::Name;
-use crate::reconcile::converge::{self, Declaration, Desired, Memory, Outcome, desired};
+use crate::reconcile::converge::{self, Desired, Memory, Outcome, desired};
 use crate::record::{Fleet, InstanceStatus, Life, Live, Routes, State, StoreView, Upstreams};
 use crate::resource::{Document, Id, Project, Server};
 
@@ -60,31 +60,17 @@ impl Inner {
         })
     }
 
+    /// The instances that a set of declarations asks for.
+    pub(super) fn wanted<'a>(&self, documents: impl IntoIterator<Item = &'a Arc<Document>>) -> Vec<Desired> {
+        desired(self.resolved(documents), self.parts.runtime.images())
+    }
+
     /// What would happen to what runs if `documents` were declared.
     pub(super) async fn preview<'a>(&self, documents: impl IntoIterator<Item = &'a Arc<Document>>) -> converge::Plan {
         let seen = self.observe_runtime().await;
         let memory = lock(&self.memory).clone();
-        self.plan_running(
-            &wanted(documents, self.parts.runtime.images()),
-            &seen,
-            &memory,
-            &[],
-            self.claimed(),
-        )
+        self.plan_running(&self.wanted(documents), &seen, &memory, &[], self.claimed())
     }
-}
-
-/// The instances that a set of declarations asks for.
-pub(super) fn wanted<'a>(documents: impl IntoIterator<Item = &'a Arc<Document>>, images: bool) -> Vec<Desired> {
-    let servers = documents.into_iter().filter_map(|document| {
-        let server: Server = document.typed().ok()?;
-        Some(Declaration {
-            name: document.id.name.clone(),
-            server: Arc::new(server.into()),
-            missing: None,
-        })
-    });
-    desired(servers, images)
 }
 
 /// Every declaration in force.

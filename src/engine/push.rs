@@ -14,7 +14,8 @@ use crate::resource::Id;
 use crate::wire::{SourceState, words};
 
 use super::agree::describe;
-use super::observe::{declared, wanted};
+use super::gate;
+use super::observe::declared;
 use super::view::body;
 use super::{Engine, EngineError, Inner, lock};
 
@@ -143,10 +144,8 @@ impl Engine {
             }
             return Ok(!applied);
         };
-        if update.name.starts_with("refs/tags/") {
-            return Ok(true);
-        }
-        if !update.name.starts_with("refs/heads/") {
+        let tag = update.name.starts_with("refs/tags/");
+        if !tag && !update.name.starts_with("refs/heads/") {
             out.send(format!(
                 "error: {} is neither a branch nor a tag",
                 words::plain(&update.name)
@@ -155,6 +154,15 @@ impl Engine {
             return Ok(false);
         }
         let quarantine = push.quarantine.as_ref();
+        let findings = gate::look(hosted, new, quarantine).await?;
+        if tag {
+            if findings.faults.is_empty() {
+                self.0.audit_allowed(&findings.allowed, &push.actor).await?;
+            } else {
+                refuse(&findings.faults, out);
+            }
+            return Ok(findings.faults.is_empty());
+        }
         // The head as it is now that nothing else writes: an export may have come after the pusher looked.
         let head = self.0.parts.source.snapshot().await?.head;
         if let (true, Some(head)) = (applied, &head) {
@@ -182,11 +190,18 @@ impl Engine {
                 }
             }
         }
-        let pushed = hosted.snapshot_of(new, quarantine).await?;
-        if !pushed.tree.diagnostics.is_empty() {
-            refuse(&pushed.tree.diagnostics, out);
+        let pushed = self.0.opened(hosted.snapshot_of(new, quarantine).await?);
+        let faults: Vec<Diagnostic> = findings
+            .faults
+            .iter()
+            .chain(&pushed.tree.diagnostics)
+            .cloned()
+            .collect();
+        if !faults.is_empty() {
+            refuse(&faults, out);
             return Ok(false);
         }
+        self.0.audit_allowed(&findings.allowed, &push.actor).await?;
         if self.store().view().outbox.iter().any(|row| row.attempt.is_some()) {
             // An export that was under way at a crash: the next round finds out whether it landed. It can't be under way
             // now, because exports need the lease too.
@@ -280,7 +295,9 @@ impl Engine {
         }
         out.send(format!("applied: revision {}", taken.status.revision));
         let servers = lock(&self.0.affected).get(&push.id).cloned().unwrap_or_default();
-        let wanted: BTreeSet<Name> = wanted(declared(&self.store().view()), self.0.parts.runtime.images())
+        let wanted: BTreeSet<Name> = self
+            .0
+            .wanted(declared(&self.store().view()))
             .into_iter()
             .map(|desired| desired.instance.server)
             .collect();

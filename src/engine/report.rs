@@ -79,6 +79,7 @@ impl Report {
             held: vec![],
             diagnostics: vec![],
             instances: vec![],
+            warnings: vec![],
             converged: false,
         };
         Self {

@@ -20,7 +20,7 @@ use crate::wire::SourceState;
 use super::agree::{Agreed, Pass, describe};
 use super::converge::{Busy, Finished, perform};
 use super::error::EngineError;
-use super::observe::{declared, routes, wanted};
+use super::observe::{declared, routes};
 use super::report::{Happening, Report, held, now};
 use super::{Inner, lock};
 
@@ -150,10 +150,14 @@ impl Loop {
 
     /// Agrees until nothing is left to do now. False: something waits for the lease of a push.
     async fn agree(&mut self) -> Result<bool, EngineError> {
+        if self.inner.parts.vault.reload() {
+            tracing::info!("other identities are here: sealed secrets are tried again");
+        }
         if let Some(agreed) = &self.agreed {
             // Cost follows the change: what has been found in agreement is not compared again.
-            let snapshot = self.inner.parts.source.snapshot().await?;
-            if agreed.still_holds(&snapshot, &self.inner.parts.store.view()) {
+            let generation = self.inner.parts.vault.generation();
+            let snapshot = self.inner.snapshot().await?;
+            if agreed.still_holds(&snapshot, &self.inner.parts.store.view(), generation) {
                 self.synced = Some(now());
                 return Ok(true);
             }
@@ -184,13 +188,17 @@ impl Loop {
         let seen = inner.observe_runtime().await;
         let memory = lock(&inner.memory).clone();
         let outcomes = std::mem::take(&mut self.outcomes);
-        let plan = inner.plan_running(
-            &wanted(declared(&view), inner.parts.runtime.images()),
+        let mut plan = inner.plan_running(
+            &inner.wanted(declared(&view)),
             &seen,
             &memory,
             &outcomes,
             inner.claimed(),
         );
+        // What a server says of its own end may hold what it was given.
+        for status in &mut plan.statuses {
+            status.reason = inner.parts.masks.mask(&status.reason).into_owned();
+        }
         *lock(&inner.memory) = plan.memory;
         let routes = routes(&view, &plan.statuses, &plan.fleet);
         publish(&inner.parts.fleet, plan.fleet);
@@ -211,6 +219,7 @@ impl Loop {
         report.status.revision = view.revision;
         report.status.resources = declared(&view).count();
         report.status.instances = plan.statuses;
+        report.status.warnings = inner.warnings(&view);
         report.status.runtime.available = seen.away.is_none();
         report.status.runtime.reason = seen.away.unwrap_or_default();
         report.status.source.pending_count = view.outbox.len();

@@ -41,6 +41,9 @@ struct Flags {
     /// Folder that is watched and written in place of the hosted repository [MCPD_WATCH]
     #[arg(long, value_name = "DIR")]
     watch: Option<String>,
+    /// Files with further private keys that open secrets (age or SSH), separated by commas [MCPD_IDENTITY_FILE]
+    #[arg(long, value_name = "FILES")]
+    identity_file: Option<String>,
     /// What servers run in: process [MCPD_RUNTIME; default process]
     #[arg(long, value_name = "RUNTIME")]
     runtime: Option<String>,
@@ -92,6 +95,8 @@ pub struct McpdSettings {
     pub allowed: AllowedHosts,
     /// The watched folder, absolute.
     pub watch: Option<PathBuf>,
+    /// Files with further private keys that open secrets, absolute.
+    pub identity_files: Vec<PathBuf>,
     /// What servers run in.
     pub runtime: RuntimeKind,
     /// How often everything is compared anew.
@@ -172,6 +177,10 @@ impl McpdSettings {
         if let Some(folder) = &watch {
             desk.shows(folder);
         }
+        let identities = desk.take("MCPD_IDENTITY_FILE", "--identity-file", flags.identity_file, "")?;
+        let identity_files = list(&identities)
+            .map(|path| absolute(around, path))
+            .collect::<Result<Vec<PathBuf>, SettingsError>>()?;
         let runtime = desk.take("MCPD_RUNTIME", "--runtime", flags.runtime, "process")?;
         let runtime = desk.read(&runtime, runtime_kind, "the runtimes are: process")?;
         let interval = "MCPD_RECONCILE_INTERVAL";
@@ -216,6 +225,7 @@ impl McpdSettings {
             public_url: (!public_url.is_empty()).then_some(public_url),
             allowed,
             watch,
+            identity_files,
             runtime,
             reconcile_interval,
             log,

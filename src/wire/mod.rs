@@ -2,11 +2,13 @@
 //!
 //! Unknown fields are passed over when reading, so that an older `mcpctl` can talk to a newer `mcpd`.
 
+mod backup;
 mod error;
 mod plan;
 mod status;
 pub mod words;
 
+pub use backup::{BackupCommit, BackupStatus, KeyBody, RestoreState};
 pub use error::ErrorBody;
 pub use plan::{ContainerStep, Op, PlanBody, Step};
 pub use status::{HeldResource, Item, Listing, RuntimeStatus, ServerStatus, SourceState, SourceStatus, StatusBody};

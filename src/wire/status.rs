@@ -69,6 +69,9 @@ pub struct StatusBody {
     pub diagnostics: Vec<Diagnostic>,
     /// Every instance.
     pub instances: Vec<InstanceStatus>,
+    /// What a person should see to, a line each; it keeps nothing from being well.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// Whether nothing is left to do: no pending export, nothing held, no open conflict, every instance RUNNING.
     pub converged: bool,
 }

@@ -10,6 +10,7 @@
 mod folder;
 mod looks;
 mod push;
+mod secrets;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -21,6 +22,7 @@ use serde_json::json;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::kit::{Masks, Redacted};
 use crate::record::{Actor, Edit, EditChange, StoreView, Upstreams};
 use crate::repo::{Folder, Hosted, Snapshot, Source};
 use crate::resource::{Document, Id};
@@ -32,6 +34,13 @@ use super::{Engine, Parts};
 
 /// Passes that may be needed until nothing is left to do; a loop that is busy makes as many as it is let.
 const FEW: usize = 5;
+
+/// A vault with an identity of its own.
+fn vault(data: &Path, extra: &[std::path::PathBuf]) -> super::Vault {
+    let identities = crate::secret::Identities::open(data, extra, crate::kit::time::now()).unwrap();
+    let variables = [("FROM_THE_HOST".to_owned(), Redacted::new("of-the-host".to_owned()))];
+    super::Vault::new(identities, "salt".to_owned(), Masks::default(), variables.into())
+}
 
 /// An engine and what else would end with it.
 struct Bench {
@@ -62,6 +71,24 @@ impl Bench {
     }
 
     async fn start(source: Source, identity: &str, data: &Path, runs: bool) -> Self {
+        Self::start_with(source, identity, data, runs, &[]).await
+    }
+
+    /// An engine over a watched folder, with further files of identities.
+    async fn folder_with(folder: &Path, data: &Path, extra: &[std::path::PathBuf]) -> Self {
+        let source = Source::Folder(Folder::open(folder).await.unwrap());
+        Self::start_with(source, "folder", data, false, extra).await
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        self.engine.0.warnings(&self.store().view())
+    }
+
+    async fn edit_request(&self, request: super::EditRequest) -> Result<super::Edited, super::EngineError> {
+        Engine::edit(&self.engine, request).await
+    }
+
+    async fn start_with(source: Source, identity: &str, data: &Path, runs: bool, extra: &[std::path::PathBuf]) -> Self {
         std::fs::create_dir_all(data).unwrap();
         let stop = CancellationToken::new();
         if !runs {
@@ -69,6 +96,8 @@ impl Bench {
         }
         let upstreams = watch::Sender::new(Arc::default());
         let parts = Parts {
+            vault: Arc::new(vault(data, extra)),
+            masks: Masks::default(),
             store: open(&data.join("store.redb")).await,
             source,
             runtime: Arc::new(Runtime::Process(processes(data, &["/bin/true"]).await)),

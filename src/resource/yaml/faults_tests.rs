@@ -184,7 +184,7 @@ error: a.yaml:1:7: kind: expected text, found a list
 error: a.yaml:1:1: kind is missing
   name: a
   ^^^^
-hint: begin with "kind: server"; kinds are server, project
+hint: begin with "kind: server"; kinds are secret, server, project
 "##,
     ),
     (

@@ -281,7 +281,7 @@ impl<'s, 't> Interpreter<'s, 't> {
                 );
                 let data = item.node.at("data");
                 let span = data.key.map_or_else(|| data.value.span(), Node::span);
-                self.fault_with_hint(span, format!("secret/{name} stands in the clear"), hint);
+                self.fault_with_hint(span, format!("secret/{name} {IN_THE_CLEAR}"), hint);
                 None
             }
             _ => Some(document),
@@ -338,8 +338,7 @@ impl<'s, 't> Interpreter<'s, 't> {
                     self.fault_with_hint(node.span(), "kind is missing", hint);
                 } else {
                     let hint = format!(
-                        "begin with \"kind: {}\"; kinds are {}",
-                        KINDS[0].name,
+                        "begin with \"kind: server\"; kinds are {}",
                         names().collect::<Vec<_>>().join(", ")
                     );
                     self.fault_with_hint(node.span(), "kind is missing", hint);
@@ -448,6 +447,15 @@ impl<'s, 't> Interpreter<'s, 't> {
             self.tell(it);
         }
     }
+}
+
+/// How a secret in the clear is told.
+const IN_THE_CLEAR: &str = "stands in the clear";
+
+/// Whether a diagnostic says that a secret stands in the clear.
+#[must_use]
+pub fn is_clear_secret(diagnostic: &Diagnostic) -> bool {
+    diagnostic.message.ends_with(IN_THE_CLEAR)
 }
 
 /// Takes out of a diagnostic what may be a secret value: it goes to logs and to people who may not see it.

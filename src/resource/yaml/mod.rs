@@ -27,8 +27,15 @@ use super::id::Id;
 use super::tree::{FileText, Placed, Unreadable};
 
 pub use edit::{EditError, put};
+pub use interpret::is_clear_secret;
 pub use print::print;
 pub use source::LARGEST;
+
+/// Whether a path's name says that the file holds declarations.
+#[must_use]
+pub fn is_declaration(path: &str) -> bool {
+    [".yaml", ".yml", ".json"].iter().any(|ending| path.ends_with(ending))
+}
 
 /// What one file holds. It depends on the file's path and bytes alone, so it can be kept by them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -15,6 +15,7 @@ pub mod wire;
 pub mod mcp;
 pub mod repo;
 pub mod runtime;
+pub mod secret;
 pub mod store;
 
 pub mod engine;

@@ -17,7 +17,7 @@ const FLOORS: &[&[&str]] = &[
     &["record"],
     &["reconcile", "access"],
     &["wire", "settings"],
-    &["repo", "store", "runtime", "mcp"],
+    &["repo", "store", "runtime", "mcp", "secret"],
     &["engine", "gateway"],
     &["cli", "api"],
 ];

@@ -47,6 +47,13 @@ pub fn identities_with(extra: &[(&str, &str)]) -> (tempfile::TempDir, Identities
 }
 
 #[test]
+fn keys_are_shared_between_threads() {
+    fn shared<T: Send + Sync + 'static>() {}
+    shared::<Identities>();
+    shared::<Recipients>();
+}
+
+#[test]
 fn generated_values_never_change() {
     let (_folder, it) = identities();
     let value = |secret: &str, key: &str, length| generate(&it, secret, key, length).unwrap().reveal().clone();

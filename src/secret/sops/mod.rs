@@ -24,5 +24,5 @@ mod laws_tests;
 mod real_tests;
 
 pub use error::{Broken, OpenError, SealError};
-pub use open::{Opened, is_sops, open, recipients_of};
+pub use open::{Opened, is_sops, is_sops_value, open, recipients_of};
 pub use seal::{Fields, reseal, seal};

@@ -53,10 +53,16 @@ pub(super) struct Kept {
     pub written: String,
 }
 
-/// Whether a text is, or claims to be, a file that `sops` encrypted. A text that is no YAML is not.
+/// Whether a text is, or claims to be, a file that `sops` encrypted. A text that can't be read at all is not.
 #[must_use]
 pub fn is_sops(text: &str) -> bool {
-    tree::parse(text).is_ok_and(|root| root.get("sops").is_some_and(|it| it.get("mac").is_some()))
+    text.contains("sops") && tree::parse(text).is_ok_and(|root| is_sops_value(&root.to_json()))
+}
+
+/// Whether a document is, or claims to be, a file that `sops` encrypted.
+#[must_use]
+pub fn is_sops_value(document: &Value) -> bool {
+    document.get("sops").is_some_and(|it| it.get("mac").is_some())
 }
 
 /// For whom a file is encrypted, as it says itself.

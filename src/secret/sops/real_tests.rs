@@ -273,6 +273,28 @@ fn we_open_what_sops_writes() {
 }
 
 #[test]
+fn we_open_json_that_sops_writes() {
+    let Some(bench) = Bench::new() else { return };
+    let plain = json!({"kind": "secret", "name": "x", "data": {"a": "b\n", "l": ["c", true, 0.5]}});
+    let path = bench.folder.path().join("secret.json");
+    std::fs::write(&path, plain.to_string()).unwrap();
+    bench.sops(
+        Key::Age,
+        &[
+            "encrypt",
+            "-i",
+            "--age",
+            AGE,
+            "--encrypted-regex",
+            "^data$",
+            "secret.json",
+        ],
+    );
+    let opened = open(&std::fs::read_to_string(&path).unwrap(), &bench.age).unwrap();
+    assert_eq!(opened.data.reveal(), &plain["data"]);
+}
+
+#[test]
 fn fields_in_the_clear_mean_the_same_to_sops_and_to_us() {
     let Some(bench) = Bench::new() else { return };
     for value in [

@@ -1,0 +1,151 @@
+# The images that tests of the Docker runtime start containers from. Sourced by tests/run after tests/support/docker.sh
+# has found an engine; wants `root`, `tools` and what tests/support/tools.sh exports.
+#
+# The base images of deploy/Dockerfile.* have their real names, so that the files are built as they are. Where a registry
+# answers they are pulled; where none does (and under CI, so that nothing depends on it) they are made of what this machine
+# has: its C library, Node and npm out of npm's packages, its Python, uv out of PyPI's, and busybox for the rest.
+# What was made here carries the label mcpctl.io/test-made-of with what it was made of; an image without it is never
+# replaced.
+
+# shellcheck disable=SC2154
+made_of_label=mcpctl.io/test-made-of
+uv_image=$(sed -n 's/^COPY --from=\([^ ]*\) .*/\1/p' "$root/deploy/Dockerfile.python-runner")
+
+# image_label IMAGE: what it was made of; empty where it was not made here; fails where there is none.
+image_label() { docker image inspect --format "{{index .Config.Labels \"$made_of_label\"}}" "$1" 2>/dev/null; }
+
+# base_image NAME INPUT COMMAND: has the engine hold NAME; COMMAND FOLDER fills the folder that becomes the image.
+# The options of `docker import` that INPUT stands for are in the array `changes`.
+base_image() {
+    local name=$1 input=$2 fill=$3 label folder status=0
+    input=$(sha256sum <<<"$input $(<"$root/tests/support/images.sh")" | cut -c1-16)
+    if label=$(image_label "$name"); then
+        [[ -n $label && $label != "$input" ]] || return 0
+    elif [[ -z ${CI:-} ]] && timeout 300 docker pull --quiet "$name"; then
+        return 0
+    fi
+    folder=$(mktemp -d "$tools/image.XXXXXX")
+    {
+        "$fill" "$folder" &&
+            tar --numeric-owner --owner=0 --group=0 -C "$folder" -c . |
+            docker import --change "LABEL $made_of_label=$input" "${changes[@]}" - "$name"
+    } || status=$?
+    rm -rf "$folder"
+    return "$status"
+}
+
+# place FOLDER FILE TARGET: the program or library FILE as TARGET, with the shared libraries that it wants.
+place() {
+    local folder=$1 file=$2 target=$3 library home system
+    mkdir -p "$folder$(dirname "$target")"
+    cp -L "$file" "$folder$target"
+    system=$(realpath "$(dirname "$(ldd "$BASH" | awk '$1 == "libc.so.6" { print $3 }')")")
+    ldd "$file" 2>/dev/null | grep -o '/[^ ]*' | while read -r library; do
+        # The image has no cache of ld.so: what lies outside of the system's folders goes where it is found without.
+        home=$(realpath "$(dirname "$library")")
+        [[ $home == /usr/lib* || $home == /lib* ]] || home=$system
+        mkdir -p "$folder$home"
+        [[ -e $folder$home/${library##*/} ]] || cp -L "$library" "$folder$home/"
+    done
+}
+
+# debian FOLDER: what a slim Debian has, as far as servers and package managers miss it.
+debian() {
+    local folder=$1 word library
+    mkdir -p "$folder"/{etc/ssl/certs,home,proc,root,sys,tmp,usr/bin,usr/lib,usr/lib64,usr/local/bin,var/tmp}
+    chmod 1777 "$folder/tmp" "$folder/var/tmp"
+    chmod 700 "$folder/root"
+    for word in bin lib lib64; do
+        ln -s "usr/$word" "$folder/$word"
+    done
+    # What ldd doesn't name: the names of the C library that others' programs link to, and what it loads to resolve hosts.
+    for word in libnss_{dns,files}.so.2 libresolv.so.2 lib{pthread,rt,dl,util}.so.{0,1,2} libm.so.6 libgcc_s.so.1 libstdc++.so.6; do
+        library=$(PATH=$PATH:/sbin:/usr/sbin ldconfig -p | awk -v name="$word" '$1 == name { print $NF; exit }')
+        [[ -z $library ]] || place "$folder" "$library" "$(realpath "$(dirname "$library")")/$word"
+    done
+    place "$folder" "$(command -v busybox)" /usr/bin/busybox
+    # Debian's own shell and realpath: busybox's shell prefers what is built into it, and its realpath knows no `--`,
+    # with which the programs of Python packages find their folder.
+    place "$folder" "$(command -v dash)" /usr/bin/sh
+    place "$folder" "$(command -v realpath)" /usr/bin/realpath
+    busybox --list | while read -r word; do
+        [[ -e $folder/usr/bin/$word ]] || ln -s busybox "$folder/usr/bin/$word"
+    done
+    printf 'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n' >"$folder/etc/passwd"
+    printf 'root:x:0:\nnogroup:x:65534:\n' >"$folder/etc/group"
+    printf 'passwd: files\ngroup: files\nhosts: files dns\n' >"$folder/etc/nsswitch.conf"
+    if [[ -f /etc/ssl/certs/ca-certificates.crt ]]; then
+        cp /etc/ssl/certs/ca-certificates.crt "$folder/etc/ssl/certs/"
+        # Where OpenSSL looks by itself.
+        mkdir -p "$folder/usr/lib/ssl"
+        ln -s /etc/ssl/certs "$folder/usr/lib/ssl/certs"
+        ln -s /etc/ssl/certs/ca-certificates.crt "$folder/usr/lib/ssl/cert.pem"
+    fi
+}
+
+fill_node() {
+    local folder=$1 npm=/usr/local/lib/node_modules/npm
+    debian "$folder"
+    place "$folder" "$MCPCTL_TEST_NODE" /usr/local/bin/node
+    mkdir -p "$folder${npm%/*}"
+    cp -R "$MCPCTL_TEST_NODE_MODULES/npm" "$folder$npm"
+    ln -s ../lib/node_modules/npm/bin/npm-cli.js "$folder/usr/local/bin/npm"
+    ln -s ../lib/node_modules/npm/bin/npx-cli.js "$folder/usr/local/bin/npx"
+}
+
+fill_python() {
+    local folder=$1 base name target module
+    base=$(python3 -c 'import sys; print(sys.base_prefix)')
+    name=$(python3 -c 'import sys; print("python%d.%d" % sys.version_info[:2])')
+    # Debian's Python knows that it lives in /usr; others find their library beside themselves.
+    target=/usr/local
+    [[ $base != /usr ]] || target=/usr
+    debian "$folder"
+    place "$folder" "$(realpath "$base/bin/$name")" "$target/bin/$name"
+    ln -s "$name" "$folder$target/bin/python3"
+    ln -s "$name" "$folder$target/bin/python"
+    mkdir -p "$folder$target/lib/$name/site-packages"
+    # Not what a slim image lacks either: its own tests, windows, and what others installed into it.
+    tar -C "$base/lib/$name" --exclude=./site-packages --exclude=./dist-packages --exclude=./test --exclude=./idlelib \
+        --exclude=./tkinter --exclude=./turtledemo --exclude=./lib2to3 --exclude='./config-*' \
+        --exclude='_tkinter.*.so' --exclude='*.opt-?.pyc' --dereference -c . | tar -C "$folder$target/lib/$name" -x
+    for module in "$folder$target/lib/$name"/lib-dynload/*.so; do
+        place "$folder" "$base/lib/$name/lib-dynload/${module##*/}" "$target/lib/$name/lib-dynload/${module##*/}"
+    done
+    if [[ -d /usr/share/python-wheels ]]; then # Debian's ensurepip has its wheels there
+        mkdir -p "$folder/usr/share"
+        cp -R /usr/share/python-wheels "$folder/usr/share/"
+    fi
+    if [[ -d /usr/share/zoneinfo ]]; then
+        mkdir -p "$folder/usr/share"
+        cp -RL /usr/share/zoneinfo "$folder/usr/share/"
+    fi
+}
+
+fill_uv() { cp -L "$tools/python/bin/uv" "$tools/python/bin/uvx" "$1/"; }
+
+# The base images. A fault in one is told by the build that needs it.
+make_base_images() {
+    local libraries changes
+    libraries="$(ldd --version | head -n1) $(busybox | head -n1) $(cat /etc/ssl/certs/ca-certificates.crt 2>/dev/null | sha256sum)"
+    changes=(--change 'CMD ["node"]')
+    base_image node:24-slim "$("$MCPCTL_TEST_NODE" --version) $(jq -r .version "$MCPCTL_TEST_NODE_MODULES/npm/package.json") $libraries" fill_node
+    changes=(--change 'CMD ["python3"]')
+    base_image python:3.11-slim "$(python3 -c 'import sys; print(sys.version, sys.base_prefix)') $libraries" fill_python
+    local pinned
+    pinned=$(sed -n 's/^uv==//p' "$root/tests/acceptance/python/requirements.txt")
+    if [[ ${uv_image##*:} != "$pinned" ]]; then
+        echo "deploy/Dockerfile.python-runner names $uv_image, tests/acceptance/python/requirements.txt uv $pinned" >&2
+        return 1
+    fi
+    changes=()
+    base_image "$uv_image" "$pinned $("$tools/python/bin/uv" --version)" fill_uv
+}
+
+# build_image NAME: out of the Dockerfile on stdin, without a context, as mcpd does it.
+build_image() { DOCKER_BUILDKIT=0 docker build --quiet --force-rm --tag "$1" - >/dev/null; }
+
+make_runner_images() {
+    build_image "$MCPCTL_TEST_NODE_RUNNER_IMAGE" <"$root/deploy/Dockerfile.node-runner"
+    build_image "$MCPCTL_TEST_PYTHON_RUNNER_IMAGE" <"$root/deploy/Dockerfile.python-runner"
+}

@@ -1,4 +1,4 @@
-# A Docker engine for the tests. Sourced by tests/run, which wants `tools`, `logs`, `has` and a list of what to install.
+# A Docker engine for the tests. Sourced by tests/run, which gives `logs` and `has`.
 #
 # The engine that DOCKER_HOST or the local socket leads to is used as it is. Where none answers, root has one started, and
 # exactly that process is ended with tests/run. Otherwise the tests that need one are skipped; under CI that is a failure.
@@ -8,26 +8,25 @@
 export DOCKER_CONTEXT=default
 dockerd=
 
-engine_answers() { has docker && timeout 20 docker version --format '{{.Server.Version}}' >/dev/null 2>&1; }
+# The version of the engine that answers; empty where none does.
+engine_version() { timeout 20 docker version --format '{{.Server.Version}}' 2>/dev/null || true; }
 
 # Only where the local socket is meant: an engine elsewhere is somebody's to start.
 may_start_engine() { [[ $(id -u) == 0 && -z ${DOCKER_HOST:-} ]]; }
 
-# Debian's names of what an engine needs. Its client is a package of its own since Debian 13.
+# Debian's names of what is missing for an engine.
 docker_packages() {
-    local missing=()
-    if ! engine_answers && may_start_engine; then
-        has dockerd || missing+=(docker.io)
-        has iptables || missing+=(iptables)
+    local version
+    version=$(engine_version)
+    [[ -n $version ]] || may_start_engine || return 0
+    if [[ -z $version ]]; then
+        has dockerd || echo docker.io
+        has iptables || echo iptables
     fi
-    if ! has docker && may_start_engine && apt-cache show docker-cli >/dev/null 2>&1; then
-        missing+=(docker-cli)
-    fi
+    # In Debian 13 and later the client is a package of its own.
+    has docker || { apt-cache show docker-cli >/dev/null 2>&1 && echo docker-cli; }
     # What the base images are made of.
-    if engine_answers || may_start_engine; then
-        has busybox && ! ldd "$(command -v busybox)" >/dev/null 2>&1 || missing+=(busybox-static)
-    fi
-    printf '%s\n' "${missing[@]}"
+    has busybox && ! ldd "$(command -v busybox)" >/dev/null 2>&1 || echo busybox-static
 }
 
 # start_engine [OPTION...]: waits until it answers; its log is $logs/dockerd.log.
@@ -38,7 +37,7 @@ start_engine() {
     setsid dockerd "$@" >"$logs/dockerd.log" 2>&1 </dev/null &
     dockerd=$!
     local deadline=$((SECONDS + 120))
-    until engine_answers; do
+    until [[ -n $(engine_version) ]]; do
         if ! kill -0 "$dockerd" 2>/dev/null || ((SECONDS >= deadline)); then
             echo "dockerd does not answer; the end of its log:"
             tail -n 30 "$logs/dockerd.log"
@@ -61,19 +60,17 @@ end_engine() {
     dockerd=
 }
 
-# engine: 0 when one answers, started or found; 1 when there is none to be had, with the reason in $no_engine.
-engine() {
+# has_engine: one answers, or one can be started; otherwise the reason is in $no_engine.
+has_engine() {
     no_engine=
-    if engine_answers; then
-        return 0
+    if [[ -n $(engine_version) ]]; then
+        return
     elif [[ -n ${DOCKER_HOST:-} ]]; then
         no_engine="no engine answers at $DOCKER_HOST"
     elif ! may_start_engine; then
         no_engine='no engine answers, and only root can start one'
     elif ! has dockerd; then
         no_engine='no engine answers, and dockerd is missing'
-    else
-        return 0
     fi
-    return 1
+    [[ -z $no_engine ]]
 }

@@ -14,17 +14,14 @@ uv_image=$(sed -n 's/^COPY --from=\([^ ]*\) .*/\1/p' "$root/deploy/Dockerfile.py
 # image_label IMAGE: what it was made of; empty where it was not made here; fails where there is none.
 image_label() { docker image inspect --format "{{index .Config.Labels \"$made_of_label\"}}" "$1" 2>/dev/null; }
 
-# base_image NAME INPUT COMMAND: has the engine hold NAME; COMMAND FOLDER fills the folder that becomes the image.
-# The options of `docker import` that INPUT stands for are in the array `changes`.
-base_image() {
-    local name=$1 input=$2 fill=$3 label folder status=0
-    input=$(sha256sum <<<"$input $(<"$root/tests/support/images.sh")" | cut -c1-16)
-    if label=$(image_label "$name"); then
-        [[ -n $label && $label != "$input" ]] || return 0
-    elif [[ -z ${CI:-} ]] && timeout 300 docker pull --quiet "$name"; then
-        return 0
-    fi
+# made_image NAME INPUT COMMAND: has the engine hold NAME, made of INPUT (a text). COMMAND FOLDER fills the folder that
+# becomes the image; the array `changes` has further options of `docker import`, which INPUT need not name.
+made_image() {
+    local name=$1 input=$2 fill=$3 folder status=0
+    input=$(cat "$root/tests/support/images.sh" - <<<"$input" | sha256sum | cut -c1-16)
+    [[ $(image_label "$name") != "$input" ]] || return 0
     folder=$(mktemp -d "$tools/image.XXXXXX")
+    chmod 755 "$folder"
     {
         "$fill" "$folder" &&
             tar --numeric-owner --owner=0 --group=0 -C "$folder" -c . |
@@ -32,6 +29,17 @@ base_image() {
     } || status=$?
     rm -rf "$folder"
     return "$status"
+}
+
+# base_image NAME INPUT COMMAND: made_image, but for one that a registry gives, or that came from there.
+base_image() {
+    local label
+    if label=$(image_label "$1"); then
+        [[ -n $label ]] || return 0
+    elif [[ -z ${CI:-} ]] && timeout 300 docker pull --quiet "$1"; then
+        return 0
+    fi
+    made_image "$@"
 }
 
 # place FOLDER FILE TARGET: the program or library FILE as TARGET, with the shared libraries that it wants.
@@ -146,6 +154,56 @@ make_base_images() {
 build_image() { DOCKER_BUILDKIT=0 docker build --quiet --force-rm --tag "$1" - >/dev/null; }
 
 make_runner_images() {
-    build_image "$MCPCTL_TEST_NODE_RUNNER_IMAGE" <"$root/deploy/Dockerfile.node-runner"
-    build_image "$MCPCTL_TEST_PYTHON_RUNNER_IMAGE" <"$root/deploy/Dockerfile.python-runner"
+    build_image "$MCPCTL_TEST_NODE_RUNNER_IMAGE" <"$root/deploy/Dockerfile.node-runner" &&
+        build_image "$MCPCTL_TEST_PYTHON_RUNNER_IMAGE" <"$root/deploy/Dockerfile.python-runner" &&
+        printf 'FROM %s\nENV npm_config_offline=true\n' "$MCPCTL_TEST_NODE_RUNNER_IMAGE" |
+        build_image "$MCPCTL_TEST_NODE_OFFLINE_IMAGE" &&
+        printf 'FROM %s\nENV UV_OFFLINE=1\n' "$MCPCTL_TEST_PYTHON_RUNNER_IMAGE" |
+        build_image "$MCPCTL_TEST_PYTHON_OFFLINE_IMAGE" &&
+        # What these took the names from. Runner images have their base's label.
+        docker image prune --force --filter "label=$made_of_label" >/dev/null
+}
+
+# The volume for containers' caches, made where it is missing; says which it is, also after it was made anew.
+runner_cache() {
+    docker volume create --label "$made_of_label=caches" "$runner_cache_volume" >/dev/null &&
+        docker volume inspect --format '{{.Name}} {{.CreatedAt}}' "$runner_cache_volume"
+}
+
+# The caches that tests/run filled, once more: a container writes to its cache, and as a user who is none of this machine.
+fill_runner_cache() {
+    local older
+    for older in $(docker volume ls --quiet --filter "label=$made_of_label=caches"); do
+        # Another checkout may use its own just now.
+        [[ $older == "$runner_cache_volume" ]] || docker volume rm "$older" || true
+    done
+    local run=(docker run --rm --init --network none --volume "$runner_cache_volume:/cache")
+    tar -C "$tools" --exclude=_logs --transform 's/^\(npm\|uv\)-cache/\1/' -c npm-cache uv-cache |
+        "${run[@]}" --interactive "$MCPCTL_TEST_NODE_OFFLINE_IMAGE" tar -x -C /cache &&
+        # uv keeps an environment for each Python, and the image's is another one than this machine's.
+        "${run[@]}" "$MCPCTL_TEST_PYTHON_OFFLINE_IMAGE" uvx "$time_package" </dev/null &&
+        "${run[@]}" "$MCPCTL_TEST_NODE_OFFLINE_IMAGE" npx -y "$everything_package" </dev/null &&
+        "${run[@]}" "$MCPCTL_TEST_NODE_OFFLINE_IMAGE" chmod -R a+rwX /cache
+}
+
+# make_fixture [OPTION...]: the fixture server, linked statically so that an image can be it and nothing else. Only the
+# last crate is built in a way of its own, so that everything under it is what the tests' build made.
+make_fixture() {
+    local built
+    built=$(cargo rustc --locked --example fixture_server --message-format json-render-diagnostics "$@" \
+        -- -C target-feature=+crt-static | jq -r 'select(.executable != null).executable') || return
+    # A copy that is whole or not there: tests of another run may start it just now.
+    cp "$built" "$MCPCTL_TEST_FIXTURE_SERVER.new" && mv "$MCPCTL_TEST_FIXTURE_SERVER.new" "$MCPCTL_TEST_FIXTURE_SERVER"
+}
+
+fill_fixture() {
+    mkdir "$1/tmp" && chmod 1777 "$1/tmp" && cp "$MCPCTL_TEST_FIXTURE_SERVER" "$1/fixture_server"
+}
+
+make_fixture_images() {
+    local built changes=(--change 'ENV FIXTURE_HOST=0.0.0.0')
+    built=$(sha256sum <"$MCPCTL_TEST_FIXTURE_SERVER")
+    made_image "$MCPCTL_TEST_FIXTURE_BARE_IMAGE" "$built" fill_fixture &&
+        changes+=(--change 'ENTRYPOINT ["/fixture_server"]') &&
+        made_image "$MCPCTL_TEST_FIXTURE_IMAGE" "$built" fill_fixture
 }

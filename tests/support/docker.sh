@@ -18,13 +18,9 @@ may_start_engine() { [[ $(id -u) == 0 && -z ${DOCKER_HOST:-} ]]; }
 docker_packages() {
     local version
     version=$(engine_version)
-    [[ -n $version ]] || may_start_engine || return 0
-    if [[ -z $version ]]; then
-        has dockerd || echo docker.io
-        has iptables || echo iptables
-    fi
-    # In Debian 13 and later the client is a package of its own.
-    has docker || { apt-cache show docker-cli >/dev/null 2>&1 && echo docker-cli; }
+    [[ -n $version ]] || { may_start_engine && has apt-get; } || return 0
+    [[ -n $version ]] || { has dockerd && has docker; } || echo docker.io
+    [[ -n $version ]] || has iptables || echo iptables
     # What the base images are made of.
     has busybox && ! ldd "$(command -v busybox)" >/dev/null 2>&1 || echo busybox-static
 }

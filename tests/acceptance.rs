@@ -36,6 +36,7 @@ scripts!(
     cli_contract,
     crash_and_retry,
     dev_saves,
+    docker_images,
     kill_nine,
     push_and_call,
 );
@@ -64,7 +65,7 @@ fn run(name: &str) {
         .env("TMPDIR", place.path())
         .env("LANG", "C.UTF-8")
         .stdin(Stdio::null());
-    for kept in ["PATH", "CI", "MCPCTL_LONG"] {
+    for kept in ["PATH", "CI", "DOCKER_HOST", "MCPCTL_LONG"] {
         if let Some(value) = std::env::var_os(kept) {
             command.env(kept, value);
         }

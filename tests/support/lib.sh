@@ -13,6 +13,8 @@ mkdir -p "$HOME/.config/uv"
 printf 'cache-dir = "%s"\noffline = true\npython-downloads = "never"\n' "$UV_CACHE_DIR" >"$HOME/.config/uv/uv.toml"
 
 export PATH="$BIN:$PATH"
+# Scripts that want containers call docker_cluster.
+export MCPD_RUNTIME=process
 export GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1 GIT_TERMINAL_PROMPT=0
 export GIT_AUTHOR_NAME=Ada GIT_AUTHOR_EMAIL=ada@example.com GIT_COMMITTER_NAME=Ada GIT_COMMITTER_EMAIL=ada@example.com
 export GIT_CONFIG_COUNT=2 GIT_CONFIG_KEY_0=init.defaultBranch GIT_CONFIG_VALUE_0=main GIT_CONFIG_KEY_1=advice.detachedHead GIT_CONFIG_VALUE_1=false
@@ -22,6 +24,13 @@ here=$PWD
 mark=mark-$$-$RANDOM$RANDOM
 fake_server=$ROOT/tests/support/fake_server.py
 started=()
+docker_images=(
+    "$MCPCTL_TEST_NODE_RUNNER_IMAGE" "$MCPCTL_TEST_PYTHON_RUNNER_IMAGE"
+    "$MCPCTL_TEST_NODE_OFFLINE_IMAGE" "$MCPCTL_TEST_PYTHON_OFFLINE_IMAGE"
+    "$MCPCTL_TEST_FIXTURE_IMAGE" "$MCPCTL_TEST_FIXTURE_BARE_IMAGE"
+)
+# Set by docker_cluster.
+cluster=
 
 # ---- saying what went wrong -----------------------------------------------------------------------------------------
 
@@ -42,6 +51,25 @@ needs() {
             exit 77
         fi
     done
+}
+
+# need_docker: the same where no engine answers, or where it lacks the tests' images.
+need_docker() {
+    local image
+    if ! timeout 20 docker version >/dev/null 2>&1; then
+        echo 'no Docker engine answers: see what tests/run says' >&2
+        exit 77
+    fi
+    for image in "${docker_images[@]}"; do
+        if ! docker image inspect "$image" >/dev/null 2>&1; then
+            printf 'the image %s is missing: run tests/run --tools\n' "$image" >&2
+            exit 77
+        fi
+    done
+    if ! docker volume inspect "$runner_cache_volume" >/dev/null 2>&1; then
+        printf 'the volume %s is missing: run tests/run --tools\n' "$runner_cache_volume" >&2
+        exit 77
+    fi
 }
 
 on_error() {
@@ -73,6 +101,7 @@ on_exit() {
     for pid in $(marked); do
         kill -KILL "$pid" 2>/dev/null || true
     done
+    [[ -z $cluster ]] || docker_clean
     exit "$status"
 }
 trap on_exit EXIT
@@ -142,9 +171,32 @@ free_port() {
 
 gone() { ! kill -0 "$1" 2>/dev/null; }
 
+# ---- Docker ---------------------------------------------------------------------------------------------------------
+
+# docker_cluster: from here on start_mcpd means containers, of a cluster that no other script has. What carries its label
+# is removed when the script ends. Packages come out of caches; nothing asks the network.
+docker_cluster() {
+    need_docker
+    cluster=test-$$-$RANDOM$RANDOM
+    export MCPD_CLUSTER=$cluster MCPD_RUNTIME=docker
+    export MCPD_NODE_RUNNER_IMAGE=$MCPCTL_TEST_NODE_OFFLINE_IMAGE MCPD_PYTHON_RUNNER_IMAGE=$MCPCTL_TEST_PYTHON_OFFLINE_IMAGE
+    MCPD_RUNNER_CACHE=$(docker volume inspect --format '{{.Mountpoint}}' "$runner_cache_volume")
+    export MCPD_RUNNER_CACHE
+}
+
+# containers [OPTION...]: the ids of the cluster's, those that ended too.
+containers() { docker ps --all --quiet --no-trunc --filter "label=mcpctl.io/cluster=$cluster" "$@"; }
+
+docker_clean() {
+    local label=label=mcpctl.io/cluster=$cluster
+    docker ps --all --quiet --filter "$label" | xargs --no-run-if-empty docker rm --force --volumes >/dev/null 2>&1 || true
+    docker network ls --quiet --filter "$label" | xargs --no-run-if-empty docker network rm >/dev/null 2>&1 || true
+    docker volume ls --quiet --filter "$label" | xargs --no-run-if-empty docker volume rm >/dev/null 2>&1 || true
+}
+
 # ---- mcpd -----------------------------------------------------------------------------------------------------------
 
-# start_mcpd: mcpd on a free port with $data as its folder; sets mcpd, url, and what mcpctl reads.
+# start_mcpd [OPTION...]: mcpd on a free port with $data as its folder; sets mcpd, url, and what mcpctl reads.
 start_mcpd() {
     data=${data:-$here/data}
     local log
@@ -153,8 +205,8 @@ start_mcpd() {
     for attempt in 1 2 3; do
         port=$(free_port)
         url=http://127.0.0.1:$port
-        MCPD_LISTEN=127.0.0.1:$port MCPD_DATA_DIR=$data MCPD_RUNTIME=process MCPD_LOG=${MCPD_LOG:-info} \
-            mcpd >>"$log" 2>&1 </dev/null &
+        MCPD_LISTEN=127.0.0.1:$port MCPD_DATA_DIR=$data MCPD_LOG=${MCPD_LOG:-info} \
+            mcpd "$@" >>"$log" 2>&1 </dev/null &
         mcpd=$!
         started+=("$mcpd")
         local deadline=$((SECONDS + 60))

@@ -20,3 +20,14 @@ export MCPCTL_TEST_NODE_MODULES="$tools/npm/node_modules"
 export npm_config_cache="$tools/npm-cache" npm_config_prefer_offline=true npm_config_update_notifier=false
 export npm_config_audit=false npm_config_fund=false
 export UV_CACHE_DIR="$tools/uv-cache" UV_PYTHON_DOWNLOADS=never UV_NO_PROGRESS=1
+
+# What tests of the Docker runtime start, made by tests/support/images.sh. The runners are those of deploy/; the offline
+# ones are the same but for a word that keeps them from the network. `fixture` starts by itself, `fixture-bare` has
+# neither command nor entry point.
+export MCPCTL_TEST_NODE_RUNNER_IMAGE=mcpctl/node-runner:test MCPCTL_TEST_PYTHON_RUNNER_IMAGE=mcpctl/python-runner:test
+export MCPCTL_TEST_NODE_OFFLINE_IMAGE=mcpctl/node-runner:offline MCPCTL_TEST_PYTHON_OFFLINE_IMAGE=mcpctl/python-runner:offline
+export MCPCTL_TEST_FIXTURE_IMAGE=mcpctl/fixture:test MCPCTL_TEST_FIXTURE_BARE_IMAGE=mcpctl/fixture-bare:test
+export MCPCTL_TEST_FIXTURE_SERVER=$tools/fixture_server
+# The volume that holds npm's and uv's caches for containers, named after what it was filled with.
+runner_cache_volume=mcpctl-test-cache-$(cat "$root"/deploy/Dockerfile.* "$root/tests/support/images.sh" - <<<"$everything_package $time_package" |
+    sha256sum | cut -c1-12)

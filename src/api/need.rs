@@ -62,12 +62,16 @@ fn run<K: Declared>(name: &str) -> Option<Need> {
 fn api(method: &str, path: &[&str]) -> Option<Need> {
     let right = |action| Some(Need::Right(action));
     match (method, path) {
-        ("GET", ["status" | "instances" | "conflicts" | "events" | "revisions" | "diff"]) => right(Action::ViewStatus),
-        ("GET", ["audit", "events"]) => right(Action::ViewAudit),
+        (
+            "GET",
+            ["status" | "instances" | "conflicts" | "events" | "revisions" | "diff"]
+            | ["backup", "status" | "log" | "key"],
+        ) => right(Action::ViewStatus),
+        // The identity opens every secret; and who may read the digest of the state might try values against it.
+        ("GET", ["audit", "events"] | ["restore", "verify"]) | ("POST", ["backup", "identity"]) => {
+            right(Action::ViewAudit)
+        }
         ("POST", ["sync"]) => right(Action::Sync),
-        ("GET", ["backup", "status" | "log" | "key"]) => right(Action::ViewStatus),
-        // Whoever may read the digest might try values against it.
-        ("POST", ["backup", "identity"]) | ("GET", ["restore", "verify"]) => right(Action::ViewAudit),
         ("POST", ["apply"]) => Some(Need::ByBody),
         ("POST", ["conflicts", id @ .., "accept"]) => right(Action::Edit(id.join("/").parse().ok()?)),
         (_, [plural]) => {

@@ -48,15 +48,14 @@ impl Backup {
             What::Status => {
                 let form = session.form(&[Output::Table, Output::Json])?;
                 let status: BackupStatus = session.client()?.get("/backup/status").await?;
-                match form {
-                    Output::Json => terminal.line(&shown::json(&status))?,
-                    _ => {
-                        for (name, value) in lines(&status) {
-                            terminal.line(&format!("{name:<16}{}", plain(&value)))?;
-                        }
-                        for warning in &status.warnings {
-                            terminal.say(&format!("warning: {}", plain(warning)));
-                        }
+                if form == Output::Json {
+                    terminal.line(&shown::json(&status))?;
+                } else {
+                    for (name, value) in lines(&status) {
+                        terminal.line(&format!("{name:<16}{}", plain(&value)))?;
+                    }
+                    for warning in &status.warnings {
+                        terminal.say(&format!("warning: {}", plain(warning)));
                     }
                 }
             }

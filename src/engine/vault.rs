@@ -27,9 +27,12 @@ pub struct Vault {
     masks: Masks,
     /// mcpd's own environment, for `fromEnv`.
     environment: BTreeMap<String, Redacted<String>>,
-    opened: Mutex<HashMap<(Digest, u64), Arc<Result<Open, Closed>>>>,
+    opened: Mutex<HashMap<(Digest, u64), Tried>>,
     trees: Mutex<Vec<Known>>,
 }
+
+/// What came of opening a text.
+type Tried = Arc<Result<Open, Closed>>;
 
 /// A tree and what it is with its secrets opened.
 struct Known {
@@ -52,7 +55,7 @@ pub(super) enum Closed {
     /// None of the identities here fits: it is kept as it is, and opens when one arrives.
     Sealed(String),
     /// Nobody can use it as it stands.
-    Broken(Diagnostic),
+    Broken(Box<Diagnostic>),
 }
 
 impl std::fmt::Display for Closed {
@@ -124,7 +127,7 @@ impl Vault {
     }
 
     /// Opens an encrypted secret; what was opened once is remembered.
-    pub(super) fn open(&self, document: &Document) -> Arc<Result<Open, Closed>> {
+    pub(super) fn open(&self, document: &Document) -> Tried {
         let text = document.text.as_deref().unwrap_or_default();
         let key = (Digest::of(text), self.generation());
         if let Some(known) = lock(&self.opened).get(&key) {
@@ -148,17 +151,16 @@ impl Vault {
         let path = document.id.canonical_path();
         let opened = sops::open(text, &self.identities).map_err(|error| match error {
             OpenError::NoIdentity { .. } => Closed::Sealed(error.to_string()),
-            OpenError::Broken(broken) => Closed::Broken(broken.diagnostic(&path, text)),
+            OpenError::Broken(broken) => Closed::Broken(Box::new(broken.diagnostic(&path, text))),
         })?;
-        let whole = |message: &str| Closed::Broken(Diagnostic::of_file(&path, message));
+        let whole = |message: &str| Closed::Broken(Box::new(Diagnostic::of_file(&path, message)));
         if !opened.bound {
-            let message = "its MAC does not cover kind and name, so its values might be another secret's";
-            return Err(match whole(message) {
-                Closed::Broken(it) => {
-                    Closed::Broken(it.hint("encrypt it without --mac-only-encrypted, with kind and name before data"))
-                }
-                sealed @ Closed::Sealed(_) => sealed,
-            });
+            let fault = Diagnostic::of_file(
+                &path,
+                "its MAC does not cover kind and name, so its values might be another secret's",
+            )
+            .hint("encrypt it without --mac-only-encrypted, with kind and name before data");
+            return Err(Closed::Broken(Box::new(fault)));
         }
         let values = as_texts(opened.data.reveal());
         // Its form is judged as that of a plain one; no message of that repeats a value.
@@ -175,7 +177,7 @@ impl Vault {
     }
 
     /// The same document, opened where that is possible. A value in the clear stays one: see [`Vault::seal`].
-    pub(super) fn opened(&self, document: &Arc<Document>) -> Result<Arc<Document>, Diagnostic> {
+    pub(super) fn opened(&self, document: &Arc<Document>) -> Result<Arc<Document>, Box<Diagnostic>> {
         if document.text.is_none() {
             return Ok(Arc::clone(document));
         }
@@ -226,7 +228,7 @@ impl Vault {
                     });
                     tree.diagnostics.push(Diagnostic {
                         file: placed.path.clone(),
-                        ..diagnostic
+                        ..*diagnostic
                     });
                 }
             }

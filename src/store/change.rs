@@ -185,14 +185,14 @@ pub(super) fn new_epoch(view: &StoreView, actor: Actor, at: Timestamp) -> (Batch
 pub(super) fn refresh(view: &StoreView, documents: Vec<(u64, Arc<Document>)>) -> Batch {
     let mut batch = Batch::default();
     for (revision, document) in documents {
-        let same = |row: &&Row| {
+        let same = |row: &Row| {
             row.revision == revision
                 && row
                     .document
                     .as_ref()
                     .is_some_and(|now| now.spec == document.spec && now.text != document.text)
         };
-        if view.rows.get(&document.id).filter(same).is_some() {
+        if view.rows.get(&document.id).is_some_and(same) {
             batch
                 .rows
                 .insert(document.id.clone(), Some(row(Some(document), revision)));

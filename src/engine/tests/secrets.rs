@@ -47,12 +47,15 @@ fn row(view: &StoreView, name: &str) -> Arc<Document> {
 
 /// Everything that the store keeps on disk and shows: no value may be in it.
 async fn everything(bench: &Bench, data: &Path) -> String {
-    let mut all = format!("{:?}", bench.store().view());
-    all += &format!("{:?}", bench.store().mutations(1000).await.unwrap());
-    all += &format!("{:?}", bench.store().recent_events(1000).await.unwrap());
-    all += &format!("{:?}", bench.store().recent_audit(1000).await.unwrap());
-    all += &String::from_utf8_lossy(&std::fs::read(data.join("store.redb")).unwrap());
-    all
+    let store = bench.store();
+    format!(
+        "{:?} {:?} {:?} {:?} {}",
+        store.view(),
+        store.mutations(1000).await.unwrap(),
+        store.recent_events(1000).await.unwrap(),
+        store.recent_audit(1000).await.unwrap(),
+        String::from_utf8_lossy(&std::fs::read(data.join("store.redb")).unwrap())
+    )
 }
 
 /// P10: no secret leaves mcpd in the clear. What the API gets is encrypted before it is a row, a journal or a file.
@@ -60,31 +63,63 @@ async fn everything(bench: &Bench, data: &Path) -> String {
 async fn a_secret_is_encrypted_before_anything_is_written() {
     let (folder, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let bench = Bench::folder(folder.path(), data.path(), false).await;
-    let edited = apply(&bench, vec![clear("keys", &json!({"TOKEN": "hunter2-hunter2", "OTHER": "s3cr3t-value"}))])
-        .await
-        .unwrap();
+    let edited = apply(
+        &bench,
+        vec![clear(
+            "keys",
+            &json!({"TOKEN": "hunter2-hunter2", "OTHER": "s3cr3t-value"}),
+        )],
+    )
+    .await
+    .unwrap();
     assert!(!format!("{:?}", edited.plan).contains("hunter2"), "{:?}", edited.plan);
     bench.rest().await;
     let view = bench.store().view();
     assert_eq!(row(&view, "secret/keys").opening(), Opening::Opened);
     let file = std::fs::read_to_string(folder.path().join("secrets/keys.yaml")).unwrap();
-    assert!(file.contains("TOKEN: ENC[AES256_GCM,") && file.contains("sops:"), "{file}");
+    assert!(
+        file.contains("TOKEN: ENC[AES256_GCM,") && file.contains("sops:"),
+        "{file}"
+    );
     let all = everything(&bench, data.path()).await + &file;
-    assert!(!all.contains("hunter2") && !all.contains("s3cr3t"), "a value is in the clear");
+    assert!(
+        !all.contains("hunter2") && !all.contains("s3cr3t"),
+        "a value is in the clear"
+    );
 
     // The same values again change nothing, and what was encrypted stays byte for byte.
-    let again = apply(&bench, vec![clear("keys", &json!({"OTHER": "s3cr3t-value", "TOKEN": "hunter2-hunter2"}))])
-        .await
-        .unwrap();
+    let again = apply(
+        &bench,
+        vec![clear(
+            "keys",
+            &json!({"OTHER": "s3cr3t-value", "TOKEN": "hunter2-hunter2"}),
+        )],
+    )
+    .await
+    .unwrap();
     assert_eq!((again.plan.steps.len(), again.plan.unchanged), (0, 1));
     // One value changes: the other keeps its ciphertext, and the plan names the key and not the value.
-    let changed = apply(&bench, vec![clear("keys", &json!({"TOKEN": "hunter3-hunter3", "OTHER": "s3cr3t-value"}))])
-        .await
-        .unwrap();
-    assert_eq!(changed.plan.steps[0].to_string(), "~ secret/keys  data.TOKEN \"***\" → \"*** (changed)\"");
+    let changed = apply(
+        &bench,
+        vec![clear(
+            "keys",
+            &json!({"TOKEN": "hunter3-hunter3", "OTHER": "s3cr3t-value"}),
+        )],
+    )
+    .await
+    .unwrap();
+    assert_eq!(
+        changed.plan.steps[0].to_string(),
+        "~ secret/keys  data.TOKEN \"***\" → \"*** (changed)\""
+    );
     bench.rest().await;
     let after = std::fs::read_to_string(folder.path().join("secrets/keys.yaml")).unwrap();
-    let line = |text: &str, key: &str| text.lines().find(|line| line.trim().starts_with(key)).unwrap().to_owned();
+    let line = |text: &str, key: &str| {
+        text.lines()
+            .find(|line| line.trim().starts_with(key))
+            .unwrap()
+            .to_owned()
+    };
     assert_eq!(line(&file, "OTHER"), line(&after, "OTHER"));
     assert_ne!(line(&file, "TOKEN"), line(&after, "TOKEN"));
     // What get prints is what stands in the repository, and applying it changes nothing.
@@ -139,12 +174,29 @@ async fn servers_get_values_or_say_which_is_missing() {
     let kept = bench.store().metas("generated:");
     assert_eq!(kept.len(), 2, "{kept:?}");
     assert!(!format!("{kept:?}").contains(&first["e"]));
-    assert!(bench.warnings().iter().any(|line| line == "2 secrets would be lost with this host: run mcpctl backup identity"));
+    assert!(
+        bench
+            .warnings()
+            .iter()
+            .any(|line| line == "2 secrets would be lost with this host: run mcpctl backup identity")
+    );
     bench.engine.export_identity(&actor("ann", "api")).await.unwrap();
     assert!(bench.warnings().is_empty());
-    apply(&bench, vec![Wanted { after: None, ..server_with("e", "plain", "MADE") }, Wanted { after: None, ..clear("plain", &json!({})) }])
-        .await
-        .unwrap();
+    apply(
+        &bench,
+        vec![
+            Wanted {
+                after: None,
+                ..server_with("e", "plain", "MADE")
+            },
+            Wanted {
+                after: None,
+                ..clear("plain", &json!({}))
+            },
+        ],
+    )
+    .await
+    .unwrap();
     bench.rest().await;
     assert_eq!(bench.store().metas("generated:").len(), 1, "what is gone is forgotten");
 }
@@ -158,7 +210,10 @@ async fn a_wiped_host_comes_back_and_a_sealed_secret_opens() {
     apply(
         &bench,
         vec![
-            clear("keys", &json!({"TOKEN": "hunter2-hunter2", "MADE": {"generate": {"length": 20}}})),
+            clear(
+                "keys",
+                &json!({"TOKEN": "hunter2-hunter2", "MADE": {"generate": {"length": 20}}}),
+            ),
             server_with("a", "keys", "TOKEN"),
         ],
     )
@@ -174,7 +229,7 @@ async fn a_wiped_host_comes_back_and_a_sealed_secret_opens() {
     // Another host with an identity of its own; the old one is to be found where nothing is yet.
     let other = tempfile::tempdir().unwrap();
     let given = other.path().join("given.txt");
-    let bench = Bench::folder_with(folder.path(), other.path(), &[given.clone()]).await;
+    let bench = Bench::folder_with(folder.path(), other.path(), std::slice::from_ref(&given)).await;
     bench.rest().await;
     let view = bench.store().view();
     assert_eq!(row(&view, "secret/keys").opening(), Opening::Sealed);
@@ -182,7 +237,10 @@ async fn a_wiped_host_comes_back_and_a_sealed_secret_opens() {
     assert_eq!(std::fs::read_to_string(&file).unwrap(), text, "kept byte for byte");
     let documents: Vec<_> = view.rows.values().filter_map(|row| row.document.clone()).collect();
     let missing = bench.engine.0.resolved(&documents)[0].missing.clone().unwrap();
-    assert!(missing.starts_with("keys is sealed: no identity here opens it; it is for age1"), "{missing}");
+    assert!(
+        missing.starts_with("keys is sealed: no identity here opens it; it is for age1"),
+        "{missing}"
+    );
     // Values can't be merged into what can't be read; but it may be replaced whole.
     assert!(matches!(
         bench.engine.clear_spec(&row(&view, "secret/keys")),
@@ -201,7 +259,11 @@ async fn a_wiped_host_comes_back_and_a_sealed_secret_opens() {
     let last = bench.store().mutations(1).await.unwrap();
     assert_eq!(last[0].message, "encrypt 1 secret for 1 recipient");
     bench.rest().await;
-    assert_eq!(bench.store().mutations(1).await.unwrap()[0].revision, last[0].revision, "once");
+    assert_eq!(
+        bench.store().mutations(1).await.unwrap()[0].revision,
+        last[0].revision,
+        "once"
+    );
 }
 
 /// A secret that somebody changed by hand is held, and everything else goes on.
@@ -209,14 +271,26 @@ async fn a_wiped_host_comes_back_and_a_sealed_secret_opens() {
 async fn a_tampered_secret_is_held() {
     let (folder, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let bench = Bench::folder(folder.path(), data.path(), false).await;
-    apply(&bench, vec![clear("keys", &json!({"TOKEN": "hunter2-hunter2"}))]).await.unwrap();
+    apply(&bench, vec![clear("keys", &json!({"TOKEN": "hunter2-hunter2"}))])
+        .await
+        .unwrap();
     bench.rest().await;
     let file = folder.path().join("secrets/keys.yaml");
     let text = std::fs::read_to_string(&file).unwrap();
     // The values of one secret under the name of another.
-    std::fs::write(folder.path().join("secrets/other.yaml"), text.replace("name: keys", "name: other")).unwrap();
+    std::fs::write(
+        folder.path().join("secrets/other.yaml"),
+        text.replace("name: keys", "name: other"),
+    )
+    .unwrap();
     let agreed = bench.rest().await;
-    let told: Vec<_> = agreed.snapshot.tree.diagnostics.iter().map(ToString::to_string).collect();
+    let told: Vec<_> = agreed
+        .snapshot
+        .tree
+        .diagnostics
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(told[0].contains("secrets/other.yaml"), "{told:?}");
     assert!(!bench.store().view().rows.contains_key(&id("secret/other")));
@@ -238,5 +312,8 @@ async fn what_looks_like_a_credential_is_not_written_into_the_history() {
     };
     let refused = apply(&bench, vec![wanted]).await.unwrap_err();
     let told = refused.to_string();
-    assert!(told.contains("a value of server/a looks like") && !told.contains(&token), "{told}");
+    assert!(
+        told.contains("a value of server/a looks like") && !told.contains(&token),
+        "{told}"
+    );
 }

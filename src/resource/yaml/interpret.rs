@@ -237,10 +237,11 @@ impl<'s, 't> Interpreter<'s, 't> {
         let spec = Value::Object(map);
         match (&id, kind) {
             (Some(id), _) => match Document::new(id.clone(), &spec) {
-                Ok(document) if sound => match self.secret(item, document) {
-                    Some(document) => return self.valid(node, document),
-                    None => {}
-                },
+                Ok(document) if sound => {
+                    if let Some(document) = self.secret(item, document) {
+                        return self.valid(node, document);
+                    }
+                }
                 Ok(_) => {}
                 Err(problems) => self.problems(node, problems),
             },

@@ -19,7 +19,7 @@ use super::App;
 pub(super) type Entries = BTreeMap<String, Value>;
 
 /// How often a silent stream says that it is alive.
-const ALIVE: Duration = Duration::from_secs(15);
+pub(super) const ALIVE: Duration = Duration::from_secs(15);
 
 /// Streams what a look finds, and then what changes from look to look; a look follows each report of the engine. Lists
 /// whose oldest entries fall out by themselves say nothing of it (`removals: false`).

@@ -18,6 +18,7 @@ mod feed;
 mod gate;
 mod health;
 mod items;
+mod logs;
 mod need;
 mod plans;
 mod records;

@@ -7,6 +7,8 @@ use crate::kit::Name;
 use crate::repo::{GIT_PATH, Operation};
 use crate::resource::{Declared, Id, KINDS, Kind, Project, Scope, Server, kind_named};
 
+use super::logs;
+
 /// What a request needs before its handler runs.
 #[derive(Debug, Clone)]
 pub(super) enum Need {
@@ -50,6 +52,10 @@ fn api(method: &str, path: &[&str]) -> Option<Need> {
     let right = |action| Some(Need::Right(action));
     match (method, path) {
         ("GET", ["status" | "instances" | "conflicts" | "events" | "revisions" | "diff"]) => right(Action::ViewStatus),
+        ("GET", ["instances", server, index, "logs"]) => {
+            logs::instance(server, index)?;
+            right(Action::ViewLogs)
+        }
         ("GET", ["audit", "events"]) => right(Action::ViewAudit),
         ("POST", ["sync"]) => right(Action::Sync),
         ("POST", ["apply"]) => Some(Need::ByBody),
@@ -123,6 +129,15 @@ mod tests {
             ("PUT /projects/demo/mcp", "not there"),
             ("GET /api/v1/status", "view *"),
             ("GET /api/v1/diff", "view *"),
+            ("GET /api/v1/instances", "view *"),
+            ("GET /api/v1/instances/time/0/logs?follow=true", "run logs"),
+            ("POST /api/v1/instances/time/0/logs", "not there"),
+            ("GET /api/v1/instances/time/0", "not there"),
+            ("GET /api/v1/instances/time/logs", "not there"),
+            ("GET /api/v1/instances/time/x/logs", "not there"),
+            ("GET /api/v1/instances/../0/logs", "not there"),
+            ("GET /api/v1/instances/a%2Fb/0/logs", "not there"),
+            ("GET /api/v1/instances/time/0/logs/", "not there"),
             ("GET /api/v1/audit/events", "edit *"),
             ("POST /api/v1/sync", "run sync"),
             ("POST /api/v1/apply?dryRun=true", "by body"),

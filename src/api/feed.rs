@@ -25,20 +25,23 @@ pub(super) const ALIVE: Duration = Duration::from_secs(15);
 /// whose oldest entries fall out by themselves say nothing of it (`removals: false`).
 pub(super) fn watch<F>(app: App, removals: bool, look: F) -> Response
 where
-    F: Fn(App) -> BoxFuture<'static, Entries> + Copy + Send + 'static,
+    F: Fn(App) -> BoxFuture<'static, Entries> + Clone + Send + 'static,
 {
     let reports = app.0.engine.report();
     let stop = app.0.stop.clone();
     let batches = stream::unfold(
         (app, reports, Entries::new(), true),
-        move |(app, mut reports, known, first)| async move {
-            if !first {
-                reports.changed().await.ok()?;
+        move |(app, mut reports, known, first)| {
+            let look = look.clone();
+            async move {
+                if !first {
+                    reports.changed().await.ok()?;
+                }
+                reports.mark_unchanged();
+                let now = look(app.clone()).await;
+                let events = difference(&known, &now, removals);
+                Some((stream::iter(events), (app, reports, now, false)))
             }
-            reports.mark_unchanged();
-            let now = look(app.clone()).await;
-            let events = difference(&known, &now, removals);
-            Some((stream::iter(events), (app, reports, now, false)))
         },
     );
     let events = batches

@@ -68,8 +68,12 @@ pub(super) async fn logs(
             Err(LogError::Unknown(_)) if known => vec![],
             other => other?,
         };
-        let revision = report.status.revision;
-        return Ok(Json(Listing { items, revision }).into_response());
+        return Ok(Json(Listing {
+            items,
+            unclaimed: vec![],
+            revision: report.status.revision,
+        })
+        .into_response());
     }
     if !known {
         // Only what exists, or has left a log, is followed.

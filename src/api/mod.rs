@@ -25,6 +25,7 @@ mod records;
 mod resources;
 mod router;
 mod serve;
+mod standing;
 
 use std::sync::Arc;
 

@@ -53,6 +53,7 @@ pub(super) fn list(kind: &'static Kind, app: App, asked: &Asked) -> Response {
     let (view, report) = (app.0.engine.store().view(), app.0.engine.report().borrow().clone());
     Json(Listing {
         items: items::items(kind.name, &view, &report),
+        unclaimed: vec![],
         revision: view.revision,
     })
     .into_response()
@@ -65,17 +66,23 @@ fn identity(kind: &'static Kind, name: &str) -> Result<Id, ApiError> {
     Ok(Id::new(kind, name))
 }
 
-pub(super) fn show(kind: &'static Kind, app: &App, name: &str) -> Result<Response, ApiError> {
+pub(super) async fn show(kind: &'static Kind, app: &App, name: &str) -> Result<Response, ApiError> {
     let id = identity(kind, name)?;
     let view = app.0.engine.store().view();
-    let missing = || ApiError::not_found(format!("{id} is not declared"));
-    let row = view.rows.get(&id).ok_or_else(missing)?;
-    let document = row.document.as_ref().ok_or_else(missing)?;
-    let report = app.0.engine.report().borrow().clone();
-    Ok(tagged(
-        StatusCode::OK,
-        items::item(document, row.revision, &view, &report),
-    ))
+    let row = view
+        .rows
+        .get(&id)
+        .and_then(|row| Some((row.document.as_ref()?, row.revision)));
+    let Some((document, revision)) = row else {
+        let held = app.0.engine.report().borrow().status.held.clone();
+        let held = held.into_iter().find(|held| held.resource == id.to_string());
+        let error = ApiError::not_found(format!("{id} is not declared"));
+        return Err(match held {
+            Some(held) => error.hint(format!("its declaration can't be used: {}", held.why())),
+            None => error,
+        });
+    };
+    Ok(tagged(StatusCode::OK, items::whole(app, document, revision).await?))
 }
 
 /// An answer about one resource, with its revision as the entity tag.

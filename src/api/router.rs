@@ -41,7 +41,9 @@ pub(super) fn router(app: App) -> Router {
             )
             .route(
                 &format!("/{}/{{name}}", kind.plural),
-                get(move |State(app), Path(name): Path<String>| async move { resources::show(kind, &app, &name) }),
+                get(
+                    move |State(app), Path(name): Path<String>| async move { resources::show(kind, &app, &name).await },
+                ),
             )
             .route(
                 &format!("/{}/{{name}}", kind.plural),

@@ -1,11 +1,13 @@
 //! How things stand after a round, and what happened on the way.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::kit::Diagnostic;
 use crate::kit::time::Timestamp;
-use crate::record::{InstanceStatus, State};
-use crate::resource::Tree;
-use crate::wire::{HeldResource, PlanBody, RuntimeStatus, SourceState, SourceStatus, StatusBody};
+use crate::record::{InstanceStatus, Live, State};
+use crate::resource::{Id, Tree};
+use crate::wire::{HeldResource, PlanBody, RuntimeStatus, SourceState, SourceStatus, StatusBody, Unclaimed};
 
 use super::Parts;
 
@@ -79,6 +81,8 @@ impl Report {
             held: vec![],
             diagnostics: vec![],
             instances: vec![],
+            unclaimed: vec![],
+            warnings: vec![],
             converged: false,
         };
         Self {
@@ -108,14 +112,42 @@ impl Report {
     }
 }
 
-/// What is held, for the status.
-pub(super) fn held(held: &std::collections::BTreeMap<crate::resource::Id, String>) -> Vec<HeldResource> {
+/// What is held, for the status, each with what is wrong in its file.
+pub(super) fn held(held: &BTreeMap<Id, String>, tree: &Tree) -> Vec<HeldResource> {
     held.iter()
         .map(|(id, why)| HeldResource {
             resource: id.to_string(),
             reason: why.clone(),
+            diagnostic: cause(id, why, tree).cloned(),
         })
         .collect()
+}
+
+/// What is wrong in the file that holds a resource up: where its own document is wrong that, else the file's first fault.
+fn cause<'a>(id: &Id, why: &str, tree: &'a Tree) -> Option<&'a Diagnostic> {
+    let own = tree.unreadable.iter().find(|it| it.id.as_ref() == Some(id));
+    let other = || {
+        let others = tree.unreadable.iter().filter(|it| it.id.is_none());
+        others
+            .filter(|it| why.starts_with(&it.path))
+            .max_by_key(|it| it.path.len())
+    };
+    let file = &own.or_else(other)?.path;
+    let of_file = || tree.diagnostics.iter().filter(|it| it.file == *file);
+    let name = id.to_string();
+    of_file()
+        .find(|it| it.message.contains(&name))
+        .or_else(|| of_file().next())
+}
+
+/// What is left alone, for the status.
+pub(super) fn unclaimed(lives: Vec<Live>) -> Vec<Unclaimed> {
+    let one = |live: Live| Unclaimed {
+        instance: live.instance,
+        life: live.life,
+        started: live.started,
+    };
+    lives.into_iter().map(one).collect()
 }
 
 /// Now, for fields of the report.

@@ -37,6 +37,7 @@ scripts!(
     crash_and_retry,
     dev_saves,
     kill_nine,
+    look,
     push_and_call,
 );
 

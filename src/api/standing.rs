@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::engine::Report;
 use crate::kit::time::Timestamp;
-use crate::record::{Conflict, Handshake, InstanceStatus, Link, PendingExport, State, StoreView, Upstreams};
+use crate::record::{ChainLink, Conflict, Handshake, InstanceStatus, PendingExport, State, StoreView, Upstreams};
 use crate::resource::{Declared, Document, Id, Project, Server};
 use crate::wire::{
     Condition, HeldResource, ItemStatus, MemberStatus, Provenance, Rung, SourceState, Standing, Truth, words,
@@ -207,7 +207,7 @@ impl Facts<'_> {
             } else {
                 (Standing::Waiting, "not planned yet")
             };
-            chain.push(rung(Link::Container, standing, message));
+            chain.push(rung(ChainLink::Container, standing, message));
         }
         for instance in &self.status.instances {
             chain.extend(self.instance(instance));
@@ -225,11 +225,11 @@ impl Facts<'_> {
         let waits = match pending(self.id(), self.view) {
             Some(export) => format!("revision {} is not in the repository yet", export.revision),
             None if provenance.file.is_empty() => "the repository has not been agreed with yet".to_owned(),
-            None => return rung(Link::Commit, Standing::Ok, provenance.to_string()),
+            None => return rung(ChainLink::Commit, Standing::Ok, provenance.to_string()),
         };
         match failing {
-            Some(error) => rung(Link::Commit, Standing::Broken, format!("{waits}: {error}")),
-            None => rung(Link::Commit, Standing::Waiting, waits),
+            Some(error) => rung(ChainLink::Commit, Standing::Broken, format!("{waits}: {error}")),
+            None => rung(ChainLink::Commit, Standing::Waiting, waits),
         }
     }
 
@@ -239,19 +239,23 @@ impl Facts<'_> {
             let message = format!("held, what was in force stays: {}", held.why());
             return Rung {
                 diagnostic: held.diagnostic.clone(),
-                ..rung(Link::Plan, Standing::Broken, message)
+                ..rung(ChainLink::Plan, Standing::Broken, message)
             };
         }
         if let Some(conflict) = self.conflict {
-            return rung(Link::Plan, Standing::Broken, format!("in conflict: {}", told(conflict)));
+            return rung(
+                ChainLink::Plan,
+                Standing::Broken,
+                format!("in conflict: {}", told(conflict)),
+            );
         }
         let declared = self.report.tree.documents.get(self.id()).map(|placed| &placed.document);
         if source.state == SourceState::WaitingForApproval && declared != Some(self.document) {
             let why = source.last_error.clone().unwrap_or_default();
-            return rung(Link::Plan, Standing::Broken, why);
+            return rung(ChainLink::Plan, Standing::Broken, why);
         }
         rung(
-            Link::Plan,
+            ChainLink::Plan,
             Standing::Ok,
             format!("in force since revision {}", self.revision),
         )
@@ -262,19 +266,19 @@ impl Facts<'_> {
             let short: String = life.0.chars().take(12).collect();
             format!("life {short}")
         });
-        let broken = status.failed_at.unwrap_or(Link::Container);
+        let broken = status.failed_at.unwrap_or(ChainLink::Container);
         let (stops_at, standing, why) = match status.state {
             State::Running => (None, Standing::Ok, String::new()),
             State::Error => (Some(broken), Standing::Broken, status.reason.clone()),
             State::Pending => (
-                Some(Link::Container),
+                Some(ChainLink::Container),
                 Standing::Waiting,
                 or(&status.reason, "not started yet"),
             ),
-            State::Stopping => (Some(Link::Container), Standing::Waiting, status.reason.clone()),
+            State::Stopping => (Some(ChainLink::Container), Standing::Waiting, status.reason.clone()),
             // In a crash loop the container is what comes and goes.
             State::Starting => {
-                let at = status.failed_at.unwrap_or(Link::Handshake);
+                let at = status.failed_at.unwrap_or(ChainLink::Handshake);
                 (
                     Some(at),
                     Standing::Waiting,
@@ -283,12 +287,12 @@ impl Facts<'_> {
             }
         };
         let mut rungs = vec![];
-        for link in [Link::Container, Link::Handshake, Link::Tools] {
+        for link in [ChainLink::Container, ChainLink::Handshake, ChainLink::Tools] {
             let stops = stops_at == Some(link);
             let (standing, message) = match link {
                 _ if stops => (standing, why.clone()),
-                Link::Container => (Standing::Ok, life.clone().unwrap_or_else(|| "starts".to_owned())),
-                Link::Handshake => (Standing::Ok, self.spoken(status)),
+                ChainLink::Container => (Standing::Ok, life.clone().unwrap_or_else(|| "starts".to_owned())),
+                ChainLink::Handshake => (Standing::Ok, self.spoken(status)),
                 _ => (Standing::Ok, tools(status)),
             };
             rungs.push(Rung {
@@ -334,7 +338,7 @@ fn is_broken(chain: &[Rung]) -> bool {
     chain.iter().any(|rung| rung.standing == Standing::Broken)
 }
 
-fn rung(link: Link, standing: Standing, message: impl Into<String>) -> Rung {
+fn rung(link: ChainLink, standing: Standing, message: impl Into<String>) -> Rung {
     Rung {
         link,
         instance: None,

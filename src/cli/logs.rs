@@ -210,7 +210,7 @@ impl Page {
         };
         let at = line.at.map(|at| format!("{at:.0}"));
         let about = match (&at, &line.life) {
-            (Some(at), Some(life)) if wide => format!("{at} {} ", plain(life)),
+            (Some(at), Some(whose)) if wide => format!("{at} {} ", plain(whose)),
             (Some(at), None) if wide => format!("{at} "),
             _ => String::new(),
         };

@@ -3,7 +3,7 @@
 use clap::Args;
 use serde::Serialize;
 
-use crate::record::{InstanceName, Link, LogKind};
+use crate::record::{ChainLink, InstanceName, LogKind};
 use crate::resource::{Declared as _, Id, Server};
 use crate::wire::words::plain;
 use crate::wire::{ErrorBody, Item, Rung, Standing, StatusBody};
@@ -149,12 +149,12 @@ async fn held(client: &Client, id: &Id, failure: Failure) -> Result<Vec<Rung>, F
         };
         let mut chain = vec![];
         if let Some(file) = file {
-            chain.push(rung(Link::Commit, Standing::Ok, format!("{file}@{commit}")));
+            chain.push(rung(ChainLink::Commit, Standing::Ok, format!("{file}@{commit}")));
         }
         chain.push(Rung {
             diagnostic: held.diagnostic,
             ..rung(
-                Link::Plan,
+                ChainLink::Plan,
                 Standing::Broken,
                 format!("held, nothing is in force: {why}"),
             )

@@ -152,7 +152,7 @@ impl fmt::Display for State {
 /// A link of the way from a declaration to tools that can be called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Link {
+pub enum ChainLink {
     /// The declaration is in a commit (in a folder: in a file).
     Commit,
     /// What it says was taken over.
@@ -165,7 +165,7 @@ pub enum Link {
     Tools,
 }
 
-impl fmt::Display for Link {
+impl fmt::Display for ChainLink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Commit => "commit",
@@ -194,7 +194,7 @@ pub struct InstanceStatus {
     pub failures: u32,
     /// The link that broke last, while there are failures.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub failed_at: Option<Link>,
+    pub failed_at: Option<ChainLink>,
     /// When it will be tried again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_retry: Option<Timestamp>,

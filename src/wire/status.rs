@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::kit::Diagnostic;
 use crate::kit::time::Timestamp;
-use crate::record::{Event, InstanceName, InstanceStatus, Life, Link};
+use crate::record::{ChainLink, Event, InstanceName, InstanceStatus, Life};
 
 /// A list: `GET /api/v1/PLURAL` (of [`Item`]), `/instances`, `/conflicts`, `/events`, `/revisions`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -149,7 +149,7 @@ pub enum Truth {
 #[serde(rename_all = "camelCase")]
 pub struct Rung {
     /// Which link.
-    pub link: Link,
+    pub link: ChainLink,
     /// The instance, from `container` on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<InstanceName>,

@@ -4,7 +4,9 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 use crate::kit::time::{SignedDuration, Timestamp};
-use crate::record::{FleetMember, Handshake, InstanceName, InstanceStatus, Life, Link, Live, LiveState, State, Workload};
+use crate::record::{
+    ChainLink, FleetMember, Handshake, InstanceName, InstanceStatus, Life, Live, LiveState, State, Workload,
+};
 use crate::resource::Update;
 
 use super::desired::difference;
@@ -116,7 +118,7 @@ impl<'a> Planner<'a, '_> {
                     server,
                     reason,
                 } if instance == self.name && self.desired.is_some_and(|d| d.server == *server) => {
-                    self.attempts.fail(Link::Container, reason.clone(), false, now);
+                    self.attempts.fail(ChainLink::Container, reason.clone(), false, now);
                 }
                 Outcome::StartRefused { instance } if instance == self.name => {
                     let soon = later(now, DRAIN_STEP);
@@ -168,9 +170,9 @@ impl<'a> Planner<'a, '_> {
                 }
                 // What the gateway cut off exits of that: the gateway's verdict says more than the exit.
                 (_, Some(Handshake::Failed { reason, closed: false })) => {
-                    failure = Some((spoken(reason), reason.clone()))
+                    failure = Some((spoken(reason), reason.clone()));
                 }
-                (LiveState::Ended(ending), _) => failure = Some((Link::Container, ending.to_string())),
+                (LiveState::Ended(ending), _) => failure = Some((ChainLink::Container, ending.to_string())),
                 (LiveState::Running, Some(Handshake::Ready { .. })) => known.silent_since = None,
                 (LiveState::Running, Some(Handshake::Failed { reason, closed: true })) => {
                     let since = *known.broken_since.get_or_insert(now);
@@ -187,7 +189,7 @@ impl<'a> Planner<'a, '_> {
                     let deadline = later(later(since, SignedDuration::from_secs(limit.into())), SLACK);
                     if now >= deadline {
                         let reason = format!("did not answer the handshake within {limit} s");
-                        failure = Some((Link::Handshake, reason));
+                        failure = Some((ChainLink::Handshake, reason));
                     } else {
                         wake(self.plan, deadline);
                     }
@@ -239,7 +241,7 @@ impl<'a> Planner<'a, '_> {
                 && difference(server, &desired.server).is_none()
             {
                 let reason = "was removed by somebody else".to_owned();
-                self.attempts.fail(Link::Container, reason, known.was_ready, now);
+                self.attempts.fail(ChainLink::Container, reason, known.was_ready, now);
             }
         }
     }
@@ -529,11 +531,11 @@ impl<'a> Planner<'a, '_> {
 }
 
 /// The link that a conversation broke at: the gateway's words name the request that was not answered.
-fn spoken(reason: &str) -> Link {
+fn spoken(reason: &str) -> ChainLink {
     if reason.contains("/list") {
-        Link::Tools
+        ChainLink::Tools
     } else {
-        Link::Handshake
+        ChainLink::Handshake
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::kit::time::{SignedDuration, Timestamp};
-use crate::record::{InstanceName, Life, Link, State, Workload};
+use crate::record::{ChainLink, InstanceName, Life, State, Workload};
 
 use super::{Blocked, Step};
 
@@ -45,7 +45,7 @@ pub(super) struct Attempts {
     /// The last failure, in one line.
     pub last_error: String,
     /// The link that it broke.
-    pub failed_at: Option<Link>,
+    pub failed_at: Option<ChainLink>,
     /// Nothing is started before.
     pub next_try: Option<Timestamp>,
     /// The state last published, and since when.
@@ -83,7 +83,7 @@ pub(super) struct Known {
 impl Attempts {
     /// Counts a failure. A life that had been RUNNING, with no failure counted since its last healthy minutes, is
     /// restarted at once: a killed server comes back immediately, and a crash loop still waits.
-    pub fn fail(&mut self, at: Link, reason: String, had_been_running: bool, now: Timestamp) {
+    pub fn fail(&mut self, at: ChainLink, reason: String, had_been_running: bool, now: Timestamp) {
         let at_once = had_been_running && self.failures == 0;
         self.failures = self.failures.saturating_add(1);
         self.last_error = reason;

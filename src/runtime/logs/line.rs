@@ -33,10 +33,9 @@ pub(super) fn print(line: &LogLine) -> String {
         LogKind::Began => '+',
         LogKind::Ended => '-',
     };
-    let life = line.life.as_deref().unwrap_or_default();
-    match line.at {
-        Some(at) => format!("{life}{mark}{at:.3} {}\n", line.text),
-        None => format!("{}\n", line.text),
+    match (&line.life, line.at) {
+        (Some(whose), Some(at)) => format!("{whose}{mark}{at:.3} {}\n", line.text),
+        _ => format!("{}\n", line.text),
     }
 }
 
@@ -90,13 +89,13 @@ pub(super) fn goes_on(lines: &[LogLine], life: &str) -> bool {
 pub(super) fn select(mut lines: Vec<LogLine>, query: &LogQuery) -> Option<Vec<LogLine>> {
     if query.previous {
         // A life's first mark may be in a part that was thrown away; its lines still tell of it.
-        let mut lives: Vec<&str> = vec![];
+        let mut all: Vec<&str> = vec![];
         for life in lines.iter().filter_map(|line| line.life.as_deref()) {
-            if !lives.contains(&life) {
-                lives.push(life);
+            if !all.contains(&life) {
+                all.push(life);
             }
         }
-        let previous = lives.len().checked_sub(2).map(|at| lives[at].to_owned())?;
+        let previous = all.len().checked_sub(2).map(|at| all[at].to_owned())?;
         lines.retain(|line| line.life.as_ref() == Some(&previous));
     }
     if let Some(since) = query.since {

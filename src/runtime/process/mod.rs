@@ -285,12 +285,11 @@ impl Shared {
                 let life = own.0.clone();
                 drop(tokio::task::spawn_blocking(move || table::sweep(marks::LIFE, &life)).await);
             }
-            let log = match timeout(LAST_WORDS, &mut reading).await {
-                Ok(log) => log,
-                Err(_) => {
-                    enough.cancel();
-                    reading.await
-                }
+            let log = if let Ok(log) = timeout(LAST_WORDS, &mut reading).await {
+                log
+            } else {
+                enough.cancel();
+                reading.await
             };
             let mut ending = ending(status.ok());
             if let Ok(mut log) = log {

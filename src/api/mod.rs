@@ -26,6 +26,8 @@ mod resources;
 mod router;
 mod serve;
 mod standing;
+#[cfg(test)]
+mod standing_tests;
 
 use std::sync::Arc;
 

@@ -38,6 +38,7 @@ scripts!(
     dev_saves,
     docker_images,
     kill_nine,
+    look,
     push_and_call,
 );
 

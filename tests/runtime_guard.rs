@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mcpctl::record::{Ending, InstanceName, Life, Live, LiveState};
-use mcpctl::runtime::{GUARD_WORD, ProcessOptions, Runtime, RuntimeError, StartOrder};
+use mcpctl::runtime::{GUARD_WORD, LogQuery, ProcessOptions, Runtime, RuntimeError, StartOrder};
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 
@@ -41,7 +41,7 @@ async fn open(folder: &Path) -> Runtime {
         // Each test is a cluster of its own, so that they can run at the same time.
         cluster: cluster(folder),
         directory: folder.to_owned(),
-        logs: folder.join("logs"),
+        logs: mcpctl::runtime::Logs::new(folder.join("logs"), Arc::new(|line| line.into())),
         environment: std::env::vars_os()
             .chain([(OsString::from("MCPD_TOKEN"), OsString::from("hunter2"))])
             .collect(),
@@ -172,9 +172,16 @@ async fn an_exit_is_told_with_its_code_and_last_line() {
         assert!(find(&runtime, &life).await.is_none(), "the remains are cleared");
     }
     let name: InstanceName = "time/0".parse().unwrap();
-    assert_eq!(runtime.logs(&name, 1000).await.unwrap(), "one\nno such flag\ncut off\n");
-    let nobody: InstanceName = "git/0".parse().unwrap();
-    assert_eq!(runtime.logs(&nobody, 1000).await.unwrap(), "");
+    let lines = runtime.logs().read(&name, &LogQuery::default()).await.unwrap();
+    let lines: Vec<String> = lines
+        .into_iter()
+        .map(|line| format!("{:?} {}", line.kind, line.text))
+        .collect();
+    assert_eq!(
+        lines.join("|"),
+        "Began |Line one|Line no such flag|Ended exited with code 3|Began |Ended ended by signal 11|\
+        Began |Line cut off|Ended ended by signal 9|Began |Ended exited with code 0"
+    );
 }
 
 /// Pitfall: a closed stdin that ends a stdio server at once.

@@ -68,6 +68,7 @@ pub(super) async fn log(State(app): State<App>, Ask(page): Ask<Page>) -> Result<
     Ok(Json(Listing {
         items: logged.into_iter().map(commit).collect(),
         revision: app.0.engine.store().view().revision,
+        unclaimed: vec![],
     }))
 }
 

@@ -21,7 +21,7 @@ use crate::gateway::{Attach, Gateway};
 use crate::kit::{Link, Masks, Redacted};
 use crate::record::{Fleet, InstanceName, Life, Routes};
 use crate::repo::{Folder, GIT_PATH, Hosted, RepoError, Source};
-use crate::runtime::{GUARD_WORD, ProcessOptions, ProcessRuntime, Runtime};
+use crate::runtime::{GUARD_WORD, Logs, ProcessOptions, ProcessRuntime, Runtime};
 use crate::secret::{Identities, IdentityError, deploy_key};
 use crate::settings::{LogFormat, McpdSettings, SettingsError, Surroundings};
 use crate::store::{Store, StoreError};
@@ -145,11 +145,14 @@ impl Daemon {
             let path = path.to_owned();
             move |source| DaemonError::Data { path, source }
         };
+        // Nothing that is declared is a secret yet.
+        let hidden = masks.clone();
+        let logs = Logs::new(data.join("logs"), Arc::new(move |line| hidden.mask(line)));
         let options = ProcessOptions {
             guard: vec![OsString::from("/proc/self/exe"), OsString::from(GUARD_WORD)],
             cluster: settings.cluster.to_string(),
             directory,
-            logs: data.join("logs"),
+            logs,
             environment: around.environment.clone(),
         };
         let runtime = Arc::new(Runtime::Process(

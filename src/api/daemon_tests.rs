@@ -112,6 +112,7 @@ async fn every_route_is_in_the_table_and_every_need_has_a_route() {
         "/git/config.git/git-receive-pack",
         "/api/v1/status",
         "/api/v1/instances",
+        "/api/v1/instances/time/0/logs",
         "/api/v1/conflicts",
         "/api/v1/conflicts/server/time/accept",
         "/api/v1/events",

@@ -19,26 +19,29 @@ use super::App;
 pub(super) type Entries = BTreeMap<String, Value>;
 
 /// How often a silent stream says that it is alive.
-const ALIVE: Duration = Duration::from_secs(15);
+pub(super) const ALIVE: Duration = Duration::from_secs(15);
 
 /// Streams what a look finds, and then what changes from look to look; a look follows each report of the engine. Lists
 /// whose oldest entries fall out by themselves say nothing of it (`removals: false`).
 pub(super) fn watch<F>(app: App, removals: bool, look: F) -> Response
 where
-    F: Fn(App) -> BoxFuture<'static, Entries> + Copy + Send + 'static,
+    F: Fn(App) -> BoxFuture<'static, Entries> + Clone + Send + 'static,
 {
     let reports = app.0.engine.report();
     let stop = app.0.stop.clone();
     let batches = stream::unfold(
         (app, reports, Entries::new(), true),
-        move |(app, mut reports, known, first)| async move {
-            if !first {
-                reports.changed().await.ok()?;
+        move |(app, mut reports, known, first)| {
+            let look = look.clone();
+            async move {
+                if !first {
+                    reports.changed().await.ok()?;
+                }
+                reports.mark_unchanged();
+                let now = look(app.clone()).await;
+                let events = difference(&known, &now, removals);
+                Some((stream::iter(events), (app, reports, now, false)))
             }
-            reports.mark_unchanged();
-            let now = look(app.clone()).await;
-            let events = difference(&known, &now, removals);
-            Some((stream::iter(events), (app, reports, now, false)))
         },
     );
     let events = batches

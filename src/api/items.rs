@@ -5,12 +5,15 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::engine::Report;
-use crate::record::{InstanceStatus, State, StoreView};
-use crate::resource::{Declared, Document, Id, Server};
-use crate::wire::{Item, ServerStatus};
+use crate::record::StoreView;
+use crate::resource::Document;
+use crate::wire::Item;
 
-use super::App;
 use super::feed::Entries;
+use super::{ApiError, App, records, standing};
+
+/// How many events an item shows.
+const EVENTS: usize = 10;
 
 pub(super) fn entries(app: &App, kind: &str) -> Entries {
     let (view, report) = (app.0.engine.store().view(), app.0.engine.report().borrow().clone());
@@ -36,60 +39,40 @@ pub(super) fn items(kind: &str, view: &StoreView, report: &Report) -> Vec<Item> 
 }
 
 pub(super) fn item(document: &Arc<Document>, revision: u64, view: &StoreView, report: &Report) -> Item {
+    let status = standing::status(document, view, report);
     Item {
         resource: document.to_json(),
-        status: status(document, view, report),
+        status: serde_json::to_value(status).unwrap_or_default(),
         revision,
+        text: document.text.clone(),
     }
 }
 
-fn status(document: &Arc<Document>, view: &StoreView, report: &Report) -> Value {
-    let provenance = provenance(&document.id, view, report);
-    let held = report
-        .status
-        .held
-        .iter()
-        .find(|held| held.resource == document.id.to_string());
-    let held = held.map(|held| held.reason.clone());
-    if document.id.kind().name != Server::NAME {
-        let mut status = serde_json::json!({"provenance": provenance});
-        if let Some(why) = held {
-            status["held"] = why.into();
-        }
-        return status;
-    }
-    let wanted = document.typed::<Server>().map_or(0, |server| server.replicas);
-    let of = |status: &&InstanceStatus| status.instance.server == document.id.name;
-    let instances: Vec<InstanceStatus> = report.status.instances.iter().filter(of).cloned().collect();
-    let running = instances.iter().filter(|status| status.state == State::Running).count();
-    let worst = instances.iter().max_by_key(|status| status.state);
-    let status = ServerStatus {
-        state: match worst {
-            Some(status) => status.state.to_string(),
-            None if wanted == 0 => "STOPPED".to_owned(),
-            None => State::Pending.to_string(),
-        },
-        ready: format!("{running}/{wanted}"),
-        tools: instances.iter().find_map(|status| status.tools),
-        reason: worst
-            .map(|status| status.reason.clone())
-            .filter(|reason| !reason.is_empty())
-            .or(held)
-            .unwrap_or_default(),
-        instances,
-        provenance,
+/// An item with everything that is known of it.
+pub(super) async fn whole(app: &App, document: &Arc<Document>, revision: u64) -> Result<Item, ApiError> {
+    let store = app.0.engine.store();
+    let (view, report) = (store.view(), app.0.engine.report().borrow().clone());
+    let conflict = store.conflict(&document.id).await?;
+    let upstreams = Arc::clone(&app.0.gateway.upstreams().borrow());
+    let mut status = standing::status(document, &view, &report);
+    let facts = standing::Facts {
+        document,
+        revision,
+        status: &status,
+        view: &view,
+        report: &report,
+        conflict: conflict.as_ref(),
+        upstreams: &upstreams,
     };
-    serde_json::to_value(status).unwrap_or_default()
-}
-
-/// `servers/time.yaml:1@3fa2c1e`; empty until the repository has it.
-fn provenance(id: &Id, view: &StoreView, report: &Report) -> String {
-    let Some(row) = view.ledger.get(id) else {
-        return String::new();
-    };
-    let commit: String = row.commit.chars().take(7).collect();
-    match report.tree.documents.get(id) {
-        Some(placed) => format!("{}:{}@{commit}", placed.path, placed.position.line),
-        None => format!("{}@{commit}", row.path),
-    }
+    let (conditions, chain) = (facts.conditions(), facts.chain());
+    status.conditions = conditions;
+    status.chain = chain;
+    let about = document.id.to_string();
+    status.events = records::events_about(app, Some(&about), EVENTS).await?;
+    Ok(Item {
+        resource: document.to_json(),
+        status: serde_json::to_value(status).unwrap_or_default(),
+        revision,
+        text: document.text.clone(),
+    })
 }

@@ -19,12 +19,16 @@ mod feed;
 mod gate;
 mod health;
 mod items;
+mod logs;
 mod need;
 mod plans;
 mod records;
 mod resources;
 mod router;
 mod serve;
+mod standing;
+#[cfg(test)]
+mod standing_tests;
 
 use std::sync::Arc;
 

@@ -7,6 +7,8 @@ use crate::kit::Name;
 use crate::repo::{GIT_PATH, Operation};
 use crate::resource::{Declared, Id, KINDS, Kind, Project, Scope, Server, kind_named};
 
+use super::logs;
+
 /// What a request needs before its handler runs.
 #[derive(Debug, Clone)]
 pub(super) enum Need {
@@ -70,6 +72,10 @@ fn api(method: &str, path: &[&str]) -> Option<Need> {
         // The identity opens every secret; and who may read the digest of the state might try values against it.
         ("GET", ["audit", "events"] | ["restore", "verify"]) | ("POST", ["backup", "identity"]) => {
             right(Action::ViewAudit)
+        }
+        ("GET", ["instances", server, index, "logs"]) => {
+            logs::instance(server, index)?;
+            right(Action::ViewLogs)
         }
         ("POST", ["sync"]) => right(Action::Sync),
         ("POST", ["apply"]) => Some(Need::ByBody),
@@ -143,6 +149,15 @@ mod tests {
             ("PUT /projects/demo/mcp", "not there"),
             ("GET /api/v1/status", "view *"),
             ("GET /api/v1/diff", "view *"),
+            ("GET /api/v1/instances", "view *"),
+            ("GET /api/v1/instances/time/0/logs?follow=true", "run logs"),
+            ("POST /api/v1/instances/time/0/logs", "not there"),
+            ("GET /api/v1/instances/time/0", "not there"),
+            ("GET /api/v1/instances/time/logs", "not there"),
+            ("GET /api/v1/instances/time/x/logs", "not there"),
+            ("GET /api/v1/instances/../0/logs", "not there"),
+            ("GET /api/v1/instances/a%2Fb/0/logs", "not there"),
+            ("GET /api/v1/instances/time/0/logs/", "not there"),
             ("GET /api/v1/audit/events", "edit *"),
             ("POST /api/v1/sync", "run sync"),
             ("POST /api/v1/apply?dryRun=true", "by body"),

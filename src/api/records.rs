@@ -5,7 +5,8 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
-use crate::record::{AuditEvent, InstanceStatus, Mutation};
+use crate::record::{AuditEvent, Event, InstanceStatus, Mutation};
+use crate::store::StoreError;
 use crate::wire::{Listing, StatusBody};
 
 use super::ask::Ask;
@@ -22,6 +23,8 @@ pub(super) struct Page {
     limit: Option<usize>,
     #[serde(default)]
     watch: bool,
+    /// Of events: only those about this, as `server/time` (its instances too), `time/0` or `repository`.
+    about: Option<String>,
 }
 
 impl Page {
@@ -37,6 +40,7 @@ pub(super) async fn status(State(app): State<App>) -> Json<StatusBody> {
 fn listing<T: serde::Serialize>(app: &App, items: Vec<T>) -> Response {
     Json(Listing {
         items,
+        unclaimed: vec![],
         revision: app.0.engine.store().view().revision,
     })
     .into_response()
@@ -51,8 +55,13 @@ pub(super) async fn instances(State(app): State<App>, Ask(page): Ask<Page>) -> R
             })
         });
     }
-    let instances = app.0.engine.report().borrow().status.instances.clone();
-    listing(&app, instances)
+    let report = app.0.engine.report().borrow().clone();
+    Json(Listing {
+        items: report.status.instances.clone(),
+        unclaimed: report.status.unclaimed.clone(),
+        revision: report.status.revision,
+    })
+    .into_response()
 }
 
 fn entries<T: serde::Serialize>(items: &[T], key: impl Fn(&T) -> String) -> Entries {
@@ -77,17 +86,33 @@ pub(super) async fn conflicts(State(app): State<App>, Ask(page): Ask<Page>) -> R
 
 pub(super) async fn events(State(app): State<App>, Ask(page): Ask<Page>) -> Result<Response, ApiError> {
     if page.watch {
-        return Ok(feed::watch(app, false, |app| {
+        let about = page.about;
+        return Ok(feed::watch(app, false, move |app| {
+            let about = about.clone();
             Box::pin(async move {
-                let events = app.0.engine.store().recent_events(USUAL).await.unwrap_or_default();
+                let events = events_about(&app, about.as_deref(), USUAL).await.unwrap_or_default();
                 // Keys sort as text, and events go out in their order.
                 entries(&events, |it| format!("{:020}", it.sequence))
             })
         }));
     }
-    let mut newest = app.0.engine.store().recent_events(page.limit()).await?;
+    let events = events_about(&app, page.about.as_deref(), page.limit()).await?;
+    Ok(listing(&app, events))
+}
+
+/// The newest events, of everything or of what is asked about, newest last.
+pub(super) async fn events_about(app: &App, about: Option<&str>, limit: usize) -> Result<Vec<Event>, StoreError> {
+    let Some(about) = about else {
+        let mut newest = app.0.engine.store().recent_events(limit).await?;
+        newest.reverse();
+        return Ok(newest);
+    };
+    // All that are kept are looked through: the last of a resource may be long ago.
+    let mut newest = app.0.engine.store().recent_events(MOST).await?;
+    newest.retain(|event| event.is_about(about));
+    newest.truncate(limit);
     newest.reverse();
-    Ok(listing(&app, newest))
+    Ok(newest)
 }
 
 pub(super) async fn revisions(State(app): State<App>, Ask(page): Ask<Page>) -> Result<Response, ApiError> {

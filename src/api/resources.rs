@@ -53,6 +53,7 @@ pub(super) fn list(kind: &'static Kind, app: App, asked: &Asked) -> Response {
     let (view, report) = (app.0.engine.store().view(), app.0.engine.report().borrow().clone());
     Json(Listing {
         items: items::items(kind.name, &view, &report),
+        unclaimed: vec![],
         revision: view.revision,
     })
     .into_response()
@@ -82,22 +83,22 @@ pub(super) async fn show(
 ) -> Result<Response, ApiError> {
     let id = identity(kind, &name)?;
     let view = app.0.engine.store().view();
-    let missing = || ApiError::not_found(format!("{id} is not declared"));
-    let row = view.rows.get(&id).ok_or_else(missing)?;
-    let document = row.document.as_ref().ok_or_else(missing)?;
-    let report = app.0.engine.report().borrow().clone();
-    let mut item = items::item(document, row.revision, &view, &report);
+    let row = view
+        .rows
+        .get(&id)
+        .and_then(|row| Some((row.document.as_ref()?, row.revision)));
+    let Some((document, revision)) = row else {
+        let held = app.0.engine.report().borrow().status.held.clone();
+        let held = held.into_iter().find(|held| held.resource == id.to_string());
+        let error = ApiError::not_found(format!("{id} is not declared"));
+        return Err(match held {
+            Some(held) => error.hint(format!("its declaration can't be used: {}", held.why())),
+            None => error,
+        });
+    };
+    let mut item = items::whole(&app, document, revision).await?;
     if look.reveal {
-        let spec = app.0.engine.clear_spec(document)?;
-        app.permit(&principal, &Action::Edit(id.clone()), "api").await?;
-        app.0
-            .engine
-            .audit(&principal.actor("api"), format!("reveal {id}"))
-            .await?;
-        if let (Some(shown), Some(clear)) = (item.resource.as_object_mut(), spec.reveal().as_object()) {
-            shown.remove("sops");
-            shown.extend(clear.iter().map(|(key, value)| (key.clone(), value.clone())));
-        }
+        reveal(&app, &principal, document, &mut item).await?;
     }
     let mut response = tagged(StatusCode::OK, item);
     if look.reveal {
@@ -105,6 +106,21 @@ pub(super) async fn show(
         response.headers_mut().insert(header::CACHE_CONTROL, never);
     }
     Ok(response)
+}
+
+/// Puts the values of a secret in the clear into an answer; that they were shown is written down first. Who may ask for
+/// this stands in `need`.
+async fn reveal(app: &App, principal: &Principal, document: &Arc<Document>, item: &mut Item) -> Result<(), ApiError> {
+    let engine = &app.0.engine;
+    let spec = engine.clear_spec(document)?;
+    let action = format!("reveal {}", document.id);
+    engine.audit(&principal.actor("api"), action).await?;
+    if let (Some(shown), Some(clear)) = (item.resource.as_object_mut(), spec.reveal().as_object()) {
+        shown.remove("sops");
+        shown.extend(clear.iter().map(|(key, value)| (key.clone(), value.clone())));
+    }
+    item.text = None;
+    Ok(())
 }
 
 /// An answer about one resource, with its revision as the entity tag.

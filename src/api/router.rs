@@ -14,12 +14,13 @@ use crate::repo::{GIT_PATH, Source};
 use crate::resource::KINDS;
 
 use super::ask::Ask;
-use super::{ApiError, App, backup, gate, health, plans, records, resources};
+use super::{ApiError, App, backup, gate, health, logs, plans, records, resources};
 
 pub(super) fn router(app: App) -> Router {
     let mut api = Router::new()
         .route("/status", get(records::status))
         .route("/instances", get(records::instances))
+        .route("/instances/{server}/{index}/logs", get(logs::logs))
         .route("/conflicts", get(records::conflicts))
         .route("/conflicts/{*id}", post(plans::accept))
         .route("/events", get(records::events))

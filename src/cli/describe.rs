@@ -2,9 +2,9 @@
 
 use clap::Args;
 
-use crate::record::{Conflict, Event};
+use crate::record::{Conflict, Event, InstanceStatus};
 use crate::wire::words::{conflict, plain};
-use crate::wire::{Item, Listing};
+use crate::wire::{Condition, Item, ItemStatus, Listing, Truth};
 
 use super::error::Failure;
 use super::noun;
@@ -15,8 +15,8 @@ use super::{Outcome, Output, Session, help};
 
 /// Show everything about one resource
 ///
-/// Its status and why it is so, its instances with the next retry, where it is declared (file:line@commit), an open
-/// conflict, what happened to it lately, and the declaration.
+/// Its status and why it is so, where it is declared (file:line@commit), what holds of it and what does not, its instances
+/// with the next retry (of a project: its servers), an open conflict, what happened to it lately, and the declaration.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   mcpctl describe server time
@@ -28,24 +28,19 @@ pub(super) struct Describe {
     name: Option<String>,
 }
 
-/// How many events are shown.
-const EVENTS: usize = 20;
-
 impl Describe {
     pub(super) async fn run(self, session: &Session) -> Result<Outcome, Failure> {
         let form = session.form(help::PAGE)?;
         let id = noun::resource(&self.kind, self.name.as_deref())?;
         let client = session.client()?;
         let item: Item = client.get(&noun::path(&id)).await?;
-        let events: Listing<Event> = client.get("/events").await?;
-        let conflicts: Listing<Conflict> = client.get("/conflicts").await?;
-        let instances = format!("{}/", id.name);
-        let about = |event: &Event| {
-            event.about == id.to_string() || (id.kind().name == "server" && event.about.starts_with(&instances))
+        let status = shown::status(&item);
+        let clash = if is_conflicted(&status) {
+            let conflicts: Listing<Conflict> = client.get("/conflicts").await?;
+            conflicts.items.into_iter().find(|conflict| conflict.id == id)
+        } else {
+            None
         };
-        let mut events: Vec<Event> = events.items.into_iter().filter(about).collect();
-        events.drain(..events.len().saturating_sub(EVENTS));
-        let clash = conflicts.items.into_iter().find(|conflict| conflict.id == id);
         let terminal = &session.terminal;
         if form == Output::Json {
             terminal.line(&shown::json(&serde_json::json!({
@@ -53,61 +48,95 @@ impl Describe {
                 "status": item.status,
                 "revision": item.revision,
                 "conflict": clash,
-                "events": events,
             })))?;
             return Ok(Outcome::Done);
         }
         terminal.line(&terminal.styled(&id.to_string(), Some(Style::Heading)))?;
-        facts(terminal, &item, id.kind().name, &id.name.to_string(), client.url())?;
-        let instances = shown::server_status(&item).instances;
-        if !instances.is_empty() {
-            let mut table = Table::new(crate::record::InstanceStatus::HEADING.iter().copied(), true);
-            table.fill(instances.iter().map(Recording::cells));
+        facts(terminal, &status, item.revision, client.url())?;
+        conditions(terminal, &status.conditions)?;
+        if !status.servers.is_empty() {
+            let mut table = Table::new(["NAME", "READY", "STATE", "REASON"], true);
+            let servers = status.servers.into_iter();
+            table.fill(servers.map(|it| vec![it.name, it.ready, it.state, it.reason]));
+            section(terminal, "servers", &table.take(terminal))?;
+        }
+        if !status.instances.is_empty() {
+            let mut table = Table::new(InstanceStatus::HEADING.iter().copied(), true);
+            table.fill(status.instances.iter().map(Recording::cells));
             section(terminal, "instances", &table.take(terminal))?;
         }
         if let Some(clash) = clash {
             section(terminal, "conflict", &[conflict(&clash)])?;
         }
-        if !events.is_empty() {
+        if !status.events.is_empty() {
             let mut table = Table::new(Event::HEADING.iter().copied(), true);
-            table.fill(events.iter().map(Recording::cells));
+            table.fill(status.events.iter().map(Recording::cells));
             section(terminal, "events", &table.take(terminal))?;
         }
-        let text = shown::yaml_of([&shown::document(&item.resource)?]);
+        let text = shown::yaml_of([&shown::masked(&item)?]);
         let lines: Vec<String> = text.lines().map(plain).collect();
         section(terminal, "declaration", &lines)?;
         Ok(Outcome::Done)
     }
 }
 
-fn facts(terminal: &Terminal, item: &Item, kind: &str, name: &str, url: &str) -> Result<(), Failure> {
-    let fact = |word: &str, text: &str| terminal.line(&format!("  {word:<11} {}", text.trim_end()));
-    if kind == "server" {
-        let status = shown::server_status(item);
+fn is_conflicted(status: &ItemStatus) -> bool {
+    let is = |condition: &Condition| condition.kind == "Conflicted" && condition.status == Truth::True;
+    status.conditions.iter().any(is)
+}
+
+fn facts(terminal: &Terminal, status: &ItemStatus, revision: u64, url: &str) -> Result<(), Failure> {
+    let fact = |word: &str, text: &str| terminal.line(format!("  {word:<11} {text}").trim_end());
+    if !status.state.is_empty() {
         let state = plain(&status.state);
-        let state = terminal.styled(&state, Style::of_state(&state));
-        fact("state", &format!("{state} {}", plain(&status.ready)))?;
-        if !status.reason.is_empty() {
-            fact("reason", &plain(&status.reason))?;
-        }
-        if let Some(retry) = status.instances.iter().filter_map(|instance| instance.next_retry).min() {
-            fact("next retry", &shown::until(retry))?;
-        }
-        if let Some(tools) = status.tools {
-            fact("tools", &tools.to_string())?;
-        }
+        let styled = terminal.styled(&state, Style::of_state(&state));
+        fact("state", &format!("{styled} {}", plain(&status.ready)))?;
     }
-    if kind == "project" {
-        fact("url", &format!("{url}/projects/{name}/mcp"))?;
+    if !status.reason.is_empty() {
+        fact("reason", &plain(&status.reason))?;
     }
-    let provenance = shown::provenance(item);
-    let declared = if provenance.is_empty() {
-        "in the store; its commit has not landed yet".to_owned()
-    } else {
-        plain(&provenance)
+    if let Some(retry) = status.instances.iter().filter_map(|instance| instance.next_retry).min() {
+        fact("next retry", &shown::until(retry))?;
+    }
+    if let Some(tools) = status.tools {
+        fact("tools", &tools.to_string())?;
+    }
+    if !status.endpoint.is_empty() {
+        fact("url", &format!("{url}{}", plain(&status.endpoint)))?;
+    }
+    let provenance = &status.provenance;
+    let declared = match (provenance.file.is_empty(), provenance.pending) {
+        (true, _) => "in the store; its commit has not landed yet".to_owned(),
+        (false, true) => format!(
+            "{}; a change of it is not in the repository yet",
+            plain(&provenance.to_string())
+        ),
+        (false, false) => plain(&provenance.to_string()),
     };
     fact("declared", &declared)?;
-    fact("revision", &item.revision.to_string())
+    fact("revision", &revision.to_string())
+}
+
+fn conditions(terminal: &Terminal, conditions: &[Condition]) -> Result<(), Failure> {
+    if conditions.is_empty() {
+        return Ok(());
+    }
+    let mut table = Table::new(["TYPE", "STATUS", "REASON", "SINCE", "MESSAGE"], true);
+    table.fill(conditions.iter().map(|condition| {
+        let status = match condition.status {
+            Truth::True => "True",
+            Truth::False => "False",
+            Truth::Unknown => "Unknown",
+        };
+        vec![
+            condition.kind.clone(),
+            status.to_owned(),
+            condition.reason.clone(),
+            condition.since.map(shown::since).unwrap_or_default(),
+            condition.message.clone(),
+        ]
+    }));
+    section(terminal, "conditions", &table.take(terminal))
 }
 
 fn section(terminal: &Terminal, heading: &str, lines: &[String]) -> Result<(), Failure> {

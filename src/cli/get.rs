@@ -7,12 +7,13 @@ use serde_json::Value;
 use crate::record::{Conflict, Event, InstanceStatus, Mutation};
 use crate::resource::{KINDS, Kind};
 use crate::wire::words::plain;
-use crate::wire::{Item, Listing};
+use crate::wire::{Item, Listing, Unclaimed};
 
 use super::client::{Client, SentEvent};
 use super::error::Failure;
 use super::noun::{self, Noun, Recorded};
 use super::shown::{self, Recording};
+use super::status::unclaimed;
 use super::table::Table;
 use super::{Outcome, Output, Session};
 
@@ -21,8 +22,8 @@ use super::{Outcome, Output, Session};
 /// KIND is a declared kind (server, project; plurals and short names too), a recorded kind (instances, conflicts, events,
 /// revisions) or "all". With -o yaml the output holds declarations alone, ready for apply: no status, no defaults.
 ///
-/// A recorded kind takes a NAME too: instances SERVER or SERVER/N, conflicts and events KIND/NAME (events of an instance
-/// SERVER/N), revisions a number. Of events and revisions the newest 200 are listed.
+/// A recorded kind takes a NAME too: instances SERVER or SERVER/N, conflicts and events KIND/NAME (a server's with those of
+/// its instances; SERVER/N is one instance's), revisions a number. Of events and revisions the newest 200 are listed.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   mcpctl get servers                   a table; -o wide shows more
@@ -120,9 +121,7 @@ fn show(session: &Session, groups: &[(&'static Kind, Vec<Item>)], form: Output, 
     let items = || groups.iter().flat_map(|(_, items)| items);
     match form {
         Output::Yaml => {
-            let documents = items()
-                .map(|item| shown::document(&item.resource))
-                .collect::<Result<Vec<_>, _>>()?;
+            let documents = items().map(shown::written).collect::<Result<Vec<_>, _>>()?;
             terminal.data(&shown::yaml_of(&documents))
         }
         Output::Json => terminal.line(&shown::json(&items().map(|item| &item.resource).collect::<Vec<_>>())),
@@ -166,12 +165,14 @@ async fn records<R: Recording + DeserializeOwned>(
     let terminal = &session.terminal;
     let plural = recorded.plural();
     let wanted = |record: &R| name.is_none_or(|name| record.answers_to(name));
+    // Of very many records mcpd looks for the ones that are meant.
+    let more = name.map(|name| recorded.query(name)).unwrap_or_default();
     let mut table = Table::new(R::HEADING.iter().copied(), form == Output::Wide);
     if watch {
         let mut heading = vec![CHANGE];
         heading.extend(R::HEADING);
         let mut table = Table::new(heading, form == Output::Wide);
-        let mut events = client.stream(&format!("/{plural}?watch=true")).await?;
+        let mut events = client.stream(&format!("/{plural}?watch=true{more}")).await?;
         while !terminal.closed() {
             let event = events.next().await?;
             let record: R = decoded(&client, &event)?;
@@ -191,23 +192,35 @@ async fn records<R: Recording + DeserializeOwned>(
         }
         return Ok(Outcome::Done);
     }
-    let listing: Listing<R> = client.get(&format!("/{plural}")).await?;
+    let mark = if more.is_empty() { "" } else { "?" };
+    let listing: Listing<R> = client
+        .get(&format!("/{plural}{mark}{}", more.trim_start_matches('&')))
+        .await?;
+    let left_alone: Vec<Unclaimed> = listing
+        .unclaimed
+        .into_iter()
+        .filter(|it| name.is_none_or(|name| it.instance.to_string() == name || it.instance.server.as_str() == name))
+        .collect();
     let records: Vec<R> = listing.items.into_iter().filter(wanted).collect();
     // That nothing happened is an answer; every other name is that of something.
-    if let (Some(name), true, false) = (name, records.is_empty(), recorded == Recorded::Events) {
+    let nothing = records.is_empty() && left_alone.is_empty();
+    if let (Some(name), true, false) = (name, nothing, recorded == Recorded::Events) {
         let singular = plural.trim_end_matches('s');
         return Err(Failure::Missing(format!("{singular} {name:?}")));
     }
     match form {
         Output::Json => terminal.line(&shown::json(&records))?,
         Output::Name => records.iter().try_for_each(|record| terminal.line(&record.name()))?,
-        _ if records.is_empty() => {
+        _ if nothing => {
             let about = name.map_or(String::new(), |name| format!(" about {}", plain(name)));
             terminal.say(&format!("no {plural}{about}"));
         }
         _ => {
-            table.fill(records.iter().map(Recording::cells));
-            table.print(terminal)?;
+            if !records.is_empty() {
+                table.fill(records.iter().map(Recording::cells));
+                table.print(terminal)?;
+            }
+            terminal.say_all(unclaimed(&left_alone));
         }
     }
     Ok(Outcome::Done)
@@ -236,7 +249,7 @@ async fn watch_items(
             Output::Json => terminal.line(&shown::json_line(&changed(&event, &item)))?,
             Output::Name => terminal.line(&plain(&shown::identity(&item)))?,
             Output::Yaml => {
-                let text = shown::yaml_of([&shown::document(&item.resource)?]);
+                let text = shown::yaml_of([&shown::written(&item)?]);
                 let event = plain(&event.name);
                 terminal.data(&format!("--- # {event}\n{text}"))?;
             }

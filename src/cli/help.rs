@@ -11,6 +11,8 @@ pub(super) const CHANGE: &[Output] = &[Output::Table, Output::Json, Output::Name
 pub(super) const STATUS: &[Output] = &[Output::Table, Output::Json, Output::Yaml];
 /// The forms of a page about one thing.
 pub(super) const PAGE: &[Output] = &[Output::Table, Output::Json];
+/// The forms of logs.
+pub(super) const LOGS: &[Output] = &[Output::Table, Output::Wide, Output::Json];
 /// The form of what talks by itself.
 pub(super) const NEWS: &[Output] = &[Output::Table];
 
@@ -19,7 +21,8 @@ fn forms_of(command: &str) -> Option<&'static [Output]> {
     Some(match command {
         "apply" | "diff" | "patch" | "delete" | "conflicts" => CHANGE,
         "status" | "sync" => STATUS,
-        "describe" | "version" => PAGE,
+        "describe" | "version" | "why" => PAGE,
+        "logs" => LOGS,
         "dev" => NEWS,
         _ => return None,
     })

@@ -14,6 +14,7 @@ mod error;
 mod get;
 mod help;
 mod input;
+mod logs;
 mod noun;
 mod patch;
 mod plan;
@@ -25,6 +26,7 @@ mod table;
 mod terminal;
 mod version;
 mod wait;
+mod why;
 
 use std::ffi::OsString;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -63,6 +65,7 @@ pub struct Doors {
     after_help = "Examples:
   mcpctl dev examples/repo             run the servers of a folder while you edit it
   mcpctl get servers                   what runs, and what does not
+  mcpctl why server time               what keeps one from running
   mcpctl apply -f servers/ --dry-run   check declarations against mcpd
   mcpctl get server time -o yaml       the declaration, ready for apply
 
@@ -109,6 +112,8 @@ enum Verb {
     Dev(dev::Dev),
     Get(get::Get),
     Describe(describe::Describe),
+    Why(why::Why),
+    Logs(logs::Logs),
     Apply(apply::Apply),
     Diff(diff::Diff),
     Patch(patch::Patch),
@@ -128,6 +133,8 @@ enum Outcome {
     Done,
     /// 1: the answer of `diff` is yes.
     Differs,
+    /// 1: the answer of `why` is a link that does not hold.
+    Broken,
     /// 3: accepted, and something remains.
     Remains,
 }
@@ -136,7 +143,7 @@ impl Outcome {
     const fn exit(self) -> u8 {
         match self {
             Self::Done => 0,
-            Self::Differs => 1,
+            Self::Differs | Self::Broken => 1,
             Self::Remains => 3,
         }
     }
@@ -257,6 +264,8 @@ fn executed(cli: Cli, around: Surroundings, doors: Doors) -> u8 {
             Verb::Dev(verb) => verb.run(&session, doors, colour).await,
             Verb::Get(verb) => verb.run(&session).await,
             Verb::Describe(verb) => verb.run(&session).await,
+            Verb::Why(verb) => verb.run(&session).await,
+            Verb::Logs(verb) => verb.run(&session).await,
             Verb::Apply(verb) => verb.run(&session).await,
             Verb::Diff(verb) => verb.run(&session).await,
             Verb::Patch(verb) => verb.run(&session).await,
@@ -308,8 +317,8 @@ mod tests {
 
     #[test]
     fn outcomes_have_codes() {
-        let codes = [Outcome::Done, Outcome::Differs, Outcome::Remains].map(Outcome::exit);
-        assert_eq!(codes, [0, 1, 3]);
+        let codes = [Outcome::Done, Outcome::Differs, Outcome::Broken, Outcome::Remains].map(Outcome::exit);
+        assert_eq!(codes, [0, 1, 1, 3]);
     }
 
     #[test]

@@ -42,6 +42,26 @@ impl Recorded {
     }
 }
 
+impl Recorded {
+    /// What makes mcpd look for the records that a name means, as the rest of a query; empty where it lists all there are.
+    pub(super) fn query(self, name: &str) -> String {
+        let is_number = !name.is_empty() && name.bytes().all(|b| b.is_ascii_digit());
+        // Beyond these characters a name is none, and needs no escapes.
+        let is_word = name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'/' | b'@'));
+        match self {
+            // Numbers are of any age.
+            Self::Events | Self::Revisions if is_number => "&limit=10000".to_owned(),
+            Self::Events if is_word => {
+                let about = name.parse::<Id>().map_or_else(|_| name.to_owned(), |id| id.to_string());
+                format!("&about={about}")
+            }
+            _ => String::new(),
+        }
+    }
+}
+
 /// The kind that a word stands for.
 pub(super) fn noun(word: &str) -> Result<Noun, Failure> {
     if word == "all" {

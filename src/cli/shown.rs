@@ -5,8 +5,8 @@ use serde_json::Value;
 
 use crate::kit::time::{Timestamp, age, now};
 use crate::record::{Conflict, Event, InstanceStatus, Mutation};
-use crate::resource::{Document, Id, KINDS, field_changes, yaml};
-use crate::wire::{Item, ServerStatus};
+use crate::resource::{Declared as _, Document, Id, KINDS, Secret, field_changes, yaml};
+use crate::wire::{Item, ItemStatus};
 
 use super::error::Failure;
 
@@ -81,6 +81,27 @@ pub(super) fn document(value: &Value) -> Result<Document, Failure> {
     })
 }
 
+/// The document of an item as it stands in the repository.
+pub(super) fn written(item: &Item) -> Result<Document, Failure> {
+    let document = document(&item.resource)?;
+    Ok(match &item.text {
+        Some(text) => document.with_text(text),
+        None => document,
+    })
+}
+
+/// The document of an item for people: of a secret the keys, and no values.
+pub(super) fn masked(item: &Item) -> Result<Document, Failure> {
+    let document = document(&item.resource)?;
+    if document.id.kind().name == Secret::NAME {
+        return Ok(Document {
+            spec: crate::resource::masked(&document.spec),
+            ..document
+        });
+    }
+    Ok(document)
+}
+
 /// `kind/name` of an item, also where the document can't be read.
 pub(super) fn identity(item: &Item) -> String {
     document(&item.resource).map_or_else(
@@ -92,19 +113,9 @@ pub(super) fn identity(item: &Item) -> String {
     )
 }
 
-/// The status of a server, as far as it is there.
-pub(super) fn server_status(item: &Item) -> ServerStatus {
+/// How an item stands, as far as it is there.
+pub(super) fn status(item: &Item) -> ItemStatus {
     serde_json::from_value(item.status.clone()).unwrap_or_default()
-}
-
-/// Where a resource is declared.
-pub(super) fn provenance(item: &Item) -> String {
-    let text = item
-        .status
-        .get("provenance")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
-    text.to_owned()
 }
 
 /// "12s" since a time.
@@ -160,10 +171,10 @@ pub(super) fn heading(kind: &str, wide: bool) -> Vec<&'static str> {
 /// The cells of a declared resource, under [`heading`].
 pub(super) fn cells(kind: &str, item: &Item, wide: bool, url: &str) -> Vec<String> {
     let name = text_of(item, "name");
-    let described = [text_of(item, "description"), provenance(item)];
+    let status = status(item);
+    let described = [text_of(item, "description"), status.provenance.to_string()];
     let (mut cells, more) = match kind {
         "server" => {
-            let status = server_status(item);
             let changed = status.instances.iter().map(|instance| instance.since).max();
             let source = ["packageName", "dockerImage", "externalUrl"]
                 .iter()
@@ -181,7 +192,7 @@ pub(super) fn cells(kind: &str, item: &Item, wide: bool, url: &str) -> Vec<Strin
                     changed.map(since).unwrap_or_default(),
                     status.reason,
                 ],
-                vec![replicas, source, status.provenance],
+                vec![replicas, source, status.provenance.to_string()],
             )
         }
         "project" => {
@@ -289,7 +300,8 @@ impl Recording for Event {
     }
 
     fn answers_to(&self, name: &str) -> bool {
-        self.about == name || self.sequence.to_string() == name
+        let of_resource = || name.parse::<Id>().is_ok_and(|id| self.is_about(&id.to_string()));
+        self.is_about(name) || self.sequence.to_string() == name || of_resource()
     }
 }
 
@@ -355,6 +367,7 @@ mod tests {
             resource: json!({"kind": "x", "name": "y"}),
             status: Value::Null,
             revision: 1,
+            text: None,
         };
         for kind in KINDS.iter().map(|kind| kind.name).chain(["other"]) {
             for wide in [false, true] {

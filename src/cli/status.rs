@@ -3,7 +3,7 @@
 use crate::kit::count;
 use crate::record::InstanceStatus;
 use crate::wire::words::plain;
-use crate::wire::{SourceState, StatusBody};
+use crate::wire::{SourceState, StatusBody, Unclaimed};
 use clap::Args;
 
 use super::error::Failure;
@@ -48,6 +48,19 @@ pub(super) fn show(terminal: &Terminal, status: &StatusBody, form: Output, url: 
         Output::Yaml => terminal.data(&yaml(status)?),
         _ => page(terminal, status, url),
     }
+}
+
+/// What runs and is left alone until the store has agreed with a source, a line each.
+pub(super) fn unclaimed(lives: &[Unclaimed]) -> Vec<String> {
+    let one = |it: &Unclaimed| {
+        let life: String = it.life.0.chars().take(12).collect();
+        let (life, since) = (plain(&life), shown::since(it.started));
+        format!(
+            "unclaimed  {} runs as {life} for {since}: left alone until the first sync",
+            it.instance
+        )
+    };
+    lives.iter().map(one).collect()
 }
 
 fn yaml(status: &StatusBody) -> Result<String, Failure> {
@@ -101,7 +114,7 @@ fn page(terminal: &Terminal, status: &StatusBody, url: &str) -> Result<(), Failu
         fact("conflicts", &format!("{} (mcpctl conflicts)", status.conflicts))?;
     }
     for held in &status.held {
-        fact("held", &format!("{}: {}", held.resource, held.reason))?;
+        fact("held", &format!("{}: {}", held.resource, held.why()))?;
     }
     if !status.instances.is_empty() {
         terminal.line("")?;
@@ -109,7 +122,19 @@ fn page(terminal: &Terminal, status: &StatusBody, url: &str) -> Result<(), Failu
         table.fill(status.instances.iter().map(Recording::cells));
         table.print(terminal)?;
     }
+    if !status.unclaimed.is_empty() {
+        terminal.line("")?;
+        for line in unclaimed(&status.unclaimed) {
+            terminal.line(&line)?;
+        }
+    }
     terminal.diagnostics(&status.diagnostics);
+    terminal.say_all(
+        status
+            .warnings
+            .iter()
+            .map(|warning| format!("warning: {}", plain(warning))),
+    );
     terminal.line("")?;
     let remaining = wait::remaining(status);
     if remaining.is_empty() {

@@ -32,7 +32,7 @@ use crate::kit::{Masks, Name};
 use crate::reconcile::converge::Memory;
 use crate::record::{Actor, Fleet, Life, Routes, Upstreams};
 use crate::repo::Source;
-use crate::runtime::Runtime;
+use crate::runtime::{Logs, Runtime};
 use crate::store::Store;
 use crate::wire::SourceState;
 
@@ -158,6 +158,12 @@ impl Engine {
     #[must_use]
     pub fn store(&self) -> &Store {
         &self.0.parts.store
+    }
+
+    /// What instances wrote to stderr.
+    #[must_use]
+    pub fn logs(&self) -> &Logs {
+        self.0.parts.runtime.logs()
     }
 
     /// Looks now instead of at the next hint, and waits for the round that began after this call.

@@ -21,7 +21,7 @@ use super::agree::{Agreed, Pass, describe};
 use super::converge::{Busy, Finished, perform};
 use super::error::EngineError;
 use super::observe::{declared, routes};
-use super::report::{Happening, Report, held, now};
+use super::report::{Happening, Report, held, now, unclaimed};
 use super::{Inner, lock};
 
 /// How many passes of `agree` one round makes at most: a world that never rests must not keep servers waiting.
@@ -220,6 +220,7 @@ impl Loop {
         report.status.resources = declared(&view).count();
         report.status.instances = plan.statuses;
         report.status.warnings = inner.warnings(&view);
+        report.status.unclaimed = unclaimed(plan.unclaimed);
         report.status.runtime.available = seen.away.is_none();
         report.status.runtime.reason = seen.away.unwrap_or_default();
         report.status.source.pending_count = view.outbox.len();
@@ -238,7 +239,7 @@ impl Loop {
         if let Some(agreed) = &self.agreed {
             let mut all = agreed.plan.held.clone();
             all.extend(agreed.stuck.clone());
-            report.status.held = held(&all);
+            report.status.held = held(&all, &agreed.snapshot.tree);
             report.status.diagnostics.clone_from(&agreed.snapshot.tree.diagnostics);
             report.tree = Arc::clone(&agreed.snapshot.tree);
             report.read = true;

@@ -31,6 +31,19 @@ pub struct Event {
     pub message: String,
 }
 
+impl Event {
+    /// Whether it is about what a word names: `server/time` stands for its instances (`time/0`) too.
+    #[must_use]
+    pub fn is_about(&self, what: &str) -> bool {
+        let of_server = || {
+            let server = what.strip_prefix("server/")?;
+            let index = self.about.strip_prefix(server)?.strip_prefix('/')?;
+            Some(!index.is_empty() && index.bytes().all(|b| b.is_ascii_digit()))
+        };
+        self.about == what || of_server() == Some(true)
+    }
+}
+
 /// Whether a request was let through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -58,4 +71,34 @@ pub struct AuditEvent {
     pub decision: Decision,
     /// The revision that it made, where it made one.
     pub revision: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_stands_for_its_instances() {
+        for (about, what, want) in [
+            ("server/time", "server/time", true),
+            ("time/0", "server/time", true),
+            ("time/0", "time/0", true),
+            ("time-2/0", "server/time", false),
+            ("time/0", "project/time", false),
+            ("server/time", "time/0", false),
+            ("project/0", "server/project", true),
+            ("project/demo", "server/project", false),
+            ("repository", "repository", true),
+        ] {
+            let event = Event {
+                sequence: 1,
+                at: Timestamp::UNIX_EPOCH,
+                level: Level::Info,
+                about: about.to_owned(),
+                reason: String::new(),
+                message: String::new(),
+            };
+            assert_eq!(event.is_about(what), want, "{about} and {what}");
+        }
+    }
 }

@@ -149,6 +149,34 @@ impl fmt::Display for State {
     }
 }
 
+/// A link of the way from a declaration to tools that can be called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ChainLink {
+    /// The declaration is in a commit (in a folder: in a file).
+    Commit,
+    /// What it says was taken over.
+    Plan,
+    /// A container or a process runs.
+    Container,
+    /// It answers the handshake.
+    Handshake,
+    /// It lists what it has.
+    Tools,
+}
+
+impl fmt::Display for ChainLink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Commit => "commit",
+            Self::Plan => "plan",
+            Self::Container => "container",
+            Self::Handshake => "handshake",
+            Self::Tools => "tools",
+        })
+    }
+}
+
 /// The status of one instance, as published.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -164,6 +192,9 @@ pub struct InstanceStatus {
     pub since: Timestamp,
     /// Failed starts in a row.
     pub failures: u32,
+    /// The link that broke last, while there are failures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed_at: Option<ChainLink>,
     /// When it will be tried again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_retry: Option<Timestamp>,

@@ -3,13 +3,15 @@
 mod conflict;
 mod event;
 mod instance;
+mod log;
 mod mutation;
 mod upstream;
 mod workload;
 
 pub use conflict::Conflict;
 pub use event::{AuditEvent, Decision, Event, Level};
-pub use instance::{Ending, InstanceName, InstanceStatus, Life, Live, LiveState, State};
+pub use instance::{ChainLink, Ending, InstanceName, InstanceStatus, Life, Live, LiveState, State};
+pub use log::{LogKind, LogLine};
 pub use mutation::{
     Actor, Change, Edit, EditChange, Import, ImportChange, LedgerRow, Mutation, PendingExport, Row, Settle, StoreView,
 };

@@ -2,6 +2,7 @@
 //! plans of `reconcile::converge`, never verbs here. Back ends: process (development only).
 
 mod docker;
+mod logs;
 mod process;
 
 use std::io;
@@ -14,6 +15,7 @@ use crate::kit::Link;
 use crate::record::{InstanceName, Life, Live, Workload};
 
 pub use docker::{DockerProbe, probe_docker};
+pub use logs::{Follower, LogError, LogQuery, Logs, Mask, Writer};
 pub use process::{GUARD_WORD, ProcessOptions, ProcessRuntime, guard_main};
 
 /// What to start.
@@ -114,10 +116,11 @@ impl Runtime {
         }
     }
 
-    /// The last lines that an instance wrote to stderr, over all its lives, at most `bytes`.
-    pub async fn logs(&self, instance: &InstanceName, bytes: usize) -> io::Result<String> {
+    /// What instances wrote to stderr, over all their lives.
+    #[must_use]
+    pub fn logs(&self) -> &Logs {
         match self {
-            Self::Process(process) => process.logs(instance, bytes).await,
+            Self::Process(process) => process.logs(),
         }
     }
 

@@ -11,4 +11,7 @@ pub mod words;
 pub use backup::{BackupCommit, BackupStatus, KeyBody, RestoreState};
 pub use error::ErrorBody;
 pub use plan::{ContainerStep, Op, PlanBody, Step};
-pub use status::{HeldResource, Item, Listing, RuntimeStatus, ServerStatus, SourceState, SourceStatus, StatusBody};
+pub use status::{
+    Condition, HeldResource, Item, ItemStatus, Listing, MemberStatus, Provenance, Rung, RuntimeStatus, SourceState,
+    SourceStatus, Standing, StatusBody, Truth, Unclaimed,
+};

@@ -1,17 +1,23 @@
 //! Answers that describe how things stand.
 
+use std::fmt;
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::kit::Diagnostic;
 use crate::kit::time::Timestamp;
-use crate::record::InstanceStatus;
+use crate::record::{ChainLink, Event, InstanceName, InstanceStatus, Life};
 
 /// A list: `GET /api/v1/PLURAL` (of [`Item`]), `/instances`, `/conflicts`, `/events`, `/revisions`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listing<T> {
     /// What the caller may see, in order of name (events and revisions: newest last).
     pub items: Vec<T>,
+    /// Of instances: lives that are listed and left alone.
+    #[serde(default = "Vec::new", skip_serializing_if = "Vec::is_empty")]
+    pub unclaimed: Vec<Unclaimed>,
     /// The store's revision.
     pub revision: u64,
 }
@@ -21,28 +27,170 @@ pub struct Listing<T> {
 pub struct Item {
     /// The flat document: `kind`, `name`, fields. No defaults, no status.
     pub resource: Value,
-    /// How it stands: for a server a [`ServerStatus`], else an object with `provenance`.
+    /// How it stands: an [`ItemStatus`]; in a list without conditions, chain and events.
     pub status: Value,
     /// The revision of its row (also the `ETag`).
     pub revision: u64,
+    /// Of an encrypted secret: the text of its file, whose order counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<Arc<str>>,
 }
 
-/// How a server stands.
+/// How a declared resource stands.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct ServerStatus {
-    /// The worst state of its instances, as `RUNNING`; `STOPPED` with no replicas.
+pub struct ItemStatus {
+    /// Of a server: the worst state of its instances, as `RUNNING`; `STOPPED` with no replicas.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub state: String,
-    /// How many instances are RUNNING, as `1/2`.
+    /// Of a server: how many instances are RUNNING, as `1/2`.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub ready: String,
-    /// How many tools it lists, where that is known.
+    /// Of a server: how many tools it lists, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub tools: Option<usize>,
-    /// Why it is not RUNNING.
+    /// Why it is not well.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub reason: String,
-    /// Its instances.
+    /// Of a server: its instances.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub instances: Vec<InstanceStatus>,
-    /// Where it stands: `servers/time.yaml:1@3fa2c1e`; empty until its commit has landed.
-    pub provenance: String,
+    /// Of a project: the path of its MCP endpoint.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub endpoint: String,
+    /// Of a project: how each of its servers stands.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub servers: Vec<MemberStatus>,
+    /// Where it is declared.
+    pub provenance: Provenance,
+    /// What holds and what does not.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
+    /// The way from its commit to its tools, each link once an instance; after a link that broke nothing follows.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub chain: Vec<Rung>,
+    /// What happened to it lately, newest last.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<Event>,
+}
+
+/// A server of a project.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberStatus {
+    /// The server's name.
+    pub name: String,
+    /// As [`ItemStatus::state`].
+    pub state: String,
+    /// As [`ItemStatus::ready`].
+    pub ready: String,
+    /// Why it is not well.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+}
+
+/// Where a resource is declared.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Provenance {
+    /// The file, from the repository's root; empty until its first commit has landed.
+    pub file: String,
+    /// The line in it; nothing where the file can't be read at present.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<u32>,
+    /// The commit (in a folder: its digest) in which both sides last agreed on it.
+    pub commit: String,
+    /// Whether a change of it is not in the repository yet.
+    pub pending: bool,
+}
+
+/// `servers/time.yaml:1@3fa2c1e`; empty until its first commit has landed.
+impl fmt::Display for Provenance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.file)?;
+        if let Some(line) = self.line {
+            write!(f, ":{line}")?;
+        }
+        let commit: String = self.commit.chars().take(7).collect();
+        if commit.is_empty() {
+            Ok(())
+        } else {
+            write!(f, "@{commit}")
+        }
+    }
+}
+
+/// Something that holds or not, as Kubernetes writes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Condition {
+    /// `Synced`, `Held`, `Conflicted`, `Ready`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Whether it holds.
+    pub status: Truth,
+    /// Why, in a word for machines.
+    pub reason: String,
+    /// Why, in a line for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// Since when, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+}
+
+/// Whether a condition holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Truth {
+    /// It does.
+    True,
+    /// It does not.
+    False,
+    /// It can't be told yet.
+    Unknown,
+}
+
+/// One link of the way from a commit to tools, and how it stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rung {
+    /// Which link.
+    pub link: ChainLink,
+    /// The instance, from `container` on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<InstanceName>,
+    /// How it stands.
+    pub standing: Standing,
+    /// What there is, or what is missing, in a line.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// When it will be tried again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_retry: Option<Timestamp>,
+    /// What is wrong with the declaration, and where, where that is what broke it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diagnostic: Option<Diagnostic>,
+}
+
+/// How a link stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Standing {
+    /// It holds.
+    Ok,
+    /// It is on its way.
+    Waiting,
+    /// It broke.
+    Broken,
+}
+
+/// A life that was found with our labels before the store had agreed with a source: it is left alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unclaimed {
+    /// Which instance it serves.
+    pub instance: InstanceName,
+    /// This start of it.
+    pub life: Life,
+    /// When it was started.
+    pub started: Timestamp,
 }
 
 /// How the whole stands: `GET /api/v1/status`.
@@ -69,6 +217,9 @@ pub struct StatusBody {
     pub diagnostics: Vec<Diagnostic>,
     /// Every instance.
     pub instances: Vec<InstanceStatus>,
+    /// Lives that were found before the first agreement with a source: listed and left alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unclaimed: Vec<Unclaimed>,
     /// What a person should see to, a line each; it keeps nothing from being well.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
@@ -132,4 +283,18 @@ pub struct HeldResource {
     pub resource: String,
     /// Why, in one line.
     pub reason: String,
+    /// What is wrong with its declaration, and where, where something is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diagnostic: Option<Diagnostic>,
+}
+
+impl HeldResource {
+    /// Why, in one line, with the place where there is one: `servers/time.yaml:3:1: unknown field "replica"`.
+    #[must_use]
+    pub fn why(&self) -> String {
+        match &self.diagnostic {
+            Some(diagnostic) => format!("{}: {}", diagnostic.place(), diagnostic.message),
+            None => self.reason.clone(),
+        }
+    }
 }

@@ -83,7 +83,7 @@ fn who_answers_matters() {
     exit 1
     -- stderr
     error: http://mcpd answered 200 OK, and not as mcpd does
-    cause: invalid length 0, expected struct Listing with 2 elements at line 1 column 2; the answer begins "[]"
+    cause: invalid length 0, expected struct Listing with 3 elements at line 1 column 2; the answer begins "[]"
     hint: is this mcpd's address? it comes from MCPCTL_URL
     "#);
     assert!(mcpd.run(&["get", "events"]).contains("answered 302 Found"));

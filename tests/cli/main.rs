@@ -3,6 +3,7 @@
 
 mod answers;
 mod changing;
+mod looking;
 mod mcpd;
 mod reading;
 mod usage;

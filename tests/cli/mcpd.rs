@@ -176,7 +176,7 @@ pub fn server(name: &str, spec: &Value, status: &Value) -> Value {
 }
 
 pub fn time() -> Value {
-    let status = json!({"state": "RUNNING", "ready": "1/1", "tools": 2, "reason": "", "provenance": "servers/time.yaml:1@3fa2c1e",
+    let status = json!({"state": "RUNNING", "ready": "1/1", "tools": 2, "reason": "", "provenance": {"file": "servers/time.yaml", "line": 1, "commit": "3fa2c1e9aa", "pending": false},
         "instances": [{"instance": "time/0", "state": "RUNNING", "since": SOON, "failures": 0, "tools": 2}]});
     let spec =
         json!({"packageName": "mcp-server-time==1.0", "runtime": "python", "env": [{"name": "TZ", "value": "UTC"}]});
@@ -184,14 +184,14 @@ pub fn time() -> Value {
 }
 
 pub fn git() -> Value {
-    let status = json!({"state": "ERROR", "ready": "0/1", "reason": "exited with code 1: \u{1b}[31mno repository\u{1b}[0m\u{9b}", "provenance": "",
+    let status = json!({"state": "ERROR", "ready": "0/1", "reason": "exited with code 1: \u{1b}[31mno repository\u{1b}[0m\u{9b}", "provenance": {"file": "", "commit": "", "pending": true},
         "instances": [{"instance": "git/0", "state": "ERROR", "since": SOON, "failures": 3, "nextRetry": LONG_AGO, "reason": "exited with code 1"}]});
     server("git", &json!({"command": ["mcp-server-git"]}), &status)
 }
 
 pub fn demo() -> Value {
     let resource = json!({"kind": "project", "name": "demo", "servers": ["time", "git"]});
-    json!({"resource": resource, "status": {"provenance": "projects/demo.yaml:1@3fa2c1e"}, "revision": 3})
+    json!({"resource": resource, "status": {"endpoint": "/projects/demo/mcp", "provenance": {"file": "projects/demo.yaml", "line": 1, "commit": "3fa2c1e9aa", "pending": false}}, "revision": 3})
 }
 
 pub fn listing(items: &[Value]) -> Value {
@@ -213,7 +213,8 @@ pub fn status(converged: bool) -> Value {
     json!({"version": "0.1.0", "cluster": "1a2b3c4d", "runtime": {"name": "process", "available": true},
         "source": {"kind": "hosted", "location": "/git/config.git", "head": "3fa2c1e9aa", "state": "Synced", "lastSyncAt": SOON, "lastError": null, "pendingCount": 0},
         "revision": 118, "resources": 3, "conflicts": i32::from(!converged),
-        "held": if converged { json!([]) } else { json!([{"resource": "server/bad", "reason": "servers/bad.yaml:3:1: unknown field \"replica\""}]) },
+        "held": if converged { json!([]) } else { json!([{"resource": "server/bad", "reason": "servers/bad.yaml can't be used",
+            "diagnostic": {"file": "servers/bad.yaml", "line": 3, "column": 1, "message": "unknown field \"replica\"", "excerpt": "replica: 2", "width": 7, "hint": "did you mean \"replicas\"?"}}]) },
         "diagnostics": [], "converged": converged,
         "instances": [{"instance": "time/0", "state": state, "since": SOON, "failures": 0, "tools": 2}]})
 }

@@ -21,6 +21,8 @@ fn help_is_help() {
       dev        Run the servers of a folder while you edit it
       get        Show resources, one or all of a kind
       describe   Show everything about one resource
+      why        Show why a resource is not well
+      logs       Show what a server wrote to stderr
       apply      Make declarations so
       diff       Show what differs
       patch      Change fields of a resource
@@ -65,6 +67,7 @@ fn help_is_help() {
     Examples:
       mcpctl dev examples/repo             run the servers of a folder while you edit it
       mcpctl get servers                   what runs, and what does not
+      mcpctl why server time               what keeps one from running
       mcpctl apply -f servers/ --dry-run   check declarations against mcpd
       mcpctl get server time -o yaml       the declaration, ready for apply
 
@@ -330,50 +333,6 @@ fn get_watches() {
       value: UTC
     -- stderr
     error: http://mcpd broke off in the middle of its answer
-    "#);
-}
-
-#[test]
-fn describe_tells_everything() {
-    let mcpd = fleet();
-    assert_snapshot!(mcpd.run(&["describe", "server", "git"]), @r#"
-    exit 0
-    -- stdout
-    server/git
-      state       ERROR 0/1
-      reason      exited with code 1:  [31mno repository [0m
-      next retry  now
-      declared    in the store; its commit has not landed yet
-      revision    7
-
-    instances
-      NAME    STATE   TOOLS   AGE   FAILURES   RETRY   REASON
-      git/0   ERROR   -       0s    3          now     exited with code 1
-
-    events
-      AGE   LEVEL     ABOUT   REASON   MESSAGE
-      0s    warning   git/0   Exited   code 1 ]0;x
-
-    declaration
-      kind: server
-      name: git
-      command:
-      - mcp-server-git
-    "#);
-    assert_snapshot!(mcpd.run(&["describe", "project/demo"]), @r#"
-    exit 0
-    -- stdout
-    project/demo
-      url         http://mcpd/projects/demo/mcp
-      declared    projects/demo.yaml:1@3fa2c1e
-      revision    3
-
-    declaration
-      kind: project
-      name: demo
-      servers:
-      - time
-      - git
     "#);
 }
 

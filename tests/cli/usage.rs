@@ -48,7 +48,7 @@ fn words_that_can_not_be_parsed_are_one_line_and_a_hint() {
     assert_snapshot!(said("-o json"), @r#"
     exit 2
     -- stderr
-    {"error":"usage","detail":"'mcpctl' requires a subcommand but one was not provided [subcommands: dev, get, describe, apply, diff, patch, delete, status, sync, conflicts, version, help]","hint":"see --help"}
+    {"error":"usage","detail":"'mcpctl' requires a subcommand but one was not provided [subcommands: dev, get, describe, why, logs, apply, diff, patch, delete, status, sync, conflicts, version, help]","hint":"see --help"}
     "#);
     assert_snapshot!(said("sync --wait soon"), @r#"
     exit 2
@@ -136,9 +136,9 @@ fn help_shows_what_works() {
     conflicts, events, revisions) or "all". With -o yaml the output holds declarations alone, ready for
     apply: no status, no defaults.
 
-    A recorded kind takes a NAME too: instances SERVER or SERVER/N, conflicts and events KIND/NAME
-    (events of an instance SERVER/N), revisions a number. Of events and revisions the newest 200 are
-    listed.
+    A recorded kind takes a NAME too: instances SERVER or SERVER/N, conflicts and events KIND/NAME (a
+    server's with those of its instances; SERVER/N is one instance's), revisions a number. Of events and
+    revisions the newest 200 are listed.
 
     Usage: mcpctl get [OPTIONS] <KIND> [NAME]
 
@@ -207,7 +207,7 @@ fn revisions_are_not_watched() {
 
 #[test]
 fn that_nothing_happened_is_an_answer() {
-    let mcpd = fleet();
+    let mcpd = fleet().on("GET /api/v1/events?about=server/zz", 200, &listing(&[]));
     assert_snapshot!(mcpd.run(&["get", "events", "server/zz"]), @r#"
     exit 0
     -- stderr
@@ -233,7 +233,7 @@ fn diff_says_why_it_differs() {
     exit 1
     -- stdout
     error: servers/bad.yaml:3:1: unknown field "replica"
-    held server/bad: servers/bad.yaml:3:1: unknown field "replica"
+    held server/bad: servers/bad.yaml can't be used
     differs: 1 error above; what is declared there waits until it is mended
     "#);
     let mcpd = Mcpd::start().on("GET /api/v1/diff", 200, &answer);

@@ -26,7 +26,7 @@ use crate::kit::{Masks, Redacted};
 use crate::record::{Actor, Edit, EditChange, StoreView, Upstreams};
 use crate::repo::{Folder, Hosted, Snapshot, Source};
 use crate::resource::{Document, Id};
-use crate::runtime::{ProcessOptions, ProcessRuntime, Runtime, StartOrder};
+use crate::runtime::{Logs, ProcessOptions, ProcessRuntime, Runtime, StartOrder};
 use crate::store::Store;
 
 use super::agree::{Agreed, Pass};
@@ -178,7 +178,7 @@ async fn processes(data: &Path, guard: &[&str]) -> ProcessRuntime {
         guard: guard.iter().map(OsString::from).collect(),
         cluster: format!("tests-{}", data.display()),
         directory: data.to_owned(),
-        logs: data.join("logs"),
+        logs: Logs::new(data.join("logs"), Arc::new(|line| line.into())),
         environment: vec![
             ("PATH".into(), std::env::var_os("PATH").unwrap()),
             ("HOME".into(), "/nowhere".into()),

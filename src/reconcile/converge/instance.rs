@@ -4,7 +4,9 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 use crate::kit::time::{SignedDuration, Timestamp};
-use crate::record::{FleetMember, Handshake, InstanceName, InstanceStatus, Life, Live, LiveState, State, Workload};
+use crate::record::{
+    ChainLink, FleetMember, Handshake, InstanceName, InstanceStatus, Life, Live, LiveState, State, Workload,
+};
 use crate::resource::Update;
 
 use super::desired::difference;
@@ -116,7 +118,7 @@ impl<'a> Planner<'a, '_> {
                     server,
                     reason,
                 } if instance == self.name && self.desired.is_some_and(|d| d.server == *server) => {
-                    self.attempts.fail(reason.clone(), false, now);
+                    self.attempts.fail(ChainLink::Container, reason.clone(), false, now);
                 }
                 Outcome::StartRefused { instance } if instance == self.name => {
                     let soon = later(now, DRAIN_STEP);
@@ -167,14 +169,16 @@ impl<'a> Planner<'a, '_> {
                     known.broken_since = None;
                 }
                 // What the gateway cut off exits of that: the gateway's verdict says more than the exit.
-                (_, Some(Handshake::Failed { reason, closed: false })) => failure = Some(reason.clone()),
-                (LiveState::Ended(ending), _) => failure = Some(ending.to_string()),
+                (_, Some(Handshake::Failed { reason, closed: false })) => {
+                    failure = Some((spoken(reason), reason.clone()));
+                }
+                (LiveState::Ended(ending), _) => failure = Some((ChainLink::Container, ending.to_string())),
                 (LiveState::Running, Some(Handshake::Ready { .. })) => known.silent_since = None,
                 (LiveState::Running, Some(Handshake::Failed { reason, closed: true })) => {
                     let since = *known.broken_since.get_or_insert(now);
                     let deadline = later(since, LAST_WORDS);
                     if now >= deadline {
-                        failure = Some(reason.clone());
+                        failure = Some((spoken(reason), reason.clone()));
                     } else {
                         wake(self.plan, deadline);
                     }
@@ -184,18 +188,19 @@ impl<'a> Planner<'a, '_> {
                     let since = *known.silent_since.get_or_insert(now);
                     let deadline = later(later(since, SignedDuration::from_secs(limit.into())), SLACK);
                     if now >= deadline {
-                        failure = Some(format!("did not answer the handshake within {limit} s"));
+                        let reason = format!("did not answer the handshake within {limit} s");
+                        failure = Some((ChainLink::Handshake, reason));
                     } else {
                         wake(self.plan, deadline);
                     }
                 }
             }
-            if let Some(reason) = failure.filter(|_| !known.ending && !away) {
+            if let Some((at, reason)) = failure.filter(|_| !known.ending && !away) {
                 let first = !known.counted || !self.rules.count_once;
                 known.counted = true;
                 let was_ready = known.was_ready;
                 if first && current {
-                    self.attempts.fail(reason, was_ready, now);
+                    self.attempts.fail(at, reason, was_ready, now);
                 }
             }
             let known = &self.attempts.lives[&live.life];
@@ -235,8 +240,8 @@ impl<'a> Planner<'a, '_> {
             if let (Some(desired), Some(server)) = (self.desired, &known.server)
                 && difference(server, &desired.server).is_none()
             {
-                self.attempts
-                    .fail("was removed by somebody else".to_owned(), known.was_ready, now);
+                let reason = "was removed by somebody else".to_owned();
+                self.attempts.fail(ChainLink::Container, reason, known.was_ready, now);
             }
         }
     }
@@ -510,6 +515,7 @@ impl<'a> Planner<'a, '_> {
             reason,
             since,
             failures: self.attempts.failures,
+            failed_at: self.attempts.failed_at,
             next_retry: self.attempts.next_try.filter(|at| *at > now && state == State::Error),
             life,
             tools,
@@ -521,6 +527,15 @@ impl<'a> Planner<'a, '_> {
             Handshake::Ready { tools, .. } => Some(tools),
             _ => None,
         }
+    }
+}
+
+/// The link that a conversation broke at: the gateway's words name the request that was not answered.
+fn spoken(reason: &str) -> ChainLink {
+    if reason.contains("/list") {
+        ChainLink::Tools
+    } else {
+        ChainLink::Handshake
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::kit::time::{SignedDuration, Timestamp};
-use crate::record::{InstanceName, Life, State, Workload};
+use crate::record::{ChainLink, InstanceName, Life, State, Workload};
 
 use super::{Blocked, Step};
 
@@ -44,6 +44,8 @@ pub(super) struct Attempts {
     pub failures: u32,
     /// The last failure, in one line.
     pub last_error: String,
+    /// The link that it broke.
+    pub failed_at: Option<ChainLink>,
     /// Nothing is started before.
     pub next_try: Option<Timestamp>,
     /// The state last published, and since when.
@@ -81,10 +83,11 @@ pub(super) struct Known {
 impl Attempts {
     /// Counts a failure. A life that had been RUNNING, with no failure counted since its last healthy minutes, is
     /// restarted at once: a killed server comes back immediately, and a crash loop still waits.
-    pub fn fail(&mut self, reason: String, had_been_running: bool, now: Timestamp) {
+    pub fn fail(&mut self, at: ChainLink, reason: String, had_been_running: bool, now: Timestamp) {
         let at_once = had_been_running && self.failures == 0;
         self.failures = self.failures.saturating_add(1);
         self.last_error = reason;
+        self.failed_at = Some(at);
         self.next_try = Some(if at_once { now } else { later(now, delay(self.failures)) });
     }
 
@@ -92,6 +95,7 @@ impl Attempts {
     pub fn forget(&mut self) {
         self.failures = 0;
         self.last_error.clear();
+        self.failed_at = None;
         self.next_try = None;
     }
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::kit::time::SignedDuration;
-use crate::record::{Ending, Handshake, LiveState, State, Upstream};
+use crate::record::{ChainLink, Ending, Handshake, LiveState, State, Upstream};
 
 /// A small world with a hand on everything: it performs steps at once, and every start works.
 pub(super) struct Bench {
@@ -658,4 +658,53 @@ fn a_step_that_was_not_given_is_forgotten() {
         .ending = true;
     memory.not_given(&stop);
     assert_eq!(memory, first.memory);
+}
+
+/// `mcpctl why` stops at the link that broke, so the status says which.
+#[test]
+fn a_failure_names_the_link_that_broke() {
+    let failed = |reason: &str| Handshake::Failed {
+        reason: reason.to_owned(),
+        closed: false,
+    };
+    for (handshake, ends, want) in [
+        (None, true, ChainLink::Container),
+        (
+            Some(failed("the server did not answer initialize within 5 s")),
+            false,
+            ChainLink::Handshake,
+        ),
+        (
+            Some(failed("the server refused tools/list: no")),
+            false,
+            ChainLink::Tools,
+        ),
+    ] {
+        let mut bench = Bench::of(json!({"command": ["a"]}));
+        bench.settle();
+        let life = bench.live[0].life.clone();
+        if let Some(handshake) = handshake {
+            let upstream = Upstream {
+                instance: bench.live[0].instance.clone(),
+                handshake,
+                since: bench.now,
+            };
+            bench.upstreams.insert(life, upstream);
+        }
+        if ends {
+            bench.live[0].state = LiveState::Ended(Ending {
+                code: Some(3),
+                signal: None,
+                out_of_memory: false,
+                last_line: None,
+                at: bench.now,
+            });
+        }
+        let plan = bench.settle();
+        assert_eq!(plan.statuses[0].failed_at, Some(want));
+        assert_eq!(plan.statuses[0].state, State::Error);
+        // A new declaration ends what was said of the old one.
+        bench.declare(json!({"command": ["b"]}));
+        assert_eq!(bench.turn().statuses[0].failed_at, None);
+    }
 }

@@ -123,7 +123,7 @@ fn reads_back(text: &str, document: &Document) -> bool {
         path: String::new(),
         bytes: Ok(text.as_bytes().to_vec()),
     };
-    let read = super::read(&file);
+    let read = super::read_body(&file, super::LARGEST);
     let [parsed] = &read.documents[..] else { return false };
     read.unreadable.is_empty() && *parsed.placed.document == *document
 }

@@ -10,7 +10,6 @@
 
 mod guard;
 mod launch;
-mod logs;
 mod marks;
 mod table;
 
@@ -30,13 +29,13 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use crate::kit::{Pipes, time};
 use crate::record::{Ending, InstanceName, Life, Live, LiveState, Workload};
 
 use self::launch::launch;
-use self::logs::Logs;
-use super::{RuntimeError, StartOrder};
+use super::{Logs, RuntimeError, StartOrder};
 
 pub use self::guard::guard_main;
 
@@ -59,8 +58,8 @@ pub struct ProcessOptions {
     pub cluster: String,
     /// Where servers run.
     pub directory: PathBuf,
-    /// Where their logs are kept.
-    pub logs: PathBuf,
+    /// Where what they write to stderr is kept.
+    pub logs: Logs,
     /// mcpd's own environment; a server inherits an allow-list of it.
     pub environment: Vec<(OsString, OsString)>,
 }
@@ -80,7 +79,6 @@ struct Shared {
     lives: Mutex<BTreeMap<Life, Entry>>,
     closed: AtomicBool,
     changed: watch::Sender<u64>,
-    logs: Logs,
 }
 
 /// A life, running or ended.
@@ -125,14 +123,12 @@ impl ProcessRuntime {
                 job();
             }
         })?;
-        let logs = Logs::new(options.logs.clone());
         Ok(Self {
             shared: Arc::new(Shared {
                 options,
                 lives: Mutex::default(),
                 closed: AtomicBool::new(false),
                 changed: watch::Sender::new(0),
-                logs,
             }),
             spawner,
         })
@@ -157,9 +153,9 @@ impl ProcessRuntime {
         self.shared.stop(life, grace).await
     }
 
-    /// The last lines of stderr, at most `bytes`.
-    pub async fn logs(&self, instance: &InstanceName, bytes: usize) -> io::Result<String> {
-        self.shared.logs.tail(instance, bytes).await
+    /// What servers wrote to stderr.
+    pub fn logs(&self) -> &Logs {
+        &self.shared.options.logs
     }
 
     /// Takes the pipes of a life that runs; a second time is an error.
@@ -266,9 +262,16 @@ impl Shared {
             ended: watched,
         };
         self.lives().insert(life.clone(), entry);
-        let last_line = Arc::new(Mutex::new(None));
-        let log = self.logs.of(&order.instance);
-        let reading = stderr.map(|stderr| Handle::current().spawn(logs::follow(stderr, log, Arc::clone(&last_line))));
+        let enough = CancellationToken::new();
+        let (logs, enough_read) = (self.options.logs.clone(), enough.clone());
+        let (of, in_life) = (order.instance.clone(), life.clone());
+        let mut reading = Handle::current().spawn(async move {
+            let mut log = logs.begin(&of, &in_life).await;
+            if let Some(stderr) = stderr {
+                log.read(stderr, &enough_read).await;
+            }
+            log
+        });
         self.changed.send_modify(|count| *count += 1);
         let shared = Arc::clone(&self);
         let own = life.clone();
@@ -282,14 +285,19 @@ impl Shared {
                 let life = own.0.clone();
                 drop(tokio::task::spawn_blocking(move || table::sweep(marks::LIFE, &life)).await);
             }
-            if let Some(mut reading) = reading
-                && timeout(LAST_WORDS, &mut reading).await.is_err()
-            {
-                reading.abort();
+            let log = if let Ok(log) = timeout(LAST_WORDS, &mut reading).await {
+                log
+            } else {
+                enough.cancel();
+                reading.await
+            };
+            let mut ending = ending(status.ok());
+            if let Ok(mut log) = log {
+                log.end(ending.to_string()).await;
+                ending.last_line = log.last_line();
             }
-            let said = last_line.lock().unwrap_or_else(PoisonError::into_inner).take();
             if let Some(entry) = shared.lives().get_mut(&own) {
-                entry.live.state = LiveState::Ended(ending(status.ok(), said));
+                entry.live.state = LiveState::Ended(ending);
                 entry.pipes = None;
             }
             ended.send_replace(true);
@@ -356,14 +364,14 @@ async fn follow(child: &mut Child, mut orders: mpsc::Receiver<Signal>) -> io::Re
 }
 
 /// Reads a guard's exit status: its code is the server's, 128 + N for signal N.
-fn ending(status: Option<ExitStatus>, last_line: Option<String>) -> Ending {
+fn ending(status: Option<ExitStatus>) -> Ending {
     let code = status.and_then(|status| status.code());
     let by_signal = code.filter(|code| (129..=192).contains(code)).map(|code| code - 128);
     Ending {
         code: code.filter(|_| by_signal.is_none()),
         signal: by_signal.or(status.and_then(|status| status.signal())),
         out_of_memory: false,
-        last_line,
+        last_line: None,
         at: time::now(),
     }
 }

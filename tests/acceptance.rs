@@ -33,6 +33,7 @@ macro_rules! scripts {
 scripts!(
     api_change_is_one_commit,
     bad_pushes,
+    secrets,
     cli_contract,
     crash_and_retry,
     dev_saves,

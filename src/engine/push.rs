@@ -271,7 +271,6 @@ impl Engine {
 
     /// Tells what becomes of an accepted head: the revision, then the servers.
     async fn follow(&self, push: &Push, head: &str, out: &Lines) {
-        let mut report = self.report();
         let taken = tokio::time::timeout(TAKEOVER, async {
             loop {
                 match self.sync(false).await {
@@ -302,9 +301,17 @@ impl Engine {
             .map(|desired| desired.instance.server)
             .collect();
         let servers: BTreeSet<Name> = servers.intersection(&wanted).cloned().collect();
-        if servers.is_empty() {
-            return;
+        if !servers.is_empty() {
+            self.tell_states(push, &servers, out).await;
         }
+        for warning in &self.report().borrow().status.warnings {
+            out.send(format!("warning: {}", words::plain(warning)));
+        }
+    }
+
+    /// Waits for the servers of a push, as long as it says, and tells how they are.
+    async fn tell_states(&self, push: &Push, servers: &BTreeSet<Name>, out: &Lines) {
+        let mut report = self.report();
         let options = Options::read(&push.options).unwrap_or_default();
         if let Some(seconds) = options.wait {
             let settled = |statuses: &[InstanceStatus]| {
@@ -319,7 +326,7 @@ impl Engine {
             let _ = tokio::time::timeout(Duration::from_secs(seconds), wait).await;
         }
         let report = Arc::clone(&self.report().borrow());
-        let (line, reasons) = states(&servers, &report.status.instances);
+        let (line, reasons) = states(servers, &report.status.instances);
         out.send(line);
         for reason in reasons {
             out.send(reason);

@@ -90,7 +90,13 @@ impl Declared for Secret {
     const ALIASES: &'static [&'static str] = &[];
 
     fn check(&self) -> Vec<Problem> {
-        check_keys(self.data.keys().map(String::as_str))
+        let mut problems = check_keys(self.data.keys().map(String::as_str));
+        // What mcpctl shows in place of a value must never become one.
+        let masked = |value: &SecretValue| matches!(value, SecretValue::Text(text) if text.starts_with(MASK));
+        for (key, _) in self.data.iter().filter(|(_, value)| masked(value)) {
+            problems.push(Problem::at(format!("data.{key}"), "a mask is no value"));
+        }
+        problems
     }
 
     fn references(&self) -> Vec<Reference> {
@@ -312,6 +318,7 @@ mod tests {
             (json!({"data": {"A": {"from": "x"}}}), "data.A"),
             (json!({"data": {"a b": "x"}}), "data.a b: not a key"),
             (json!({"values": {}}), "values: unknown field"),
+            (json!({"data": {"A": "***"}}), "data.A: a mask is no value"),
         ] {
             let problems = Document::new(id(), &bad).unwrap_err();
             assert!(problems[0].to_string().starts_with(want), "{bad}: {}", problems[0]);

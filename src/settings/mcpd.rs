@@ -609,7 +609,7 @@ mod tests {
     fn the_table_and_the_help() {
         let settings = resolve(&["--print-settings", "--log", "debug"], &[("MCPD_CLUSTER", "one")]).expect("settings");
         assert!(settings.print);
-        insta::assert_snapshot!(settings.table(), @r"
+        insta::assert_snapshot!(settings.table(), @"
         NAME                     VALUE                        ORIGIN
         MCPD_LISTEN              127.0.0.1:3100               default
         MCPD_DATA_DIR            /home/ada/.local/state/mcpd  default
@@ -618,6 +618,7 @@ mod tests {
         MCPD_ALLOWED_HOSTS       -                            default
         MCPD_ALLOWED_ORIGINS     -                            default
         MCPD_WATCH               -                            default
+        MCPD_IDENTITY_FILE       -                            default
         MCPD_RUNTIME             process                      default
         MCPD_RECONCILE_INTERVAL  30s                          default
         MCPD_LOG                 debug                        flag --log

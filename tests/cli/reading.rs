@@ -30,6 +30,8 @@ fn help_is_help() {
       status     Show how all of it stands
       sync       Read the repository and make it so, now
       conflicts  Show what lost against the store, or turn it round
+      backup     How well what is declared is kept elsewhere, and what a new host needs
+      restore    Check what a restore brought back
       version    Print mcpctl's version
       help       Print this message or the help of the given subcommand(s)
 
@@ -137,10 +139,10 @@ fn unknown_words_are_usage_errors() {
     error: unrecognized subcommand 'gett'
     hint: did you mean "get"?
     "#);
-    assert_snapshot!(mcpctl("", &["backup"], ""), @r#"
+    assert_snapshot!(mcpctl("", &["review"], ""), @r#"
     exit 2
     -- stderr
-    error: unrecognized subcommand 'backup'
+    error: unrecognized subcommand 'review'
     hint: see --help
     "#);
     assert_snapshot!(mcpctl("", &["gett", "-o", "json"], ""), @r#"

@@ -48,7 +48,7 @@ fn words_that_can_not_be_parsed_are_one_line_and_a_hint() {
     assert_snapshot!(said("-o json"), @r#"
     exit 2
     -- stderr
-    {"error":"usage","detail":"'mcpctl' requires a subcommand but one was not provided [subcommands: dev, get, describe, why, logs, apply, diff, patch, delete, status, sync, conflicts, version, help]","hint":"see --help"}
+    {"error":"usage","detail":"'mcpctl' requires a subcommand but one was not provided [subcommands: dev, get, describe, why, logs, apply, diff, patch, delete, status, sync, conflicts, backup, restore, version, help]","hint":"see --help"}
     "#);
     assert_snapshot!(said("sync --wait soon"), @r#"
     exit 2
@@ -287,7 +287,7 @@ fn mcpd_says_it_in_the_same_way() {
         "--cluster",
         "one",
     ]);
-    assert_snapshot!(shown, @r#"
+    assert_snapshot!(shown, @"
     exit 0
     NAME                     VALUE           ORIGIN
     MCPD_LISTEN              127.0.0.1:3100  default
@@ -297,11 +297,12 @@ fn mcpd_says_it_in_the_same_way() {
     MCPD_ALLOWED_HOSTS       -               default
     MCPD_ALLOWED_ORIGINS     -               default
     MCPD_WATCH               /repo           flag --watch
+    MCPD_IDENTITY_FILE       -               default
     MCPD_RUNTIME             process         default
     MCPD_RECONCILE_INTERVAL  30s             default
     MCPD_LOG                 info            default
     MCPD_LOG_FORMAT          text            default
     --insecure-listen        false           default
     warning: unknown setting MCPD_LISTN in the environment; did you mean MCPD_LISTEN?
-    "#);
+    ");
 }

@@ -93,7 +93,7 @@ impl Input {
         let mut wrong = vec![];
         let mut documents = 0;
         for file in files {
-            let parsed = yaml::read(file);
+            let parsed = yaml::read_body(file, yaml::LARGEST);
             documents += parsed.documents.len();
             wrong.extend(parsed.diagnostics);
         }

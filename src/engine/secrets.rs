@@ -339,6 +339,7 @@ impl Engine {
         let vault = &self.0.parts.vault;
         self.audit(actor, "export identity".to_owned()).await?;
         self.store().set_meta(EXPORTED, &vault.own_recipient()).await?;
+        // So that the next look no longer warns of it.
         self.0.wake.notify_one();
         Ok(vault.export())
     }

@@ -53,7 +53,7 @@ printf 'Use it with\n  token: %s\n' "ghp_""16C7e42F292c6912E7710c838347Ae178B4a"
 commit work 'A note'
 push work
 assert_eq "$status" 1
-assert_line "$said" 'error: docs/note.md:2:10: this looks like a GitHub.*'
+assert_line "$said" 'error: docs/note.md:2:10: this looks like a token of GitHub'
 assert_lacks "$said" ghp_
 printf 'Use it with\n  token: %s # mcpctl:allow-secret an example that was never valid\n' \
     "ghp_""16C7e42F292c6912E7710c838347Ae178B4a" >work/docs/note.md
@@ -121,8 +121,8 @@ nowhere "$made"
 say '-- the real sops opens it with the identity, and writes it'
 expect 0 mcpctl backup identity
 printf '%s\n' "$out" >identity.txt
-expect 0 mcpctl status
-assert_lacks "$out$err" 'would be lost'
+safe() { ! mcpctl status 2>&1 | grep -q 'would be lost'; }
+wait_for safe
 export SOPS_AGE_KEY_FILE=$here/identity.txt
 assert_eq "$(sops decrypt --extract '["data"]["TOKEN"]' "$file")" first-value-0815
 sops set "$file" '["data"]["TOKEN"]' '"third-value-0817"'
@@ -139,8 +139,8 @@ expect 0 mcpctl patch secret keys data.OTHER=fourth-value-0818
 assert_lacks "$out$err" fourth-value
 expect 0 mcpctl sync
 git -C work pull -q --ff-only origin main
-changed=$(diff before.yaml "$file" | sed -n 's/^> *\([A-Za-z]*\):.*/\1/p' | sort | tr '\n' ' ')
-assert_eq "$changed" 'OTHER lastmodified mac '
+changed=$({ diff before.yaml "$file" || true; } | sed -n 's/^> *\([A-Za-z]*\):.*/\1/p' | sed /lastmodified/d | sort | tr '\n' ' ')
+assert_eq "$changed" 'OTHER mac '
 assert_eq "$(sops decrypt --extract '["data"]["OTHER"]' "$file")" fourth-value-0818
 assert_eq "$(git -C work log -1 --format=%s)" 'update secret/keys: data.OTHER "***" → "*** (changed)"'
 nowhere fourth-value-0818

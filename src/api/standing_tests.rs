@@ -95,7 +95,7 @@ impl Known {
         });
     }
 
-    fn told<T>(&self, name: &str, tell: impl Fn(&Facts<'_>) -> T) -> T {
+    fn told<T>(&self, name: &str, tell: impl Fn(Facts<'_>) -> T) -> T {
         let report = Report {
             status: serde_json::from_value(self.status.clone()).unwrap(),
             tree: Arc::new(self.tree.clone()),
@@ -104,7 +104,7 @@ impl Known {
         };
         let document = self.view.rows[&id(name)].document.clone().unwrap();
         let status = status(&document, &self.view, &report);
-        tell(&Facts {
+        tell(Facts {
             document: &document,
             revision: 7,
             status: &status,

@@ -145,7 +145,6 @@ impl Daemon {
             let path = path.to_owned();
             move |source| DaemonError::Data { path, source }
         };
-        // Nothing that is declared is a secret yet.
         let hidden = masks.clone();
         let logs = Logs::new(data.join("logs"), Arc::new(move |line| hidden.mask(line)));
         let options = ProcessOptions {

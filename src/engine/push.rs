@@ -331,9 +331,6 @@ impl Engine {
         for reason in reasons {
             out.send(reason);
         }
-        for warning in &report.status.warnings {
-            out.send(format!("warning: {}", words::plain(warning)));
-        }
     }
 
     /// Whether a head is an ancestor of the one that was read last.

@@ -21,9 +21,9 @@ use crate::gateway::{Attach, Gateway};
 use crate::kit::{Link, Masks, Redacted};
 use crate::record::{Fleet, InstanceName, Life, Routes};
 use crate::repo::{Folder, GIT_PATH, Hosted, RepoError, Source};
-use crate::runtime::{GUARD_WORD, Logs, ProcessOptions, ProcessRuntime, Runtime};
+use crate::runtime::{DockerOptions, DockerRuntime, GUARD_WORD, Logs, ProcessOptions, ProcessRuntime, Runtime};
 use crate::secret::{Identities, IdentityError, deploy_key};
-use crate::settings::{LogFormat, McpdSettings, SettingsError, Surroundings};
+use crate::settings::{LogFormat, McpdSettings, RuntimeKind, SettingsError, Surroundings};
 use crate::store::{Store, StoreError};
 
 use super::router::router;
@@ -114,10 +114,12 @@ impl Attach for Pipework {
 }
 
 impl Daemon {
-    /// Opens the data folder, the store, the repository and the runtime, and listens.
+    /// Opens the data folder, the store, the repository and the runtime, and listens. `ends_with_mcpd` says whether
+    /// containers end with it, as in development; otherwise they run on until the next one takes them over.
     pub async fn open(
         settings: &McpdSettings,
         around: &Surroundings,
+        ends_with_mcpd: bool,
         stop: CancellationToken,
     ) -> Result<Self, DaemonError> {
         let data = &settings.data;
@@ -145,18 +147,29 @@ impl Daemon {
             let path = path.to_owned();
             move |source| DaemonError::Data { path, source }
         };
-        let hidden = masks.clone();
-        let logs = Logs::new(data.join("logs"), Arc::new(move |line| hidden.mask(line)));
-        let options = ProcessOptions {
-            guard: vec![OsString::from("/proc/self/exe"), OsString::from(GUARD_WORD)],
-            cluster: settings.cluster.to_string(),
-            directory,
-            logs,
-            environment: around.environment.clone(),
+        let masking = masks.clone();
+        let logs = Logs::new(data.join("logs"), Arc::new(move |line| masking.mask(line)));
+        let cluster = settings.cluster.to_string();
+        let runtime = match settings.runtime {
+            RuntimeKind::Docker => Runtime::Docker(DockerRuntime::open(DockerOptions {
+                address: settings.docker_host.clone(),
+                cluster,
+                settings: settings.containers.clone(),
+                logs,
+                ends_with_mcpd,
+            })),
+            RuntimeKind::Process => {
+                let options = ProcessOptions {
+                    guard: vec![OsString::from("/proc/self/exe"), OsString::from(GUARD_WORD)],
+                    cluster,
+                    directory,
+                    logs,
+                    environment: around.environment.clone(),
+                };
+                Runtime::Process(ProcessRuntime::open(options).await.map_err(fault(data))?)
+            }
         };
-        let runtime = Arc::new(Runtime::Process(
-            ProcessRuntime::open(options).await.map_err(fault(data))?,
-        ));
+        let runtime = Arc::new(runtime);
         let source = if let Some(folder) = &settings.watch {
             Source::Folder(Folder::open(folder).await?)
         } else {
@@ -199,7 +212,7 @@ impl Daemon {
                 masks,
                 source: source.clone(),
                 runtime: Arc::clone(&runtime),
-                runtime_name: "process",
+                runtime_name: runtime.name(),
                 cluster: settings.cluster.to_string(),
                 identity,
                 location,
@@ -429,14 +442,14 @@ fn with_hint(error: &dyn std::error::Error, hint: Option<String>) -> String {
 async fn run(settings: &McpdSettings, around: &Surroundings) -> Result<(), DaemonError> {
     let stop = CancellationToken::new();
     stop_on_signals(stop.clone()).map_err(DaemonError::Signals)?;
-    let daemon = Daemon::open(settings, around, stop).await?;
+    let daemon = Daemon::open(settings, around, false, stop).await?;
     let url = format!("http://{}", daemon.address());
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         %url,
         data = %settings.data.display(),
         cluster = %settings.cluster,
-        runtime = "process",
+        runtime = settings.runtime.name(),
         "mcpd is ready"
     );
     if settings.watch.is_none() {

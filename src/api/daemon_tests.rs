@@ -22,14 +22,18 @@ async fn open(folder: &Path, stop: &CancellationToken) -> Daemon {
     let data = folder.join(".mcpctl").join("local");
     let [watch, data] = [folder, &data].map(|path| path.as_os_str().to_owned());
     let arguments = ["mcpd".into(), "--watch".into(), watch, "--data-dir".into(), data];
+    let process = ["--runtime".into(), "process".into()];
     let settings = McpdSettings::resolve(
-        arguments.into_iter().chain(["--listen".into(), "127.0.0.1:0".into()]),
+        arguments
+            .into_iter()
+            .chain(process)
+            .chain(["--listen".into(), "127.0.0.1:0".into()]),
         &around,
     )
     .unwrap();
     let mut tries = 0;
     loop {
-        match Daemon::open(&settings, &around, stop.clone()).await {
+        match Daemon::open(&settings, &around, true, stop.clone()).await {
             Ok(daemon) => return daemon,
             // The daemon before still lets go of it.
             Err(DaemonError::Store(StoreError::InUse { .. })) if tries < 6000 => tries += 1,

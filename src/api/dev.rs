@@ -14,7 +14,7 @@ use crate::kit::{Diagnostic, Name};
 use crate::record::{InstanceStatus, State};
 use crate::resource::{Declared, Project};
 use crate::runtime::{DockerProbe, probe_docker};
-use crate::settings::{LogFormat, McpdSettings, Surroundings};
+use crate::settings::{LogFormat, McpdSettings, Origin, RuntimeKind, Surroundings};
 use crate::wire::{ErrorBody, PlanBody, words};
 
 use super::daemon::{Daemon, DaemonError, make_folder, start_log, stop_on_signals};
@@ -54,7 +54,7 @@ pub async fn dev(place: DevPlace) -> Result<(), ErrorBody> {
         "--listen".into(),
         place.listen.to_string().into(),
     ];
-    let settings = McpdSettings::resolve(arguments, &around).map_err(|error| ErrorBody {
+    let mut settings = McpdSettings::resolve(arguments, &around).map_err(|error| ErrorBody {
         hint: error.hint().map(str::to_owned),
         ..failed(error.to_string())
     })?;
@@ -67,14 +67,15 @@ pub async fn dev(place: DevPlace) -> Result<(), ErrorBody> {
     let stop = CancellationToken::new();
     stop_on_signals(stop.clone()).map_err(|error| failed(error.to_string()))?;
 
-    let host = around
-        .environment
-        .iter()
-        .find(|(name, _)| name == "DOCKER_HOST")
-        .and_then(|(_, value)| value.to_str());
     println!("watching {} (data in .mcpctl/local)", folder.display());
-    println!("{}", runtime_line(&probe_docker(host).await));
-    let daemon = Daemon::open(&settings, &around, stop.clone())
+    let said = settings
+        .settings
+        .iter()
+        .any(|it| it.name == "MCPD_RUNTIME" && it.origin != Origin::Default);
+    let (runtime, line) = chosen(settings.runtime, said, &probe_docker(&settings.docker_host).await);
+    settings.runtime = runtime;
+    println!("{line}");
+    let daemon = Daemon::open(&settings, &around, true, stop.clone())
         .await
         .map_err(|error| broken(&error))?;
     let url = format!("http://{}", daemon.address());
@@ -98,12 +99,22 @@ pub async fn dev(place: DevPlace) -> Result<(), ErrorBody> {
     served.map_err(|error| broken(&error))
 }
 
-fn runtime_line(probe: &DockerProbe) -> String {
-    match &probe.version {
-        None => format!("runtime: process (no Docker engine answered at {})", probe.address),
-        Some(version) => format!(
-            "runtime: process (Docker {version} answers at {}, but this version of mcpctl runs servers as local processes only)",
-            probe.address
+/// What servers run in, and why: what was set; else Docker where an engine answers.
+fn chosen(set: RuntimeKind, said: bool, probe: &DockerProbe) -> (RuntimeKind, String) {
+    let address = &probe.address;
+    match (set, said, &probe.version) {
+        (RuntimeKind::Process, true, _) => (set, "runtime: process (MCPD_RUNTIME says so)".to_owned()),
+        (_, true, None) => (
+            set,
+            format!("runtime: docker (MCPD_RUNTIME says so; no engine answers at {address} yet)"),
+        ),
+        (_, _, Some(version)) => (
+            RuntimeKind::Docker,
+            format!("runtime: docker (Docker {version} answers at {address})"),
+        ),
+        (_, false, None) => (
+            RuntimeKind::Process,
+            format!("runtime: process (no Docker engine answered at {address})"),
         ),
     }
 }
@@ -256,4 +267,57 @@ fn state(status: &InstanceStatus) -> String {
         line = format!("{line}: {}", words::plain(&status.reason));
     }
     line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_runtime_is_what_is_set_or_what_is_there() {
+        use RuntimeKind::{Docker, Process};
+        let probe = |version: Option<&str>| DockerProbe {
+            address: "unix:///x".to_owned(),
+            version: version.map(str::to_owned),
+        };
+        for (set, said, version, want, line) in [
+            (
+                Docker,
+                false,
+                Some("20.10"),
+                Docker,
+                "runtime: docker (Docker 20.10 answers at unix:///x)",
+            ),
+            (
+                Docker,
+                false,
+                None,
+                Process,
+                "runtime: process (no Docker engine answered at unix:///x)",
+            ),
+            (
+                Docker,
+                true,
+                Some("20.10"),
+                Docker,
+                "runtime: docker (Docker 20.10 answers at unix:///x)",
+            ),
+            (
+                Docker,
+                true,
+                None,
+                Docker,
+                "runtime: docker (MCPD_RUNTIME says so; no engine answers at unix:///x yet)",
+            ),
+            (
+                Process,
+                true,
+                Some("20.10"),
+                Process,
+                "runtime: process (MCPD_RUNTIME says so)",
+            ),
+        ] {
+            assert_eq!(chosen(set, said, &probe(version)), (want, line.to_owned()));
+        }
+    }
 }

@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::kit::{Masks, Name};
 use crate::reconcile::converge::Memory;
-use crate::record::{Actor, Fleet, Life, Routes, Upstreams};
+use crate::record::{Actor, Fleet, Life, Live, Routes, Upstreams};
 use crate::repo::Source;
 use crate::runtime::{Logs, Runtime};
 use crate::store::Store;
@@ -90,6 +90,8 @@ struct Inner {
     editing: tokio::sync::Mutex<()>,
     /// What the planner of what runs remembers.
     memory: Mutex<Memory>,
+    /// What lived when the runtime answered last.
+    last_live: Mutex<Vec<Live>>,
     /// Who pushed which head, the newest last.
     pushers: Mutex<VecDeque<(String, Actor)>>,
     /// Set when the loop has failed.
@@ -116,6 +118,7 @@ impl Engine {
             lease: lease::Lease::default(),
             editing: tokio::sync::Mutex::new(()),
             memory: Mutex::default(),
+            last_live: Mutex::default(),
             pushers: Mutex::default(),
             failed: AtomicBool::new(false),
             recipients: Mutex::default(),

@@ -20,9 +20,13 @@ pub(super) struct Seen {
 impl Inner {
     pub(super) async fn observe_runtime(&self) -> Seen {
         match self.parts.runtime.observe().await {
-            Ok(live) => Seen { live, away: None },
+            Ok(live) => {
+                lock(&self.last_live).clone_from(&live);
+                Seen { live, away: None }
+            }
+            // What it said last goes on to be shown and served.
             Err(error) => Seen {
-                live: vec![],
+                live: lock(&self.last_live).clone(),
                 away: Some(error.to_string()),
             },
         }

@@ -69,6 +69,7 @@ impl Inner {
             }
             let server = Workload {
                 secrets: values,
+                setup: self.parts.runtime.setup(&server),
                 ..Workload::from(server)
             };
             Some(Declaration {

@@ -2,6 +2,7 @@
 //!
 //! A further kind is one file here and one row in [`KINDS`].
 
+mod container;
 mod document;
 mod id;
 mod kind;
@@ -12,6 +13,7 @@ mod shape;
 mod tree;
 pub mod yaml;
 
+pub use container::{Cpus, ImagePullPolicy, Network, Resources, Security, Transport, Volume, parse_memory};
 pub use document::{Document, FieldChange, Problem, changes, field_changes};
 pub use id::{Id, NotAnId, Scope};
 pub use kind::{Declared, KINDS, Kind, Reference, kind_named};

@@ -3,6 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::container::{
+    ImagePullPolicy, Network, Resources, Security, Transport, Volume, check_resources, check_security, check_volumes,
+};
 use super::document::Problem;
 use super::kind::{Declared, Reference};
 use super::secret::Secret;
@@ -35,6 +38,14 @@ pub struct Server {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256), inner(length(max = 32768)))]
     pub command: Vec<String>,
+    /// How the server is spoken to: STDIO over its stdin and stdout, the others over HTTP, for which it needs a container.
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("default" = "STDIO"))]
+    pub transport: Transport,
+    /// The port on which the server listens in its container, where it is spoken to over HTTP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub container_port: Option<u16>,
     /// How many instances run; 0 takes the server out of service.
     #[serde(default = "one_replica", skip_serializing_if = "is_one_replica")]
     #[schemars(range(min = 0, max = 10), extend("default" = 1))]
@@ -52,9 +63,28 @@ pub struct Server {
     #[schemars(range(min = 1, max = 3600), extend("default" = 300))]
     pub start_timeout_seconds: u32,
     /// How a changed server replaces the running one: rolling starts the new one first, recreate stops the old one first.
+    /// Where a volume is writable, it is always recreate.
     #[serde(default, skip_serializing_if = "is_default")]
     #[schemars(extend("default" = "rolling"))]
     pub update: Update,
+    /// What the container may use at most.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub resources: Resources,
+    /// What the container's processes are allowed.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub security: Security,
+    /// What the container may reach: default for the network of MCP servers and beyond, none for nothing at all.
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("default" = "default"))]
+    pub network: Network,
+    /// When the image is pulled.
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("default" = "IfNotPresent"))]
+    pub image_pull_policy: ImagePullPolicy,
+    /// Folders that outlive the container.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub volumes: Vec<Volume>,
 }
 
 /// Which package registry and program start a package.
@@ -162,6 +192,58 @@ impl Server {
             (None, None) => Source::Command,
         }
     }
+
+    /// How a change replaces what runs: with a writable volume never two at a time, whatever is declared.
+    #[must_use]
+    pub fn effective_update(&self) -> Update {
+        if self.volumes.iter().any(|volume| !volume.read_only) {
+            Update::Recreate
+        } else {
+            self.update
+        }
+    }
+
+    /// Whether it can't run but in a container.
+    #[must_use]
+    pub fn needs_container(&self) -> bool {
+        self.docker_image.is_some() || self.transport != Transport::Stdio
+    }
+
+    fn check_transport(&self, problems: &mut Vec<Problem>) {
+        let has_container = self.package_name.is_some() || self.docker_image.is_some();
+        match (self.transport, self.container_port) {
+            (Transport::Stdio, Some(_)) => problems.push(
+                Problem::at_key("containerPort", "a server with transport STDIO has no port")
+                    .hint("set transport: STREAMABLE_HTTP, or take containerPort out"),
+            ),
+            (Transport::Stdio, None) => {}
+            (transport, _) if !has_container => problems.push(
+                Problem::at("transport", format!("{transport} needs a container"))
+                    .hint("give dockerImage or packageName, or transport STDIO"),
+            ),
+            (transport, None) => problems.push(
+                Problem::at("", format!("containerPort is missing, and transport is {transport}"))
+                    .hint("give the port on which the server listens in its container"),
+            ),
+            (..) => {}
+        }
+        if self.network == Network::None {
+            if self.package_name.is_some() {
+                problems.push(
+                    Problem::at("network", "without a network the package can't be fetched")
+                        .hint("put the package into an image of your own and give dockerImage"),
+                );
+            } else if self.transport != Transport::Stdio {
+                problems.push(
+                    Problem::at(
+                        "network",
+                        format!("without a network nobody reaches {}", self.transport),
+                    )
+                    .hint("use transport STDIO, which needs none"),
+                );
+            }
+        }
+    }
 }
 
 impl Declared for Server {
@@ -242,6 +324,10 @@ impl Declared for Server {
                 ));
             }
         }
+        self.check_transport(&mut problems);
+        check_resources(&self.resources, &mut problems);
+        check_security(&self.security, &mut problems);
+        check_volumes(&self.volumes, &mut problems);
         problems
     }
 
@@ -255,5 +341,130 @@ impl Declared for Server {
                 name: secret.name.clone(),
             })
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn problems(fields: &Value) -> Vec<String> {
+        let document = crate::resource::Document::new("server/a".parse().unwrap(), fields);
+        document
+            .err()
+            .unwrap_or_default()
+            .into_iter()
+            .map(|problem| problem.to_string())
+            .collect()
+    }
+
+    #[test]
+    fn what_a_container_is_made_of_is_checked() {
+        let image = |more: &Value| {
+            let mut it = json!({"dockerImage": "a"});
+            it.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            problems(&it)
+        };
+        for (fields, want) in [
+            (json!({"transport": "SSE", "containerPort": 80}), ""),
+            (
+                json!({"transport": "STREAMABLE_HTTP"}),
+                "containerPort is missing, and transport is STREAMABLE_HTTP",
+            ),
+            (
+                json!({"containerPort": 80}),
+                "containerPort: a server with transport STDIO has no port",
+            ),
+            (
+                json!({"transport": "SSE", "containerPort": 80, "network": "none"}),
+                "network: without a network nobody reaches SSE",
+            ),
+            (json!({"network": "none"}), ""),
+            (json!({"resources": {"cpus": 0.5, "memory": "256m", "pids": 0}}), ""),
+            (
+                json!({"resources": {"memory": "lots"}}),
+                "resources.memory: \"lots\" is not a memory size",
+            ),
+            (
+                json!({"resources": {"memory": "1m"}}),
+                "resources.memory: 1m is less than 6m, the least that a container has",
+            ),
+            (
+                json!({"security": {"addCapabilities": ["NET_RAW"], "user": "1000:app"}}),
+                "",
+            ),
+            (
+                json!({"security": {"addCapabilities": ["net_raw"]}}),
+                "security.addCapabilities[0]: not a capability",
+            ),
+            (
+                json!({"security": {"addCapabilities": ["ALL"]}}),
+                "security.addCapabilities[0]: ALL would undo that containers have none",
+            ),
+            (
+                json!({"security": {"addCapabilities": ["KILL", "KILL"]}}),
+                "security.addCapabilities[1]: KILL is added twice",
+            ),
+            (json!({"security": {"user": "a b"}}), "security.user: not a user"),
+            (json!({"security": {"user": "a:"}}), "security.user: not a user"),
+            (
+                json!({"volumes": [{"name": "a", "mountPath": "/a"}, {"hostPath": "/b", "mountPath": "/b"}]}),
+                "",
+            ),
+            (
+                json!({"volumes": [{"mountPath": "/a"}]}),
+                "volumes[0]: a volume needs a source",
+            ),
+            (
+                json!({"volumes": [{"name": "a", "hostPath": "/a", "mountPath": "/a"}]}),
+                "volumes[0].hostPath: a volume has one source, and name is given too",
+            ),
+            (
+                json!({"volumes": [{"name": "A", "mountPath": "/a"}]}),
+                "volumes[0].name: not a name",
+            ),
+            (
+                json!({"volumes": [{"hostPath": "a/..", "mountPath": "/a"}]}),
+                "volumes[0].hostPath: not the absolute path of a folder",
+            ),
+            (
+                json!({"volumes": [{"name": "a", "mountPath": "/a/../b"}]}),
+                "volumes[0].mountPath: not the absolute path of a folder below /",
+            ),
+            (
+                json!({"volumes": [{"name": "a", "mountPath": "/"}]}),
+                "volumes[0].mountPath: not the absolute path of a folder below /",
+            ),
+            (
+                json!({"volumes": [{"name": "a", "mountPath": "/a"}, {"name": "b", "mountPath": "/a/"}]}),
+                "volumes[1].mountPath: /a/ is mounted twice",
+            ),
+        ] {
+            assert_eq!(image(&fields).join("; "), want, "{fields}");
+        }
+        assert_eq!(
+            problems(&json!({"packageName": "a", "network": "none"})),
+            ["network: without a network the package can't be fetched"]
+        );
+        assert_eq!(
+            problems(&json!({"command": ["a"], "transport": "SSE", "containerPort": 1})),
+            ["transport: SSE needs a container"]
+        );
+        for later in ["externalUrl", "healthCheck", "isolation", "suspend", "imagePullSecret"] {
+            let told = problems(&json!({"dockerImage": "a", later: "x"}));
+            assert!(told[0].contains("unknown field"), "{told:?}");
+        }
+    }
+
+    #[test]
+    fn defaults_are_not_written() {
+        let told = json!({
+            "dockerImage": "a", "transport": "STDIO", "network": "default", "imagePullPolicy": "IfNotPresent", "volumes": [],
+            "resources": {"pids": 512}, "security": {"readOnlyRoot": false, "addCapabilities": [], "allowNewPrivileges": false},
+        });
+        let server: Server = serde_json::from_value(told).unwrap();
+        assert_eq!(serde_json::to_value(&server).unwrap(), json!({"dockerImage": "a"}));
     }
 }

@@ -1,9 +1,10 @@
 //! The runtime: four verbs (`observe`, `start`, `stop`, `logs`) plus `attach` for stdio. Restarts and updates are
-//! plans of `reconcile::converge`, never verbs here. Back ends: process (development only).
+//! plans of `reconcile::converge`, never verbs here. Back ends: docker, and process (development only).
 
 mod docker;
 mod logs;
 mod process;
+mod words;
 
 use std::io;
 use std::sync::Arc;
@@ -13,8 +14,9 @@ use tokio::sync::watch;
 
 use crate::kit::Link;
 use crate::record::{InstanceName, Life, Live, Workload};
+use crate::resource::Server;
 
-pub use docker::{DockerProbe, probe_docker};
+pub use docker::{DockerOptions, DockerProbe, DockerRuntime, probe_docker};
 pub use logs::{Follower, LogError, LogQuery, Logs, Mask, Writer};
 pub use process::{GUARD_WORD, ProcessOptions, ProcessRuntime, guard_main};
 
@@ -32,7 +34,7 @@ pub struct StartOrder {
 /// Why the runtime did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeError {
-    /// A container image was to be started by a runtime without containers.
+    /// What runs in a container only was to be started by a runtime without containers.
     #[error("needs Docker")]
     NeedsDocker,
     /// A program that the server needs is not there.
@@ -65,6 +67,28 @@ pub enum RuntimeError {
     /// A life goes on although it was killed.
     #[error("{0} does not end")]
     DoesNotEnd(Life),
+    /// The engine does not answer: nothing failed, and nothing is known.
+    #[error("engine does not answer at {address}")]
+    EngineAway {
+        /// Where it was looked for.
+        address: String,
+    },
+    /// An image is not there and can't be had.
+    #[error("image {image} {reason} ({hint})")]
+    NoImage {
+        /// Which.
+        image: String,
+        /// Why.
+        reason: String,
+        /// A way out.
+        hint: &'static str,
+    },
+    /// A folder can't be mounted.
+    #[error("{0}")]
+    Volume(String),
+    /// The engine refused; in its words, or in ours where they say more.
+    #[error("{0}")]
+    Refused(String),
     /// The runtime is being closed and starts nothing any more.
     #[error("the runtime is being closed")]
     Closed,
@@ -74,13 +98,18 @@ impl RuntimeError {
     /// Whether a start was refused because there is nothing to do: it doesn't count as a failure.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
-        matches!(self, Self::AlreadyRuns { .. } | Self::TooManyLives(_) | Self::Closed)
+        matches!(
+            self,
+            Self::AlreadyRuns { .. } | Self::TooManyLives(_) | Self::Closed | Self::EngineAway { .. }
+        )
     }
 }
 
 /// Where servers run.
 #[derive(Debug)]
 pub enum Runtime {
+    /// Containers of a Docker engine.
+    Docker(DockerRuntime),
     /// Child processes of mcpd: development only.
     Process(ProcessRuntime),
 }
@@ -90,14 +119,34 @@ impl Runtime {
     #[must_use]
     pub fn images(&self) -> bool {
         match self {
+            Self::Docker(_) => true,
             Self::Process(_) => false,
         }
     }
 
+    /// What this runtime's own settings make of a server (the runner image, say), as a text that is compared: where it
+    /// changes, what runs is replaced.
+    #[must_use]
+    pub fn setup(&self, server: &Server) -> String {
+        match self {
+            Self::Docker(docker) => docker.setup(server),
+            Self::Process(_) => String::new(),
+        }
+    }
+
+    /// The runtime's name, as the settings have it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Docker(_) => "docker",
+            Self::Process(_) => "process",
+        }
+    }
+
     /// Every life that carries our labels, ended ones until they are stopped (which clears them).
-    #[expect(clippy::unused_async, reason = "other back ends ask an engine")]
     pub async fn observe(&self) -> Result<Vec<Live>, RuntimeError> {
         match self {
+            Self::Docker(docker) => docker.observe().await,
             Self::Process(process) => Ok(process.observe()),
         }
     }
@@ -105,6 +154,7 @@ impl Runtime {
     /// Starts a life. Dropping the future does not undo the start: the life shows in [`Runtime::observe`].
     pub async fn start(&self, order: StartOrder) -> Result<Life, RuntimeError> {
         match self {
+            Self::Docker(docker) => docker.start(order).await,
             Self::Process(process) => process.start(order).await,
         }
     }
@@ -112,6 +162,7 @@ impl Runtime {
     /// Ends a life, with force after `grace`, and clears its remains. A life that is not there is no error.
     pub async fn stop(&self, life: &Life, grace: Duration) -> Result<(), RuntimeError> {
         match self {
+            Self::Docker(docker) => docker.stop(life, grace).await,
             Self::Process(process) => process.stop(life, grace).await,
         }
     }
@@ -120,6 +171,7 @@ impl Runtime {
     #[must_use]
     pub fn logs(&self) -> &Logs {
         match self {
+            Self::Docker(docker) => docker.logs(),
             Self::Process(process) => process.logs(),
         }
     }
@@ -127,11 +179,11 @@ impl Runtime {
     /// The way to a life: its stdin and stdout, or where it listens.
     ///
     /// # Caveats
-    /// For a process the pipes can be taken once; a second time is an error. Dropping them closes the server's stdin:
-    /// that life can't be spoken to any more and must be stopped.
-    #[expect(clippy::unused_async, reason = "other back ends ask an engine")]
+    /// Pipes are had once at a time; a second time is an error. Dropping those of a process closes its stdin: that life
+    /// can't be spoken to any more and must be stopped. Those of a container can be had again.
     pub async fn attach(&self, instance: &InstanceName, life: &Life) -> io::Result<Link> {
         match self {
+            Self::Docker(docker) => docker.attach(instance, life).await,
             Self::Process(process) => process.attach(instance, life).map(Link::Pipes),
         }
     }
@@ -140,13 +192,15 @@ impl Runtime {
     #[must_use]
     pub fn changed(&self) -> watch::Receiver<u64> {
         match self {
+            Self::Docker(docker) => docker.changed(),
             Self::Process(process) => process.changed(),
         }
     }
 
-    /// Ends what must not outlive mcpd, for shutdown. Nothing can be started afterwards.
+    /// Ends what must not outlive mcpd, for shutdown: processes, and in development containers too. Nothing can be started afterwards.
     pub async fn close(&self) {
         match self {
+            Self::Docker(docker) => docker.close().await,
             Self::Process(process) => process.close().await,
         }
     }

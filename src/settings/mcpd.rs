@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
@@ -13,8 +13,13 @@ use crate::access::{self, AllowedHosts};
 use crate::kit::{Digest, Name, nearest};
 
 use super::complaint::Complaint;
-use super::value::{parse_address, parse_duration, without_password};
+use super::containers::{ContainerFlags, ContainerSettings};
+use super::desk::{Desk, absolute, list};
+use super::value::{parse_address, parse_duration};
 use super::{Origin, Setting, SettingsError, Surroundings};
+
+/// Where an engine is looked for if nothing else is said.
+const DOCKER_HOST: &str = "unix:///var/run/docker.sock";
 
 /// Runs MCP servers exactly as a repository of YAML declares them.
 #[derive(Debug, Parser)]
@@ -44,9 +49,14 @@ struct Flags {
     /// Files with further private keys that open secrets (age or SSH), separated by commas [MCPD_IDENTITY_FILE]
     #[arg(long, value_name = "FILES")]
     identity_file: Option<String>,
-    /// What servers run in: process [MCPD_RUNTIME; default process]
+    /// What servers run in: docker or process [MCPD_RUNTIME; default docker]
     #[arg(long, value_name = "RUNTIME")]
     runtime: Option<String>,
+    /// Where the Docker engine is, as unix:///run/docker.sock or tcp://HOST:PORT [DOCKER_HOST; default unix:///var/run/docker.sock]
+    #[arg(long, value_name = "ADDRESS")]
+    docker_host: Option<String>,
+    #[command(flatten)]
+    containers: ContainerFlags,
     /// How often everything is compared anew, as 30s or 5m [MCPD_RECONCILE_INTERVAL; default 30s]
     #[arg(long, value_name = "DURATION")]
     reconcile_interval: Option<String>,
@@ -67,8 +77,21 @@ struct Flags {
 /// What servers run in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RuntimeKind {
+    /// Containers of a Docker engine.
+    Docker,
     /// Child processes of mcpd.
     Process,
+}
+
+impl RuntimeKind {
+    /// The word for it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Docker => "docker",
+            Self::Process => "process",
+        }
+    }
 }
 
 /// The form of the log.
@@ -99,6 +122,10 @@ pub struct McpdSettings {
     pub identity_files: Vec<PathBuf>,
     /// What servers run in.
     pub runtime: RuntimeKind,
+    /// Where the Docker engine is.
+    pub docker_host: String,
+    /// How containers are made.
+    pub containers: ContainerSettings,
     /// How often everything is compared anew.
     pub reconcile_interval: Duration,
     /// What is logged.
@@ -181,8 +208,15 @@ impl McpdSettings {
         let identity_files = list(&identities)
             .map(|path| absolute(around, path))
             .collect::<Result<Vec<PathBuf>, SettingsError>>()?;
-        let runtime = desk.take("MCPD_RUNTIME", "--runtime", flags.runtime, "process")?;
-        let runtime = desk.read(&runtime, runtime_kind, "the runtimes are: process")?;
+        let runtime = desk.take("MCPD_RUNTIME", "--runtime", flags.runtime, "docker")?;
+        let runtime = desk.read(&runtime, runtime_kind, "the runtimes are: docker, process")?;
+        let docker_host = desk.take("DOCKER_HOST", "--docker-host", flags.docker_host, DOCKER_HOST)?;
+        desk.read(
+            &docker_host,
+            engine_address,
+            "give unix:///run/docker.sock or tcp://HOST:PORT",
+        )?;
+        let containers = ContainerSettings::resolve(flags.containers, &mut desk)?;
         let interval = "MCPD_RECONCILE_INTERVAL";
         let interval = desk.take(interval, "--reconcile-interval", flags.reconcile_interval, "30s")?;
         let reconcile_interval = desk.read(&interval, at_least_a_second, "")?;
@@ -227,6 +261,8 @@ impl McpdSettings {
             watch,
             identity_files,
             runtime,
+            docker_host,
+            containers,
             reconcile_interval,
             log,
             log_format,
@@ -264,75 +300,6 @@ impl McpdSettings {
     }
 }
 
-/// Gathers settings as they are resolved.
-struct Desk<'a> {
-    around: &'a Surroundings,
-    settings: Vec<Setting>,
-}
-
-impl Desk<'_> {
-    /// The value in force, which is also noted.
-    fn take(
-        &mut self,
-        name: &'static str,
-        flag: &'static str,
-        given: Option<String>,
-        default: &str,
-    ) -> Result<String, SettingsError> {
-        let (value, origin) = match (given, self.around.text(name)?) {
-            (Some(value), _) => (value, Origin::Flag(flag.to_owned())),
-            (None, Some(value)) => (value, Origin::Environment(name.to_owned())),
-            (None, None) => (default.to_owned(), Origin::Default),
-        };
-        self.settings.push(Setting {
-            name,
-            flag,
-            value: value.clone(),
-            origin,
-        });
-        Ok(value)
-    }
-
-    /// The meaning of the value that was taken last; a fault names where it was said.
-    fn read<T>(
-        &self,
-        text: &str,
-        meaning: impl FnOnce(&str) -> Result<T, String>,
-        hint: &str,
-    ) -> Result<T, SettingsError> {
-        meaning(text).map_err(|problem| {
-            // What stands before an @ may be a password, and problems quote.
-            let problem = if text.contains('@') {
-                format!("\"{}\" can't be used", without_password(text))
-            } else {
-                problem
-            };
-            SettingsError::value(self.named(), problem, (!hint.is_empty()).then_some(hint))
-        })
-    }
-
-    /// Where the setting that was taken last was said.
-    fn named(&self) -> String {
-        self.settings
-            .last()
-            .map_or(String::new(), |setting| match &setting.origin {
-                Origin::Flag(flag) => flag.clone(),
-                _ => setting.name.to_owned(),
-            })
-    }
-
-    /// Shows the folder that was taken last as it is meant: absolute.
-    fn shows(&mut self, folder: &Path) {
-        if let Some(setting) = self.settings.last_mut() {
-            setting.value = folder.display().to_string();
-        }
-    }
-}
-
-fn list(text: &str) -> impl Iterator<Item = &str> {
-    text.split(',').map(str::trim).filter(|entry| !entry.is_empty())
-}
-
 fn default_data(around: &Surroundings) -> String {
     if around.is_root {
         return "/var/lib/mcpd".to_owned();
@@ -341,15 +308,21 @@ fn default_data(around: &Surroundings) -> String {
     state.map_or(String::new(), |state| state.join("mcpd").to_string_lossy().into_owned())
 }
 
-fn absolute(around: &Surroundings, path: &str) -> Result<PathBuf, SettingsError> {
-    let joined = around.folder.join(path);
-    std::path::absolute(&joined).map_err(|source| SettingsError::File { path: joined, source })
-}
-
 fn runtime_kind(text: &str) -> Result<RuntimeKind, String> {
     match text {
+        "docker" => Ok(RuntimeKind::Docker),
         "process" => Ok(RuntimeKind::Process),
         _ => Err(format!("there is no runtime \"{text}\" yet")),
+    }
+}
+
+fn engine_address(text: &str) -> Result<(), String> {
+    let rest = ["unix://", "tcp://", "http://"]
+        .iter()
+        .find_map(|scheme| text.strip_prefix(scheme));
+    match rest {
+        Some(rest) if !rest.is_empty() => Ok(()),
+        _ => Err(format!("\"{text}\" is not an address of an engine")),
     }
 }
 
@@ -423,7 +396,7 @@ mod tests {
         assert_eq!(settings.reconcile_interval, Duration::from_secs(30));
         assert_eq!(
             (settings.runtime, settings.log_format),
-            (RuntimeKind::Process, LogFormat::Text)
+            (RuntimeKind::Docker, LogFormat::Text)
         );
         assert!(settings.warnings.is_empty() && !settings.print);
         assert!(
@@ -485,8 +458,13 @@ mod tests {
             ),
             (
                 vec![],
-                vec![("MCPD_RUNTIME", "docker")],
-                "MCPD_RUNTIME: there is no runtime \"docker\" yet",
+                vec![("MCPD_RUNTIME", "kubernetes")],
+                "MCPD_RUNTIME: there is no runtime \"kubernetes\" yet",
+            ),
+            (
+                vec![],
+                vec![("DOCKER_HOST", "ssh://me@there")],
+                "DOCKER_HOST: \"ssh://***@there\" can't be used",
             ),
             (
                 vec!["--log-format", "xml"],

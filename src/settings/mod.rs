@@ -6,6 +6,8 @@
 
 pub mod client;
 mod complaint;
+mod containers;
+mod desk;
 pub mod mcpd;
 mod value;
 
@@ -14,6 +16,7 @@ use std::path::PathBuf;
 
 pub use client::{ClientFlags, ClientSettings};
 pub use complaint::Complaint;
+pub use containers::{ContainerAccess, ContainerSettings};
 pub use mcpd::{LogFormat, McpdSettings, RuntimeKind};
 pub use value::{parse_address, parse_duration};
 

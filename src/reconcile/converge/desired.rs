@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 
 use crate::kit::{Digest, Name};
 use crate::record::{InstanceName, Workload};
-use crate::resource::Source;
 
 /// One instance that shall run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +21,7 @@ pub struct Desired {
 /// Why an instance can't be started.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Blocked {
-    /// Its source is a container image, and the runtime runs none.
+    /// It runs in a container only (an image, or HTTP), and the runtime has none.
     #[error("needs Docker")]
     NeedsDocker,
     /// A secret value that it needs can't be had. Whether what runs was started with the right value can't be told
@@ -47,7 +46,7 @@ pub fn desired(servers: impl IntoIterator<Item = Declaration>, images: bool) -> 
     let mut all: Vec<Desired> = servers
         .into_iter()
         .flat_map(|Declaration { name, server, missing }| {
-            let blocked = if !images && matches!(server.source(), Source::Image(_)) {
+            let blocked = if !images && server.needs_container() {
                 Some(Blocked::NeedsDocker)
             } else {
                 missing.map(Blocked::Secret)
@@ -66,9 +65,9 @@ pub fn desired(servers: impl IntoIterator<Item = Declaration>, images: bool) -> 
     all
 }
 
-/// The fields that define what runs. Description, replicas, time limits and the update strategy don't: changing them
-/// restarts nothing.
-fn defining(server: &Workload) -> [(&'static str, Value); 7] {
+/// The fields that define what runs. Description, replicas, time limits, the update strategy and when images are pulled
+/// don't: changing them restarts nothing.
+fn defining(server: &Workload) -> [(&'static str, Value); 13] {
     // The order of variables means nothing to a process.
     let mut variables: Vec<(&str, &str)> = server.environment().collect();
     variables.sort_unstable();
@@ -80,7 +79,13 @@ fn defining(server: &Workload) -> [(&'static str, Value); 7] {
         ("args", json!(server.args)),
         ("dockerImage", json!(server.docker_image)),
         ("command", json!(server.command)),
+        ("transport", json!(server.transport)),
+        ("containerPort", json!(server.container_port)),
         ("env", json!(variables)),
+        ("resources", json!(server.resources)),
+        ("security", json!(server.security)),
+        ("network", json!(server.network)),
+        ("volumes", json!(server.volumes)),
         ("mcpd's settings", json!(server.setup)),
     ]
 }
@@ -141,6 +146,10 @@ mod tests {
         let names = |images| {
             let servers = [
                 declared("web", json!({"dockerImage": "nginx"})),
+                declared(
+                    "sse",
+                    json!({"packageName": "x", "transport": "SSE", "containerPort": 80}),
+                ),
                 declared("git", json!({"command": ["git"], "replicas": 2})),
                 declared("off", json!({"command": ["x"], "replicas": 0})),
             ];
@@ -155,8 +164,11 @@ mod tests {
                 })
                 .collect::<Vec<_>>()
         };
-        assert_eq!(names(false), ["git/0 ", "git/1 ", "web/0 needs Docker"]);
-        assert_eq!(names(true), ["git/0 ", "git/1 ", "web/0 "]);
+        assert_eq!(
+            names(false),
+            ["git/0 ", "git/1 ", "sse/0 needs Docker", "web/0 needs Docker"]
+        );
+        assert_eq!(names(true), ["git/0 ", "git/1 ", "sse/0 ", "web/0 "]);
     }
 
     /// Only what defines the running thing is marked: other changes restart nothing.
@@ -183,6 +195,27 @@ mod tests {
                 json!({"command": ["a", "b"], "env": env, "update": "recreate", "runtime": "python"}),
             ),
             (true, json!({"command": ["a", "b"], "env": turned})),
+            (
+                true,
+                json!({"command": ["a", "b"], "env": env, "imagePullPolicy": "Always", "resources": {"pids": 512}}),
+            ),
+            (
+                false,
+                json!({"command": ["a", "b"], "env": env, "resources": {"memory": "64m"}}),
+            ),
+            (
+                false,
+                json!({"command": ["a", "b"], "env": env, "security": {"readOnlyRoot": true}}),
+            ),
+            (false, json!({"command": ["a", "b"], "env": env, "network": "none"})),
+            (
+                false,
+                json!({"command": ["a", "b"], "env": env, "volumes": [{"name": "a", "mountPath": "/a"}]}),
+            ),
+            (
+                false,
+                json!({"command": ["a", "b"], "env": env, "transport": "SSE", "containerPort": 1}),
+            ),
             (false, json!({"command": ["a", "b"]})),
             (false, json!({"command": ["a b"], "env": env})),
             (false, json!({"command": ["a", "b"], "env": env, "dockerImage": "x"})),

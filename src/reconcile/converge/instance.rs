@@ -248,7 +248,9 @@ impl<'a> Planner<'a, '_> {
 
     fn decide(mut self) {
         let blocked = self.desired.is_some_and(|d| d.blocked.is_some());
-        let rolling = self.desired.is_some_and(|d| d.server.update == Update::Rolling);
+        let rolling = self
+            .desired
+            .is_some_and(|d| d.server.effective_update() == Update::Rolling);
         // Lives are sorted: what is ready first, then the oldest.
         let candidate = self.lives.iter().position(|l| l.current && l.usable());
         let answered = candidate.is_some_and(|at| self.lives[at].ready);
@@ -349,7 +351,11 @@ impl<'a> Planner<'a, '_> {
             return None;
         }
         let running = self.lives.iter().filter(|l| l.running).count();
-        let room = if desired.server.update == Update::Rolling { 2 } else { 1 };
+        let room = if desired.server.effective_update() == Update::Rolling {
+            2
+        } else {
+            1
+        };
         if self.unclaimed || (running >= room && (self.rules.two_at_most || room == 1)) {
             return None;
         }

@@ -483,6 +483,39 @@ fn recreate_stops_the_old_one_first() {
     assert_eq!(bench.lives(), ["L2"]);
 }
 
+/// A writable volume is never in two lives at once, whatever `update` says.
+#[test]
+fn a_writable_volume_is_recreated() {
+    for (read_only, steps) in [(false, "Stop"), (true, "Start")] {
+        let declared = |program: &str| {
+            let volume = json!({"name": "data", "mountPath": "/data", "readOnly": read_only});
+            json!({"command": [program], "update": "rolling", "volumes": [volume]})
+        };
+        let mut bench = Bench::of(declared("a"));
+        bench.settle();
+        bench.ready("L1");
+        bench.turn();
+        bench.declare(declared("b"));
+        bench.settle();
+        bench.pass(1);
+        let lives = bench.lives();
+        let want = if read_only { vec!["L1", "L2"] } else { vec!["L2"] };
+        if !read_only {
+            let plan = bench.turn();
+            assert!(
+                matches!(&plan.steps[..], [Step::Stop { .. }]),
+                "{steps}: {:?}",
+                plan.steps
+            );
+            bench.perform(plan.steps[0].clone());
+            bench.settle();
+            assert_eq!(bench.lives(), want);
+        } else {
+            assert_eq!(lives, want);
+        }
+    }
+}
+
 /// Going back while the new one starts, or while the old one drains, restarts nothing.
 #[test]
 fn a_change_taken_back_keeps_the_old_life() {

@@ -289,8 +289,9 @@ impl World {
             }
         }
         for (life, member) in self.fleet.members.iter().filter(|(_, m)| m.serving) {
-            let rolls =
-                |d: &Desired| d.instance == member.instance && d.server.update == crate::resource::Update::Rolling;
+            let rolls = |d: &Desired| {
+                d.instance == member.instance && d.server.effective_update() == crate::resource::Update::Rolling
+            };
             let healthy = self.ready(life) && live.iter().any(|l| l.life == *life && l.state == LiveState::Running);
             if healthy
                 && self.desired.iter().any(rolls)

@@ -45,11 +45,18 @@ fn server() -> impl Strategy<Value = Value> {
                 1 => {
                     it["dockerImage"] = json!("a:b");
                     it["command"] = json!(command);
+                    it["transport"] = json!("SSE");
+                    it["containerPort"] = json!(8080);
+                    it["resources"] = json!({"cpus": f64::from(timeout) / 4.0, "memory": "64m", "pids": timeout});
+                    it["security"] = json!({"addCapabilities": ["NET_RAW"], "user": "1000:1000"});
+                    it["volumes"] = json!([{"name": "a", "mountPath": "/a", "readOnly": replicas > 5}]);
                 }
                 _ => {
                     let program = [vec!["run".to_owned()], command].concat();
                     it["command"] = json!(program);
                     it["update"] = json!("recreate");
+                    it["network"] = json!("none");
+                    it["resources"] = json!({"cpus": replicas + 1});
                 }
             }
             it

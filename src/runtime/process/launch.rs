@@ -6,9 +6,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::record::Workload;
-use crate::resource::{PackageRuntime, Source};
-
 use crate::runtime::RuntimeError;
+use crate::runtime::words::command_line;
 
 /// What is executed.
 #[derive(Clone, PartialEq, Eq)]
@@ -96,22 +95,12 @@ pub(super) fn launch(
         .collect();
     let own = server.environment();
     environment.extend(own.map(|(name, value)| (OsString::from(name), OsString::from(value))));
-    let (program, arguments): (&str, Vec<&str>) = match (server.source(), server.runtime) {
-        (Source::Image(_), _) => return Err(RuntimeError::NeedsDocker),
-        (Source::Package(package), PackageRuntime::Node) => ("npx", vec!["-y", package]),
-        (Source::Package(package), PackageRuntime::Python) => ("uvx", vec![package]),
-        (Source::Command, _) => match server.command.split_first() {
-            Some((program, rest)) => (program, rest.iter().map(String::as_str).collect()),
-            None => ("", vec![]),
-        },
-    };
-    let mut arguments: Vec<OsString> = arguments.into_iter().map(OsString::from).collect();
-    if let (Source::Package(package), PackageRuntime::Python) = (server.source(), server.runtime) {
-        arguments = vec![pinned(package).into()];
+    if server.needs_container() {
+        return Err(RuntimeError::NeedsDocker);
     }
-    if server.package_name.is_some() {
-        arguments.extend(server.args.iter().map(OsString::from));
-    }
+    let words = command_line(server);
+    let (program, arguments) = words.split_first().map_or(("", &[][..]), |(first, rest)| (first, rest));
+    let arguments = arguments.iter().map(OsString::from).collect();
     let path = environment
         .get(OsStr::new("PATH"))
         .map_or(OsStr::new("/usr/local/bin:/usr/bin:/bin"), OsString::as_os_str);
@@ -124,14 +113,6 @@ pub(super) fn launch(
         arguments,
         environment,
     })
-}
-
-/// `name==1.2.3` as `name@1.2.3`, which every uvx understands; anything else as it is.
-fn pinned(package: &str) -> String {
-    match package.split_once("==") {
-        Some((name, version)) if !version.contains([',', ';', '=', '*', '@']) => format!("{name}@{version}"),
-        _ => package.to_owned(),
-    }
 }
 
 /// The executable file that a shell would find; a name with a slash is looked up from `directory`.

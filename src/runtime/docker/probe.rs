@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use bollard::{API_DEFAULT_VERSION, Docker};
+use super::client::connect;
 
-/// Where an engine is looked for if nothing else is said.
-const SOCKET: &str = "unix:///var/run/docker.sock";
 /// An engine that does not answer in this time is not there, in seconds.
 const PATIENCE: u64 = 3;
 
@@ -18,14 +16,10 @@ pub struct DockerProbe {
     pub version: Option<String>,
 }
 
-/// Asks the engine at `host` (the value of `DOCKER_HOST`; a local socket if nothing is said) for its version.
-pub async fn probe_docker(host: Option<&str>) -> DockerProbe {
-    let address = host.filter(|host| !host.is_empty()).unwrap_or(SOCKET).to_owned();
-    let connected = if address.starts_with("unix://") {
-        Docker::connect_with_unix(&address, PATIENCE, API_DEFAULT_VERSION)
-    } else {
-        Docker::connect_with_http(&address, PATIENCE, API_DEFAULT_VERSION)
-    };
+/// Asks the engine at an address for its version.
+pub async fn probe_docker(address: &str) -> DockerProbe {
+    let address = address.to_owned();
+    let connected = connect(&address, PATIENCE);
     let version = match connected {
         Ok(docker) => {
             let asked = tokio::time::timeout(Duration::from_secs(PATIENCE), docker.version()).await;
@@ -42,9 +36,9 @@ mod tests {
 
     #[tokio::test]
     async fn nobody_answers_at_an_address_that_is_not_there() {
-        let probe = probe_docker(Some("unix:///nowhere/docker.sock")).await;
+        let probe = probe_docker("unix:///nowhere/docker.sock").await;
         assert_eq!(probe.address, "unix:///nowhere/docker.sock");
         assert_eq!(probe.version, None);
-        assert_eq!(probe_docker(Some("tcp://127.0.0.1:1")).await.version, None);
+        assert_eq!(probe_docker("tcp://127.0.0.1:1").await.version, None);
     }
 }

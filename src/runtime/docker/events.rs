@@ -1,0 +1,67 @@
+//! The engine's events: hints to look. What they miss, the next look finds.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bollard::query_parameters::EventsOptionsBuilder;
+use futures_util::TryStreamExt as _;
+use tokio::sync::watch;
+
+use super::client::Client;
+use super::labels;
+
+/// The pace at which an engine that does not answer is asked again, at first and at most.
+const SOON: Duration = Duration::from_millis(500);
+const SELDOM: Duration = Duration::from_secs(10);
+/// What happens to containers that is worth a look. Commands that run in them (`exec_…`) are not.
+const WORTH_A_LOOK: &[&str] = &[
+    "start", "die", "kill", "oom", "stop", "destroy", "pause", "unpause", "restart",
+];
+
+/// Listens until it is dropped.
+pub(super) async fn listen(client: Arc<Client>, cluster: String, changed: watch::Sender<u64>) {
+    let mut wait = SOON;
+    let mut away = false;
+    loop {
+        let docker = match client.docker().await {
+            Ok(docker) => docker,
+            Err(error) => {
+                if !std::mem::replace(&mut away, true) {
+                    tracing::warn!("docker: {error}");
+                }
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(SELDOM);
+                continue;
+            }
+        };
+        if std::mem::replace(&mut away, false) {
+            tracing::info!("docker: the engine answers again at {}", client.address());
+        }
+        let mut filters: HashMap<String, Vec<String>> = labels::filter(&cluster);
+        filters.insert("type".to_owned(), vec!["container".to_owned()]);
+        let events: Vec<String> = WORTH_A_LOOK.iter().map(|event| (*event).to_owned()).collect();
+        filters.insert("event".to_owned(), events);
+        let mut events = docker.events(Some(EventsOptionsBuilder::default().filters(&filters).build()));
+        // Whatever happened while nobody listened.
+        changed.send_modify(|count| *count += 1);
+        loop {
+            match events.try_next().await {
+                Ok(Some(_)) => {
+                    wait = SOON;
+                    changed.send_modify(|count| *count += 1);
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    client.judge(&error);
+                    break;
+                }
+            }
+        }
+        // The engine went away, or ended the stream: that is worth a look too.
+        client.away();
+        changed.send_modify(|count| *count += 1);
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(SELDOM);
+    }
+}

@@ -1,0 +1,108 @@
+//! Starts: never two of the same, and clear words where one fails.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mcpctl::runtime::RuntimeError;
+use serde_json::json;
+
+use crate::bench::{BARE, Bench, FIXTURE, Talk, fixture, fixture_with, order, until};
+
+/// Pitfall: races that start the same server twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn docker_however_many_ask_one_life_is_started() {
+    let Some(bench) = Bench::new().await else { return };
+    let starts = (0..8).map(|_| bench.start("time/0", fixture()));
+    let mut lives = vec![];
+    for started in futures_util::future::join_all(starts).await {
+        match started {
+            Ok(life) => lives.push(life),
+            Err(error) => assert!(
+                matches!(error, RuntimeError::AlreadyRuns { .. }) && error.is_refusal(),
+                "{error}"
+            ),
+        }
+    }
+    assert_eq!((lives.len(), bench.containers().await.len()), (1, 1));
+    // So does an mcpd that was started anew and knows nothing.
+    let again = bench.again().start(order("time/0", fixture())).await.unwrap_err();
+    assert!(matches!(again, RuntimeError::AlreadyRuns { life, .. } if life == lives[0]));
+    let second = fixture_with(json!({"env": [{"name": "A", "value": "1"}]}));
+    bench.start("time/0", second).await.unwrap();
+    let third = fixture_with(json!({"env": [{"name": "A", "value": "2"}]}));
+    let third = bench.start("time/0", third).await.unwrap_err();
+    assert!(matches!(third, RuntimeError::TooManyLives(_)), "{third}");
+    assert_eq!(bench.containers().await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn docker_a_start_goes_on_when_nobody_waits_for_it() {
+    let Some(bench) = Bench::new().await else { return };
+    let bench = Arc::new(bench);
+    let starting = bench.runtime.start(order("time/0", fixture()));
+    drop(tokio::time::timeout(Duration::from_millis(1), starting).await);
+    until("it lives", || async { bench.live().await.len() == 1 }).await;
+    let life = bench.live().await[0].life.clone();
+    let mut talk = Talk::with(&bench.runtime, "time/0", &life).await;
+    assert_eq!(talk.call("echo", json!({"message": "x"})).await, "x");
+}
+
+/// Pitfalls: an image without a command that can't be exec'd; a package name used as an image reference.
+#[tokio::test(flavor = "multi_thread")]
+async fn docker_what_cant_be_started_says_why() {
+    let Some(bench) = Bench::new().await else { return };
+    for (server, want) in [
+        (
+            json!({"dockerImage": BARE}),
+            format!("image {BARE} names no program to start (give command)"),
+        ),
+        (
+            json!({"dockerImage": BARE, "command": ["/nothing"]}),
+            format!("image {BARE} has no program /nothing (command names one that is in the image)"),
+        ),
+        (
+            json!({"packageName": "@scope/name@1"}),
+            format!("image {FIXTURE} has no program npx (command names one that is in the image)"),
+        ),
+        (
+            json!({"dockerImage": "mcpctl/not-there:1", "imagePullPolicy": "Never"}),
+            "image mcpctl/not-there:1 is not there, and imagePullPolicy is Never (pull or build it on the engine's machine)"
+                .to_owned(),
+        ),
+    ] {
+        let error = bench.start("time/0", server).await.unwrap_err();
+        assert_eq!(error.to_string(), want);
+        assert!(!error.is_refusal());
+        assert!(bench.containers().await.is_empty(), "nothing is left behind");
+    }
+    // No registry is there.
+    let error = bench
+        .start("time/0", json!({"dockerImage": "127.0.0.1:1/nothing:1"}))
+        .await
+        .unwrap_err();
+    let told = error.to_string();
+    assert!(
+        told.starts_with("image 127.0.0.1:1/nothing:1 is not there and can't be pulled: "),
+        "{told}"
+    );
+    assert!(
+        told.ends_with("(check its name, and that the engine reaches the registry)"),
+        "{told}"
+    );
+    // With a command the bare image runs.
+    let (_, mut talk) = bench
+        .greet("time/0", json!({"dockerImage": BARE, "command": ["/fixture_server"]}))
+        .await;
+    assert_eq!(talk.call("echo", json!({"message": "x"})).await, "x");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn docker_a_closed_runtime_starts_nothing() {
+    let Some(bench) = Bench::new().await else { return };
+    bench.runtime.close().await;
+    assert!(matches!(
+        bench.start("time/0", fixture()).await,
+        Err(RuntimeError::Closed)
+    ));
+    assert!(bench.containers().await.is_empty());
+}

@@ -289,6 +289,30 @@ fn what_is_no_credential_is_let_be() {
 }
 
 #[test]
+fn what_is_encrypted_or_public_is_exempt() {
+    // The form of a key, as it may come about by chance.
+    let chance = format!("{}{}", "AKIA", "1234567890ABCDEF");
+    assert_eq!(scan(&chance).len(), 1);
+    for (before, behind) in [
+        ("ENC[AES256_GCM,data:", ",iv:AA==,tag:AA==,type:str]"),
+        (
+            "-----BEGIN AGE ENCRYPTED FILE-----\nAAAA\n",
+            "\n-----END AGE ENCRYPTED FILE-----",
+        ),
+        (
+            "-----BEGIN CERTIFICATE-----\nAAAA\n",
+            "\nAAAA\n-----END CERTIFICATE-----",
+        ),
+        ("ssh-ed25519 AAAA/", "/AA"),
+    ] {
+        let text = format!("{before}{chance}{behind}");
+        assert_eq!(scan(&text), [], "{text}");
+        // What stands beside it is not.
+        assert_eq!(scan(&format!("{text} {chance}")).len(), 1, "{text}");
+    }
+}
+
+#[test]
 fn a_reason_lets_one_line_through() {
     let (_, token) = examples().swap_remove(10);
     for (comment, allowed) in [

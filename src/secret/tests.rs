@@ -129,6 +129,7 @@ fn fingerprints_tell_values_apart_and_nothing_else() {
         assert_ne!(it, other);
     }
     assert_ne!(of(b"salt", "p", json!("1")), of(b"salt", "p", json!(1)));
+    assert_ne!(of(b"salt", "p1", json!(2)), of(b"salt", "p", json!(12)));
 }
 
 #[test]

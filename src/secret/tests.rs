@@ -129,6 +129,7 @@ fn fingerprints_tell_values_apart_and_nothing_else() {
         assert_ne!(it, other);
     }
     assert_ne!(of(b"salt", "p", json!("1")), of(b"salt", "p", json!(1)));
+    assert_ne!(of(b"salt", "p1", json!(2)), of(b"salt", "p", json!(12)));
 }
 
 #[test]
@@ -285,6 +286,30 @@ fn what_is_no_credential_is_let_be() {
         "https://example.org/disk-0123456789abcdef0123456789abcdef0123456789abcdef",
     ] {
         assert_eq!(scan(text), [], "{text}");
+    }
+}
+
+#[test]
+fn what_is_encrypted_or_public_is_exempt() {
+    // The form of a key, as it may come about by chance.
+    let chance = format!("{}{}", "AKIA", "1234567890ABCDEF");
+    assert_eq!(scan(&chance).len(), 1);
+    for (before, behind) in [
+        ("ENC[AES256_GCM,data:", ",iv:AA==,tag:AA==,type:str]"),
+        (
+            "-----BEGIN AGE ENCRYPTED FILE-----\nAAAA\n",
+            "\n-----END AGE ENCRYPTED FILE-----",
+        ),
+        (
+            "-----BEGIN CERTIFICATE-----\nAAAA\n",
+            "\nAAAA\n-----END CERTIFICATE-----",
+        ),
+        ("ssh-ed25519 AAAA/", "/AA"),
+    ] {
+        let text = format!("{before}{chance}{behind}");
+        assert_eq!(scan(&text), [], "{text}");
+        // What stands beside it is not.
+        assert_eq!(scan(&format!("{text} {chance}")).len(), 1, "{text}");
     }
 }
 

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 
 use bollard::models::{NetworkCreateRequest, VolumeCreateRequest};
+use bollard::query_parameters::ListNetworksOptionsBuilder;
+use tokio::sync::Mutex;
 
 use crate::runtime::RuntimeError;
 
@@ -13,12 +15,18 @@ use super::labels::{CLUSTER, volume_name};
 /// Marks the network as made by an mcpd: any of them, for it belongs to all that use its name.
 const MADE_BY: (&str, &str) = ("mcpctl.io/made-by", "mcpd");
 
-/// Sees to it that a network of that name exists.
-pub(super) async fn provide_network(client: &Client, name: &str) -> Result<(), RuntimeError> {
-    let docker = client.docker().await?;
-    if found(client, docker.inspect_network(name, None)).await? {
-        return Ok(());
+/// One start at a time looks and makes: an engine lets several networks have one name.
+static TURN: Mutex<()> = Mutex::const_new(());
+
+/// Sees to it that a network of that name exists; what a container is to join it by.
+///
+/// Where several have the name (two daemons made one at the same moment), all take the oldest: then its id is what tells.
+pub(super) async fn provide_network(client: &Client, name: &str) -> Result<String, RuntimeError> {
+    let _turn = TURN.lock().await;
+    if let Some(found) = existing(client, name).await? {
+        return Ok(found);
     }
+    let docker = client.docker().await?;
     let request = NetworkCreateRequest {
         name: name.to_owned(),
         driver: Some("bridge".to_owned()),
@@ -26,21 +34,41 @@ pub(super) async fn provide_network(client: &Client, name: &str) -> Result<(), R
         ..NetworkCreateRequest::default()
     };
     match tokio::time::timeout(super::QUESTION, docker.create_network(request)).await {
-        Ok(Ok(_)) => {
-            tracing::info!(network = name, "made the network of MCP servers");
-            Ok(())
+        Ok(Ok(_)) => tracing::info!(network = name, "made the network of MCP servers"),
+        // Another mcpd was faster.
+        Ok(Err(error)) if status(&error) == Some(409) => {}
+        Ok(Err(error)) => {
+            return Err(match client.judge(&error) {
+                RuntimeError::Refused(_) => {
+                    RuntimeError::Refused(format!("the network {name} can't be made: {}", message(&error)))
+                }
+                away => away,
+            });
         }
-        // Another mcpd, or another start, was faster.
-        Ok(Err(error)) if status(&error) == Some(409) => Ok(()),
-        Ok(Err(error)) => match client.judge(&error) {
-            RuntimeError::Refused(_) => Err(RuntimeError::Refused(format!(
-                "the network {name} can't be made: {}",
-                message(&error)
-            ))),
-            away => Err(away),
-        },
-        Err(_) => Err(client.away()),
+        Err(_) => return Err(client.away()),
     }
+    let found = existing(client, name).await?;
+    found.ok_or_else(|| RuntimeError::Refused(format!("the network {name} was removed as soon as it was made")))
+}
+
+/// The network of that name: its name where it is the only one, else the id of the oldest.
+async fn existing(client: &Client, name: &str) -> Result<Option<String>, RuntimeError> {
+    let docker = client.docker().await?;
+    let filters = HashMap::from([("name", vec![name])]);
+    let options = ListNetworksOptionsBuilder::new().filters(&filters).build();
+    let listed = client.ask(docker.list_networks(Some(options))).await?;
+    // The engine's filter finds parts of names too.
+    let mut same: Vec<_> = listed
+        .into_iter()
+        .filter(|network| network.name.as_deref() == Some(name))
+        .map(|network| (network.created, network.id))
+        .collect();
+    same.sort();
+    Ok(match &same[..] {
+        [] => None,
+        [_] => Some(name.to_owned()),
+        [(_, oldest), ..] => oldest.clone(),
+    })
 }
 
 /// Sees to it that a cluster's volume exists, with its label. An existing one is taken as it is.
@@ -53,16 +81,4 @@ pub(super) async fn provide_volume(client: &Client, cluster: &str, name: &str) -
         ..VolumeCreateRequest::default()
     };
     client.ask(docker.create_volume(request)).await.map(drop)
-}
-
-async fn found<T>(
-    client: &Client,
-    asked: impl Future<Output = Result<T, bollard::errors::Error>>,
-) -> Result<bool, RuntimeError> {
-    match tokio::time::timeout(super::QUESTION, asked).await {
-        Ok(Ok(_)) => Ok(true),
-        Ok(Err(error)) if status(&error) == Some(404) => Ok(false),
-        Ok(Err(error)) => Err(client.judge(&error)),
-        Err(_) => Err(client.away()),
-    }
 }

@@ -99,6 +99,8 @@ pub(super) struct Making<'a> {
     pub cluster: &'a str,
     pub marks: &'a Marks,
     pub settings: &'a ContainerSettings,
+    /// What the container joins: a network's name or id, or `none`.
+    pub network: &'a str,
     /// The folders of the host, by the path that was declared, as they were found to be.
     pub host_paths: &'a BTreeMap<String, PathBuf>,
 }
@@ -185,10 +187,7 @@ fn host(server: &Workload, runner: bool, port: Option<String>, making: &Making<'
         memory,
         // No swap on top.
         memory_swap: memory,
-        network_mode: Some(match server.network {
-            Network::Default => settings.network.clone(),
-            Network::None => "none".to_owned(),
-        }),
+        network_mode: Some(making.network.to_owned()),
         port_bindings: publish.map(|port| HashMap::from([(port, Some(loopback()))])),
         mounts: Some(mounts(server, runner, making)),
         ..HostConfig::default()

@@ -39,9 +39,10 @@ impl Shared {
         self.images
             .provide(&self.client, &image, server.image_pull_policy)
             .await?;
-        if server.network == Network::Default {
-            provide_network(&self.client, &settings.network).await?;
-        }
+        let network = match server.network {
+            Network::Default => provide_network(&self.client, &settings.network).await?,
+            Network::None => "none".to_owned(),
+        };
         for name in server.volumes.iter().filter_map(|volume| volume.name.as_deref()) {
             provide_volume(&self.client, &self.options.cluster, name).await?;
         }
@@ -61,6 +62,7 @@ impl Shared {
             cluster: &self.options.cluster,
             marks: &marks,
             settings,
+            network: &network,
             host_paths: &host_paths,
         };
         let body = container(server, &making);

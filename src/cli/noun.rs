@@ -126,7 +126,6 @@ pub(super) fn path(id: &Id) -> String {
     match &id.scope {
         Scope::Global => format!("/{plural}/{}", id.name),
         Scope::Project(project) => format!("/projects/{project}/{plural}/{}", id.name),
-        Scope::Agent(agent) => format!("/agents/{agent}/{plural}/{}", id.name),
     }
 }
 
@@ -157,7 +156,7 @@ mod tests {
             ("evnets", "did you mean \"events\"?"),
             (
                 "nonsense",
-                "kinds are secrets, servers, projects, instances, conflicts, events, revisions",
+                "kinds are secrets, templates, servers, projects, prompts, instances, conflicts, events, revisions",
             ),
         ] {
             let failure = noun(word).unwrap_err();

@@ -59,10 +59,9 @@ pub(super) fn document(value: &Value) -> Result<Document, Failure> {
     let name = text("name").unwrap_or_default();
     // A field called as the scope is belongs to scoped kinds only; the others may have one of their own.
     let scoped = KINDS.iter().any(|row| row.name == kind && row.scoped);
-    let identity = match (text("project"), text("agent")) {
-        (Some(project), _) if scoped => format!("{kind}/{project}/{name}"),
-        (_, Some(agent)) if scoped => format!("{kind}/@{agent}/{name}"),
-        _ => format!("{kind}/{name}"),
+    let identity = match text("project").filter(|_| scoped) {
+        Some(project) => format!("{kind}/{project}/{name}"),
+        None => format!("{kind}/{name}"),
     };
     let id: Id = identity
         .parse()
@@ -73,7 +72,6 @@ pub(super) fn document(value: &Value) -> Result<Document, Failure> {
     }
     if scoped {
         spec.remove("project");
-        spec.remove("agent");
     }
     Document::new(id, &Value::Object(spec)).map_err(|problems| {
         let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();

@@ -31,6 +31,8 @@ pub(super) struct Patch {
     /// The name (where KIND has none), then FIELD=VALUE, once or more
     #[arg(value_name = "NAME FIELD=VALUE", required = true)]
     words: Vec<String>,
+    #[command(flatten)]
+    within: noun::InProject,
 }
 
 impl Patch {
@@ -40,7 +42,7 @@ impl Patch {
             Some((name, words)) if !self.kind.contains('/') => (Some(name.as_str()), words),
             _ => (None, self.words.as_slice()),
         };
-        let id = noun::resource(&self.kind, name)?;
+        let id = noun::resource(&self.kind, name, &self.within)?;
         if words.is_empty() {
             return Err(Failure::usage("nothing to change is given", "as replicas=2".to_owned()));
         }

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::kit::time::{Timestamp, age, now};
 use crate::record::{Conflict, Event, InstanceStatus, Mutation};
-use crate::resource::{Declared as _, Document, Id, KINDS, Secret, field_changes, yaml};
+use crate::resource::{BUILT_IN, Declared as _, Document, Id, KINDS, Secret, field_changes, yaml};
 use crate::wire::{Item, ItemStatus};
 
 use super::error::Failure;
@@ -111,6 +111,11 @@ pub(super) fn identity(item: &Item) -> String {
     )
 }
 
+/// Whether an item is no declaration, but ships with mcpd.
+pub(super) fn is_built_in(item: &Item) -> bool {
+    status(item).origin == BUILT_IN
+}
+
 /// How an item stands, as far as it is there.
 pub(super) fn status(item: &Item) -> ItemStatus {
     serde_json::from_value(item.status.clone()).unwrap_or_default()
@@ -158,6 +163,14 @@ pub(super) fn heading(kind: &str, wide: bool) -> Vec<&'static str> {
             &["REPLICAS", "SOURCE", "DECLARED"],
         ),
         "project" => (vec!["NAME", "SERVERS", "URL"], &["DESCRIPTION", "DECLARED"]),
+        "prompt" => (
+            vec!["NAME", "PROJECT", "PRIORITY", "SUMMARY"],
+            &["TAGS", "LINK", "DECLARED"],
+        ),
+        "template" => (
+            vec!["NAME", "VERSION", "ORIGIN", "SOURCE"],
+            &["DESCRIPTION", "DECLARED"],
+        ),
         _ => (vec!["NAME"], &["DESCRIPTION", "DECLARED"]),
     };
     if wide {
@@ -174,13 +187,7 @@ pub(super) fn cells(kind: &str, item: &Item, wide: bool, url: &str) -> Vec<Strin
     let (mut cells, more) = match kind {
         "server" => {
             let changed = status.instances.iter().map(|instance| instance.since).max();
-            let source = ["packageName", "dockerImage", "externalUrl"]
-                .iter()
-                .map(|field| text_of(item, field))
-                .find(|text| !text.is_empty())
-                .unwrap_or_else(|| text_of(item, "command").replace(',', " "));
-            let replicas = text_of(item, "replicas");
-            let replicas = if replicas.is_empty() { "1".to_owned() } else { replicas };
+            let replicas = or_default(item, kind, "replicas");
             (
                 vec![
                     name,
@@ -190,12 +197,28 @@ pub(super) fn cells(kind: &str, item: &Item, wide: bool, url: &str) -> Vec<Strin
                     changed.map(since).unwrap_or_default(),
                     status.reason,
                 ],
-                vec![replicas, source, status.provenance.to_string()],
+                vec![replicas, source(item), status.provenance.to_string()],
             )
         }
         "project" => {
             let address = format!("{url}/projects/{name}/mcp");
             (vec![name, text_of(item, "servers"), address], described.to_vec())
+        }
+        "prompt" => (
+            vec![
+                name,
+                text_of(item, "project"),
+                or_default(item, kind, "priority"),
+                text_of(item, "summary"),
+            ],
+            vec![text_of(item, "tags"), text_of(item, "link"), status.provenance.to_string()],
+        ),
+        "template" => {
+            let origin = if is_built_in(item) { BUILT_IN } else { "declared" };
+            (
+                vec![name, text_of(item, "version"), origin.to_owned(), source(item)],
+                described.to_vec(),
+            )
         }
         _ => (vec![name], described.to_vec()),
     };
@@ -203,6 +226,29 @@ pub(super) fn cells(kind: &str, item: &Item, wide: bool, url: &str) -> Vec<Strin
         cells.extend(more);
     }
     cells
+}
+
+/// Where a server or the servers of a template come from.
+fn source(item: &Item) -> String {
+    let fields = ["packageName", "dockerImage", "externalUrl"].iter();
+    fields
+        .map(|field| text_of(item, field))
+        .find(|text| !text.is_empty())
+        .unwrap_or_else(|| text_of(item, "command").replace(',', " "))
+}
+
+/// A field's value; where it is absent its default, which documents leave out and people want to see.
+fn or_default(item: &Item, kind: &str, field: &str) -> String {
+    let said = text_of(item, field);
+    if !said.is_empty() {
+        return said;
+    }
+    let fields = KINDS
+        .iter()
+        .filter(|row| row.name == kind)
+        .flat_map(|row| row.shape.fields());
+    let default = fields.filter(|it| it.name == field).find_map(|it| it.default.as_ref());
+    default.map_or_else(String::new, ToString::to_string)
 }
 
 /// A record that can stand in a table.

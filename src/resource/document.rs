@@ -138,6 +138,12 @@ impl Document {
             .collect()
     }
 
+    /// The resources that the references mean.
+    #[must_use]
+    pub fn needs(&self) -> std::collections::BTreeSet<Id> {
+        self.references().iter().filter_map(Reference::target).collect()
+    }
+
     /// The flat JSON form: `kind`, `name`, the scope's field, then the fields.
     #[must_use]
     pub fn to_json(&self) -> Value {

@@ -49,6 +49,14 @@ pub struct TemplateVariable {
     pub default_value: Option<String>,
 }
 
+impl TemplateVariable {
+    /// Whether a server can't do without being told a value.
+    #[must_use]
+    pub fn is_missing_alone(&self) -> bool {
+        self.required && self.default_value.is_none()
+    }
+}
+
 /// The fields that are a template's own.
 #[derive(JsonSchema)]
 #[expect(dead_code, reason = "only its schema is used")]

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::http::StatusCode;
-use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::engine::{Only, Wanted};

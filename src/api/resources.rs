@@ -14,7 +14,7 @@ use crate::access::{Action, Principal};
 use crate::engine::{EditRequest, Edited, Only, Wanted};
 use crate::kit::{Name, NotAName};
 use crate::resource::{Declared as _, Document, Id, Kind, Project, Scope};
-use crate::wire::{Item, Listing};
+use crate::wire::{Item, Listing, merge_patch};
 
 use super::ask::Ask;
 use super::body;
@@ -239,7 +239,7 @@ pub(super) async fn merge(
     let view = app.0.engine.store().view();
     let (document, revision) = items::in_force(&id, &view).ok_or_else(|| undeclared(&id))?;
     let mut spec = app.0.engine.clear_spec(document)?.reveal().clone();
-    body::apply_patch(&mut spec, &patch);
+    merge_patch(&mut spec, &patch);
     let document =
         Document::new(id.clone(), &spec).map_err(|problems| ApiError::invalid(body::diagnostics(&bytes, problems)))?;
     let only = if only == Only::IfThere {

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use crate::kit::{Name, NotAName, nearest};
-use crate::resource::{Id, KINDS, Kind, NotAnId, Scope, kind_named};
+use crate::resource::{Declared as _, Id, KINDS, Kind, NotAnId, Scope, Secret, kind_named};
 
 use super::error::Failure;
 
@@ -148,6 +148,17 @@ pub(super) fn resource(kind: &str, name: Option<&str>, within: &InProject) -> Re
 pub(super) fn project_named(word: &str) -> Result<Name, Failure> {
     word.parse()
         .map_err(|error: NotAName| Failure::usage(format!("--project: {error}"), None))
+}
+
+/// Whether values of a kind are never shown.
+pub(super) fn is_confidential(kind: &Kind) -> bool {
+    kind.name == Secret::NAME
+}
+
+/// The path of the list that a resource stands in, below `/api/v1`.
+pub(super) fn list_path(id: &Id) -> String {
+    let path = path(id);
+    path.rsplit_once('/').map_or(path.clone(), |(list, _)| list.to_owned())
 }
 
 /// The path of a resource below `/api/v1`. Names need no escapes.

@@ -50,7 +50,7 @@ impl Patch {
         let route = noun::path(&id);
         let before: Item = client.get(&route).await?;
         let old = shown::document(&before.resource)?;
-        let merge = merge_patch(&id, &old.spec, words)?;
+        let merge = meant(&id, &old.spec, words)?;
         let sending = Sending {
             body: Some((wait::MERGE_PATCH, merge.to_string())),
             if_match: Some(before.revision),
@@ -83,7 +83,7 @@ fn said(old: &Document, new: &Document) -> String {
 }
 
 /// The JSON merge patch that the words mean.
-fn merge_patch(id: &Id, spec: &Value, words: &[String]) -> Result<Value, Failure> {
+pub(super) fn meant(id: &Id, spec: &Value, words: &[String]) -> Result<Value, Failure> {
     let mut merge = Value::Object(Map::new());
     for word in words {
         let (path, text) = word
@@ -164,7 +164,7 @@ mod tests {
 
     fn patch(spec: &Value, words: &[&str]) -> Result<Value, String> {
         let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
-        merge_patch(&"server/git".parse().unwrap(), spec, &words).map_err(|failure| failure.lines().join("\n"))
+        meant(&"server/git".parse().unwrap(), spec, &words).map_err(|failure| failure.lines().join("\n"))
     }
 
     #[test]

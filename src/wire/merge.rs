@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 /// Changes `target` as a patch says: RFC 7396, section 2. The depth of both is bounded by the JSON parser.
-pub fn merge(target: &mut Value, patch: &Value) {
+pub fn merge_patch(target: &mut Value, patch: &Value) {
     let Value::Object(fields) = patch else {
         *target = patch.clone();
         return;
@@ -16,7 +16,7 @@ pub fn merge(target: &mut Value, patch: &Value) {
         if value.is_null() {
             map.remove(key);
         } else {
-            merge(map.entry(key.clone()).or_insert(Value::Null), value);
+            merge_patch(map.entry(key.clone()).or_insert(Value::Null), value);
         }
     }
 }
@@ -45,7 +45,7 @@ mod tests {
             (json!({}), json!({"a": {"bb": {"ccc": null}}}), json!({"a": {"bb": {}}})),
         ] {
             let mut out = target.clone();
-            merge(&mut out, &patch);
+            merge_patch(&mut out, &patch);
             assert_eq!(out, want, "{target} and {patch}");
         }
     }

@@ -41,7 +41,10 @@ fn a_project_is_said_by_a_flag_or_in_the_name() {
         assert_eq!(mcpd.run(&words), of_demo, "{words:?}");
     }
     assert!(!mcpd.run(&["get", "prompt", "old", "-o", "yaml"]).contains("project:"));
-    assert!(mcpd.run(&["get", "prompt/demo/old", "-o", "name"]).contains("\nprompt/demo/old\n"));
+    assert!(
+        mcpd.run(&["get", "prompt/demo/old", "-o", "name"])
+            .contains("\nprompt/demo/old\n")
+    );
     assert_snapshot!(mcpd.run(&["get", "servers", "-p", "demo", "-o", "name"]), @r#"
     exit 0
     -- stdout
@@ -85,15 +88,31 @@ fn changes_reach_the_resource_in_its_project() {
     let of_demo = "/api/v1/projects/demo/prompts/old";
     let mcpd = fleet()
         .on("PATCH /api/v1/projects/demo/prompts/old", 200, &prompt(Some("demo")))
-        .on("DELETE /api/v1/projects/demo/prompts/old", 200, &plan(&serde_json::json!([]), &serde_json::json!([]), &serde_json::json!([])));
+        .on(
+            "DELETE /api/v1/projects/demo/prompts/old",
+            200,
+            &plan(&serde_json::json!([]), &serde_json::json!([]), &serde_json::json!([])),
+        );
     for (words, want) in [
-        (vec!["delete", "prompt", "old", "-p", "demo"], format!("DELETE {of_demo}")),
+        (
+            vec!["delete", "prompt", "old", "-p", "demo"],
+            format!("DELETE {of_demo}"),
+        ),
         (vec!["delete", "prompt/demo/old"], format!("DELETE {of_demo}")),
-        (vec!["patch", "prompt", "old", "priority=9", "-p", "demo"], format!("PATCH {of_demo}")),
-        (vec!["patch", "prompt/demo/old", "priority=9"], format!("PATCH {of_demo}")),
+        (
+            vec!["patch", "prompt", "old", "priority=9", "-p", "demo"],
+            format!("PATCH {of_demo}"),
+        ),
+        (
+            vec!["patch", "prompt/demo/old", "priority=9"],
+            format!("PATCH {of_demo}"),
+        ),
     ] {
         let shown = mcpd.run(&words);
-        assert!(shown.starts_with("exit 0\n") && shown.contains("prompt/demo/old"), "{words:?} {shown}");
+        assert!(
+            shown.starts_with("exit 0\n") && shown.contains("prompt/demo/old"),
+            "{words:?} {shown}"
+        );
         assert_eq!(mcpd.lines().last(), Some(&want), "{words:?}");
     }
 }

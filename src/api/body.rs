@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::http::StatusCode;
-use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::engine::{Only, Wanted};
@@ -143,53 +142,4 @@ pub(super) fn diagnostics(patch: &[u8], problems: Vec<Problem>) -> Vec<Diagnosti
         }
     };
     problems.into_iter().map(one).collect()
-}
-
-/// RFC 7396, section 2. The depth of both is bounded by the JSON parser.
-pub(super) fn apply_patch(target: &mut Value, patch: &Value) {
-    let Value::Object(fields) = patch else {
-        *target = patch.clone();
-        return;
-    };
-    if !target.is_object() {
-        *target = Value::Object(serde_json::Map::new());
-    }
-    let Value::Object(map) = target else { return };
-    for (key, value) in fields {
-        if value.is_null() {
-            map.remove(key);
-        } else {
-            apply_patch(map.entry(key.clone()).or_insert(Value::Null), value);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    /// The examples of RFC 7396, appendix A.
-    #[test]
-    fn merge_patch_is_the_rfcs() {
-        for (target, patch, want) in [
-            (json!({"a": "b"}), json!({"a": "c"}), json!({"a": "c"})),
-            (json!({"a": "b"}), json!({"b": "c"}), json!({"a": "b", "b": "c"})),
-            (json!({"a": "b"}), json!({"a": null}), json!({})),
-            (json!({"a": ["b"]}), json!({"a": "c"}), json!({"a": "c"})),
-            (
-                json!({"a": {"b": "c"}}),
-                json!({"a": {"b": "d", "c": null}}),
-                json!({"a": {"b": "d"}}),
-            ),
-            (json!({"a": [1]}), json!({"a": [2, 3]}), json!({"a": [2, 3]})),
-            (json!({"e": null}), json!({"a": 1}), json!({"e": null, "a": 1})),
-            (json!({}), json!({"a": {"bb": {"ccc": null}}}), json!({"a": {"bb": {}}})),
-        ] {
-            let mut out = target.clone();
-            apply_patch(&mut out, &patch);
-            assert_eq!(out, want, "{target} and {patch}");
-        }
-    }
 }

@@ -3,13 +3,19 @@
 use std::path::Path;
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+use crate::resource::{KINDS, built_in};
 use crate::settings::{McpdSettings, Surroundings};
 use crate::store::StoreError;
 
 use super::daemon::{Daemon, DaemonError};
 use super::need::{Need, need};
+
+/// A server that does not run, and its project.
+const DEMO: &str =
+    "kind: server\nname: time\ncommand: [x]\nreplicas: 0\n---\nkind: project\nname: demo\nservers: [time]\n";
 
 /// The daemon of `mcpctl dev FOLDER`.
 async fn open(folder: &Path, stop: &CancellationToken) -> Daemon {
@@ -95,8 +101,7 @@ async fn a_moved_dev_folder_keeps_its_ledger() {
 async fn every_route_is_in_the_table_and_every_need_has_a_route() {
     let place = tempfile::tempdir().unwrap();
     let folder = place.path().canonicalize().unwrap();
-    let text = "kind: server\nname: time\ncommand: [x]\nreplicas: 0\n---\nkind: project\nname: demo\nservers: [time]\n";
-    std::fs::write(folder.join("all.yaml"), text).unwrap();
+    std::fs::write(folder.join("all.yaml"), DEMO).unwrap();
     let stop = CancellationToken::new();
     let daemon = open(&folder, &stop).await;
     daemon.engine().sync(false).await.unwrap();
@@ -125,15 +130,24 @@ async fn every_route_is_in_the_table_and_every_need_has_a_route() {
         "/api/v1/diff",
         "/api/v1/apply",
         "/api/v1/sync",
-        "/api/v1/servers",
-        "/api/v1/servers/time",
-        "/api/v1/projects",
-        "/api/v1/projects/demo",
+        "/api/v1/projects/demo/servers",
+        "/api/v1/projects/demo/servers/time",
+        "/api/v1/projects/nope/prompts",
         "/api/v1",
         "/api/v1/nothing",
         "/",
     ];
-    for path in paths {
+    let of_kinds = KINDS.iter().flat_map(|kind| {
+        let name = if kind.name == "project" { "demo" } else { "time" };
+        let below_project = format!("/api/v1/projects/demo/{}", kind.plural);
+        let lists = [
+            Some(format!("/api/v1/{}", kind.plural)),
+            kind.scoped.then_some(below_project),
+        ];
+        let with_one = move |list: String| [format!("{list}/{name}"), list];
+        lists.into_iter().flatten().flat_map(with_one)
+    });
+    for path in paths.map(str::to_owned).into_iter().chain(of_kinds) {
         for method in ["GET", "POST", "PUT", "PATCH", "DELETE"] {
             let asked = format!("{method} {path}");
             let ask = |with: Option<&str>| {
@@ -163,4 +177,202 @@ async fn every_route_is_in_the_table_and_every_need_has_a_route() {
     }
     stop.cancel();
     serving.await.unwrap().unwrap();
+}
+
+/// A daemon over a folder, and somebody who asks it.
+struct Asking {
+    client: reqwest::Client,
+    url: String,
+    token: String,
+}
+
+impl Asking {
+    /// Status, entity tag and body of an answer to `METHOD PATH`.
+    async fn ask(&self, line: &str, body: &Value, if_match: Option<&str>) -> (u16, String, Value) {
+        let (method, path) = line.split_once(' ').unwrap();
+        let mut request = self
+            .client
+            .request(method.parse().unwrap(), format!("{}/api/v1{path}", self.url))
+            .bearer_auth(self.token.trim());
+        if !body.is_null() {
+            request = request.body(body.to_string());
+        }
+        if let Some(tag) = if_match {
+            request = request.header("If-Match", tag);
+        }
+        let answer = request.send().await.unwrap();
+        let tag = answer.headers().get("etag").map(|tag| tag.to_str().unwrap().to_owned());
+        let status = answer.status().as_u16();
+        let text = answer.text().await.unwrap();
+        (
+            status,
+            tag.unwrap_or_default(),
+            serde_json::from_str(&text).unwrap_or_default(),
+        )
+    }
+
+    /// What `get` lists: `project/name`, or the name.
+    async fn names(&self, path: &str) -> Vec<String> {
+        let (status, _, body) = self.ask(&format!("GET {path}"), &Value::Null, None).await;
+        assert_eq!(status, 200, "{path}: {body}");
+        let items = body["items"].as_array().unwrap().iter();
+        let name = |item: &Value| match item["resource"]["project"].as_str() {
+            Some(project) => format!("{project}/{}", item["resource"]["name"].as_str().unwrap()),
+            None => item["resource"]["name"].as_str().unwrap().to_owned(),
+        };
+        items.map(name).collect()
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a client beside the daemon")]
+async fn asking(folder: &Path, stop: &CancellationToken) -> (Asking, tokio::task::JoinHandle<()>) {
+    std::fs::write(folder.join("all.yaml"), DEMO).unwrap();
+    let daemon = open(folder, stop).await;
+    daemon.engine().sync(false).await.unwrap();
+    let asking = Asking {
+        client: reqwest::Client::new(),
+        url: format!("http://{}", daemon.address()),
+        token: std::fs::read_to_string(folder.join(".mcpctl/local/admin.token")).unwrap(),
+    };
+    let serving = tokio::spawn(async move { daemon.serve().await.unwrap() });
+    (asking, serving)
+}
+
+/// One name in two scopes is two resources, through every method; a project that has prompts stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn names_in_a_project_are_names_of_their_own() {
+    let place = tempfile::tempdir().unwrap();
+    let stop = CancellationToken::new();
+    let (daemon, serving) = asking(&place.path().canonicalize().unwrap(), &stop).await;
+    let prompt = |project: Option<&str>, content: &str| {
+        let mut it = json!({"kind": "prompt", "name": "old", "content": content});
+        if let Some(project) = project {
+            it["project"] = json!(project);
+        }
+        it
+    };
+    let (everywhere, demo) = ("/prompts", "/projects/demo/prompts");
+    for (line, body, want) in [
+        (format!("POST {everywhere}"), prompt(None, "a"), 201),
+        (format!("POST {everywhere}"), prompt(None, "a"), 409),
+        (format!("POST {demo}"), prompt(Some("demo"), "b"), 201),
+        (format!("POST {demo}"), prompt(Some("demo"), "b"), 409),
+        // A body for another place, a project that is not there, a field that can't change.
+        (format!("POST {demo}"), prompt(None, "b"), 400),
+        (format!("POST {everywhere}"), prompt(Some("demo"), "b"), 400),
+        (format!("PUT {demo}/new"), prompt(Some("demo"), "b"), 400),
+        ("POST /projects/nope/prompts".to_owned(), prompt(Some("nope"), "b"), 400),
+        ("GET /projects/nope/prompts".to_owned(), Value::Null, 404),
+        (format!("PATCH {demo}/old"), json!({"project": "ops"}), 400),
+        (format!("PATCH {everywhere}/old"), json!({"project": 5}), 400),
+        (
+            format!("PATCH {demo}/old"),
+            json!({"project": "demo", "content": "c"}),
+            200,
+        ),
+        (format!("PUT {demo}/old"), prompt(Some("demo"), "d"), 200),
+        (format!("DELETE {demo}/none"), Value::Null, 404),
+    ] {
+        let (status, _, answer) = daemon.ask(&line, &body, None).await;
+        assert_eq!(status, want, "{line} {body}: {answer}");
+    }
+    assert_eq!(daemon.names(everywhere).await, ["old", "demo/old"]);
+    assert_eq!(daemon.names(demo).await, ["demo/old"]);
+    let (_, _, a) = daemon.ask(&format!("GET {everywhere}/old"), &Value::Null, None).await;
+    let (_, tag, d) = daemon.ask(&format!("GET {demo}/old"), &Value::Null, None).await;
+    assert_eq!(
+        (&a["resource"]["content"], &d["resource"]["content"]),
+        (&json!("a"), &json!("d"))
+    );
+    // The tag is of this resource alone.
+    let (status, ..) = daemon
+        .ask(&format!("PATCH {everywhere}/old"), &json!({"priority": 9}), Some(&tag))
+        .await;
+    assert_eq!(status, 412);
+    let (status, ..) = daemon
+        .ask(&format!("PATCH {demo}/old"), &json!({"priority": 9}), Some(&tag))
+        .await;
+    assert_eq!(status, 200);
+    let (status, _, refused) = daemon.ask("DELETE /projects/demo", &Value::Null, None).await;
+    assert_eq!(
+        (status, refused["detail"].as_str()),
+        (409, Some("project/demo can't be deleted: prompt/demo/old needs it"))
+    );
+    let (status, ..) = daemon.ask(&format!("DELETE {demo}/old"), &Value::Null, None).await;
+    assert_eq!(status, 200);
+    assert_eq!(daemon.names(everywhere).await, ["old"]);
+    let (status, ..) = daemon.ask("DELETE /projects/demo", &Value::Null, None).await;
+    assert_eq!(status, 200);
+    stop.cancel();
+    serving.await.unwrap();
+}
+
+/// What ships is shown and is no declaration; one takes its place, and once that is deleted it is back.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_ships_is_shown_and_replaced_and_never_deleted() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path().canonicalize().unwrap();
+    let stop = CancellationToken::new();
+    let (daemon, serving) = asking(&folder, &stop).await;
+    let names: Vec<String> = built_in().keys().map(|id| id.name.to_string()).collect();
+    assert_eq!(daemon.names("/templates").await, names);
+    let shown = async || daemon.ask("GET /templates/time", &Value::Null, None).await;
+    let (status, tag, ships) = shown().await;
+    assert_eq!((status, tag.as_str()), (200, "\"0\""));
+    assert_eq!(ships["status"]["origin"], "builtin");
+    let counted = async || daemon.ask("POST /sync", &Value::Null, None).await.2["resources"].clone();
+    assert_eq!(counted().await, 2);
+
+    let (status, _, refused) = daemon.ask("DELETE /templates/time", &Value::Null, None).await;
+    assert_eq!(
+        (status, refused["detail"].as_str()),
+        (409, Some("template/time ships with mcpd and can't be deleted"))
+    );
+    // Sent back as it is shown, alone or with others, it is so already.
+    let (status, tag, _) = daemon.ask("PUT /templates/time", &ships["resource"], None).await;
+    assert_eq!((status, tag.as_str()), (200, "\"0\""));
+    let with_another = json!([ships["resource"], {"kind": "prompt", "name": "new", "content": "x"}]);
+    let (status, _, plan) = daemon.ask("POST /apply", &with_another, None).await;
+    assert_eq!(
+        (status, &plan["unchanged"], plan["steps"].as_array().unwrap().len()),
+        (200, &json!(1), 1)
+    );
+    assert_eq!(counted().await, 3);
+
+    // A change of it is a declaration; of an older look than the present one it is refused.
+    let changed = json!({"description": "ours"});
+    let (status, ..) = daemon.ask("PATCH /templates/time", &changed, Some("\"7\"")).await;
+    assert_eq!(status, 412);
+    let (status, _, ours) = daemon
+        .ask("PATCH /templates/time?wait=commit", &changed, Some("\"0\""))
+        .await;
+    assert_eq!(
+        (status, &ours["resource"]["packageName"]),
+        (201, &ships["resource"]["packageName"]),
+        "{ours}"
+    );
+    let (status, ..) = daemon.ask("PATCH /templates/time", &changed, Some("\"0\"")).await;
+    assert_eq!(status, 412);
+    let (_, _, ours) = shown().await;
+    assert_eq!(
+        (&ours["resource"]["description"], &ours["status"]["origin"]),
+        (&json!("ours"), &Value::Null)
+    );
+    assert_eq!(
+        (daemon.names("/templates").await, counted().await),
+        (names.clone(), json!(4))
+    );
+    assert!(folder.join("templates/time.yaml").exists() && !folder.join("templates/everything.yaml").exists());
+
+    let (status, ..) = daemon
+        .ask("DELETE /templates/time?wait=commit", &Value::Null, None)
+        .await;
+    assert_eq!(status, 200);
+    assert_eq!(shown().await.2["resource"], ships["resource"]);
+    assert_eq!(counted().await, 3);
+    assert!(!folder.join("templates/time.yaml").exists());
+    let (status, ..) = daemon.ask("DELETE /templates/time", &Value::Null, None).await;
+    assert_eq!(status, 409);
+    stop.cancel();
+    serving.await.unwrap();
 }

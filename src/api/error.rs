@@ -111,6 +111,9 @@ impl From<EngineError> for ApiError {
             EngineError::Exists(id) => Self::new(StatusCode::CONFLICT, "exists", text).hint(format!(
                 "change it with PUT or PATCH, or: mcpctl patch {id} FIELD=VALUE"
             )),
+            EngineError::BuiltIn(id) => {
+                Self::new(StatusCode::CONFLICT, "builtin", text).hint(format!("a declaration of {id} takes its place"))
+            }
             EngineError::NotFound(_) | EngineError::NoConflict(_) => Self::not_found(text),
             EngineError::Needed { .. } => {
                 Self::new(StatusCode::CONFLICT, "needed", text).hint("change or delete first what needs it")

@@ -1,12 +1,12 @@
 //! A declared resource as it is shown: its document, how it stands, and where it comes from.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use serde_json::Value;
-
 use crate::engine::Report;
+use crate::kit::Name;
 use crate::record::StoreView;
-use crate::resource::Document;
+use crate::resource::{Document, Id, Kind, built_in};
 use crate::wire::Item;
 
 use super::feed::Entries;
@@ -15,27 +15,56 @@ use super::{ApiError, App, records, standing};
 /// How many events an item shows.
 const EVENTS: usize = 10;
 
-pub(super) fn entries(app: &App, kind: &str) -> Entries {
+/// Which resources a list is of: a kind's, all of them or those in one project.
+#[derive(Debug, Clone)]
+pub(super) struct Which {
+    pub(super) kind: &'static Kind,
+    pub(super) project: Option<Name>,
+}
+
+impl Which {
+    fn holds(&self, id: &Id) -> bool {
+        id.kind().name == self.kind.name
+            && self
+                .project
+                .as_ref()
+                .is_none_or(|project| id.project() == Some(project))
+    }
+}
+
+pub(super) fn entries(app: &App, which: &Which) -> Entries {
     let (view, report) = (app.0.engine.store().view(), app.0.engine.report().borrow().clone());
-    let items = items(kind, &view, &report);
-    let key = |item: &Item| {
-        item.resource
-            .get("name")
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned()
+    let entry = |(id, document, revision): (&Id, &Arc<Document>, u64)| {
+        let item = item(document, revision, &view, &report);
+        Some((id.to_string(), serde_json::to_value(item).ok()?))
     };
-    items
-        .iter()
-        .filter_map(|item| Some((key(item), serde_json::to_value(item).ok()?)))
+    listed(which, &view).into_iter().filter_map(entry).collect()
+}
+
+pub(super) fn items(which: &Which, view: &StoreView, report: &Report) -> Vec<Item> {
+    let listed = listed(which, view).into_iter();
+    listed
+        .map(|(_, document, revision)| item(document, revision, view, report))
         .collect()
 }
 
-pub(super) fn items(kind: &str, view: &StoreView, report: &Report) -> Vec<Item> {
-    let of_kind = view.rows.iter().filter(|(id, _)| id.kind().name == kind);
-    of_kind
-        .filter_map(|(_, row)| Some(item(row.document.as_ref()?, row.revision, view, report)))
-        .collect()
+/// What a list holds, in order of identity.
+fn listed<'v>(which: &Which, view: &'v StoreView) -> Vec<(&'v Id, &'v Arc<Document>, u64)> {
+    let ids: BTreeSet<&Id> = view
+        .rows
+        .keys()
+        .chain(built_in().keys())
+        .filter(|id| which.holds(id))
+        .collect();
+    let one = |id: &'v Id| in_force(id, view).map(|(document, revision)| (id, document, revision));
+    ids.into_iter().filter_map(one).collect()
+}
+
+/// What holds under an identity, and its revision: a declaration, or at revision 0 what ships in the binary.
+pub(super) fn in_force<'v>(id: &Id, view: &'v StoreView) -> Option<(&'v Arc<Document>, u64)> {
+    let row = view.rows.get(id);
+    let declared = row.and_then(|row| Some((row.document.as_ref()?, row.revision)));
+    declared.or_else(|| Some((built_in().get(id)?, 0)))
 }
 
 pub(super) fn item(document: &Arc<Document>, revision: u64, view: &StoreView, report: &Report) -> Item {
@@ -64,9 +93,12 @@ pub(super) async fn whole(app: &App, document: &Arc<Document>, revision: u64) ->
         conflict: conflict.as_ref(),
         upstreams: &upstreams,
     };
-    let (conditions, chain) = (facts.conditions(), facts.chain());
-    status.conditions = conditions;
-    status.chain = chain;
+    // What ships in the binary is in no repository, and nothing waits for it.
+    if status.origin.is_empty() {
+        let (conditions, chain) = (facts.conditions(), facts.chain());
+        status.conditions = conditions;
+        status.chain = chain;
+    }
     let about = document.id.to_string();
     status.events = records::events_about(app, Some(&about), EVENTS).await?;
     Ok(Item {

@@ -9,6 +9,9 @@ use crate::resource::{Declared, Id, KINDS, Kind, Project, Scope, Server, kind_na
 
 use super::logs;
 
+/// Below it are the resources whose names count in a project.
+const PROJECTS: &str = Project::PLURAL;
+
 /// What a request needs before its handler runs.
 #[derive(Debug, Clone)]
 pub(super) enum Need {
@@ -80,28 +83,40 @@ fn api(method: &str, path: &[&str]) -> Option<Need> {
         ("POST", ["sync"]) => right(Action::Sync),
         ("POST", ["apply"]) => Some(Need::ByBody),
         ("POST", ["conflicts", id @ .., "accept"]) => right(Action::Edit(id.join("/").parse().ok()?)),
-        (_, [plural]) => {
-            let kind = of_plural(plural)?;
-            match method {
-                "GET" => right(Action::View(kind)),
-                "POST" => Some(Need::ByBody),
-                _ => None,
-            }
+        (_, [plural]) => list(method, of_plural(plural)?),
+        (_, [plural, name]) => one(method, Id::new(of_plural(plural)?, name.parse().ok()?)),
+        (_, [PROJECTS, project, plural]) => {
+            project.parse::<Name>().ok()?;
+            list(method, of_plural(plural).filter(|kind| kind.scoped)?)
         }
-        (_, [plural, name]) => {
-            let kind = of_plural(plural).filter(|kind| !kind.scoped)?;
-            let name: Name = name.parse().ok()?;
-            let id = Id::new(kind, name);
-            debug_assert_eq!(id.scope, Scope::Global);
-            match method {
-                "GET" => right(Action::View(kind)),
-                "PUT" | "PATCH" => right(Action::Edit(id)),
-                "DELETE" => right(Action::Delete(id)),
-                _ => None,
-            }
+        (_, [PROJECTS, project, plural, name]) => {
+            let kind = of_plural(plural).filter(|kind| kind.scoped)?;
+            one(
+                method,
+                Id::scoped(kind, Scope::Project(project.parse().ok()?), name.parse().ok()?),
+            )
         }
         _ => None,
     }
+}
+
+/// The resources of a kind.
+fn list(method: &str, kind: &'static Kind) -> Option<Need> {
+    match method {
+        "GET" => Some(Need::Right(Action::View(kind))),
+        "POST" => Some(Need::ByBody),
+        _ => None,
+    }
+}
+
+/// One resource.
+fn one(method: &str, id: Id) -> Option<Need> {
+    Some(Need::Right(match method {
+        "GET" => Action::View(id.kind()),
+        "PUT" | "PATCH" => Action::Edit(id),
+        "DELETE" => Action::Delete(id),
+        _ => return None,
+    }))
 }
 
 /// Routes name kinds by their plural alone.
@@ -169,6 +184,24 @@ mod tests {
             ("PATCH /api/v1/projects/demo", "edit projects/demo"),
             ("DELETE /api/v1/servers/time", "delete servers/time"),
             ("DELETE /api/v1/servers", "not there"),
+            ("GET /api/v1/prompts", "view prompts"),
+            ("POST /api/v1/prompts", "by body"),
+            ("GET /api/v1/prompts/old", "view prompts"),
+            ("DELETE /api/v1/prompts/old", "delete prompts/old"),
+            ("GET /api/v1/projects/ops/prompts", "view prompts"),
+            ("POST /api/v1/projects/ops/prompts", "by body"),
+            ("DELETE /api/v1/projects/ops/prompts", "not there"),
+            ("GET /api/v1/projects/ops/prompts/old", "view prompts"),
+            ("PUT /api/v1/projects/ops/prompts/old", "edit prompts/old"),
+            ("PATCH /api/v1/projects/ops/prompts/old", "edit prompts/old"),
+            ("DELETE /api/v1/projects/ops/prompts/old", "delete prompts/old"),
+            ("POST /api/v1/projects/ops/prompts/old", "not there"),
+            ("GET /api/v1/projects/OPS/prompts", "not there"),
+            ("GET /api/v1/projects/ops/servers", "not there"),
+            ("GET /api/v1/projects/ops/servers/time", "not there"),
+            ("GET /api/v1/servers/time/prompts", "not there"),
+            ("PUT /api/v1/templates/time", "edit templates/time"),
+            ("POST /api/v1/conflicts/prompt/ops/old/accept", "edit prompts/old"),
             ("GET /api/v1/server", "not there"),
             ("GET /api/v1/secrets", "view secrets"),
             ("GET /api/v1/nonsense", "not there"),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use serde::Deserialize;
@@ -27,9 +28,16 @@ pub(super) async fn apply(
     Ask(asked): Ask<Asked>,
     request: Request,
 ) -> Result<Json<PlanBody>, ApiError> {
-    let wanted = documents(&body::read(request.into_body()).await?, Only::Always)?;
+    let only = new_or_always(request.headers())?;
+    let wanted = documents(&body::read(request.into_body()).await?, only)?;
     for one in &wanted {
-        app.permit(&principal, &Action::Edit(one.id.clone()), "api").await?;
+        let id = one.id.clone();
+        let action = if only == Only::IfNew {
+            Action::Create(id)
+        } else {
+            Action::Edit(id)
+        };
+        app.permit(&principal, &action, "api").await?;
     }
     let request = EditRequest {
         actor: principal.actor("api"),
@@ -39,6 +47,15 @@ pub(super) async fn apply(
     let edited = app.0.engine.edit(request).await?;
     committed(&app, &edited, &asked).await?;
     Ok(Json(edited.plan))
+}
+
+/// `If-None-Match: *` (RFC 9110, 13.1.2) says that nothing of it may be there already.
+fn new_or_always(headers: &HeaderMap) -> Result<Only, ApiError> {
+    match headers.get(header::IF_NONE_MATCH).map(HeaderValue::as_bytes) {
+        None => Ok(Only::Always),
+        Some(b"*") => Ok(Only::IfNew),
+        Some(_) => Err(ApiError::bad_request("If-None-Match takes * alone")),
+    }
 }
 
 /// What the repository, the store and what runs would do to each other now.

@@ -12,9 +12,9 @@ use serde_json::Value;
 
 use crate::access::{Action, Principal};
 use crate::engine::{EditRequest, Edited, Only, Wanted};
-use crate::kit::Name;
-use crate::resource::{Document, Id, Kind};
-use crate::wire::{Item, Listing};
+use crate::kit::{Name, NotAName};
+use crate::resource::{Declared as _, Document, Id, Kind, Project, Scope};
+use crate::wire::{Item, Listing, merge_patch};
 
 use super::ask::Ask;
 use super::body;
@@ -44,26 +44,57 @@ pub(super) struct Asked {
     watch: bool,
 }
 
-pub(super) fn list(kind: &'static Kind, app: App, asked: &Asked) -> Response {
-    if asked.watch {
-        return feed::watch(app, true, move |app| {
-            Box::pin(async move { items::entries(&app, kind.name) })
-        });
+/// What a path names: a project, where names count in one, and a resource, where it is about one.
+#[derive(Debug, Deserialize)]
+pub(super) struct Place {
+    project: Option<String>,
+    name: Option<String>,
+}
+
+impl Place {
+    fn project(&self) -> Result<Option<Name>, ApiError> {
+        let no_name = |error: NotAName| ApiError::not_found(error.to_string());
+        self.project.as_deref().map(str::parse).transpose().map_err(no_name)
     }
+
+    fn identity(&self, kind: &'static Kind) -> Result<Id, ApiError> {
+        let no_name = |error: NotAName| ApiError::not_found(error.to_string());
+        let scope = self.project()?.map_or(Scope::Global, Scope::Project);
+        let name = self.name.as_deref().unwrap_or_default().parse().map_err(no_name)?;
+        Ok(Id::scoped(kind, scope, name))
+    }
+}
+
+pub(super) fn list(kind: &'static Kind, app: App, place: Place, asked: &Asked) -> Result<Response, ApiError> {
+    let project = place.project()?;
     let (view, report) = (app.0.engine.store().view(), app.0.engine.report().borrow().clone());
-    Json(Listing {
-        items: items::items(kind.name, &view, &report),
+    if let Some(project) = &project {
+        let is = |id: &Id| id.kind().name == Project::NAME && id.name == *project;
+        if !view.rows.iter().any(|(id, row)| row.document.is_some() && is(id)) {
+            return Err(ApiError::not_found(format!(
+                "{}/{project} is not declared",
+                Project::NAME
+            )));
+        }
+    }
+    let which = items::Which { kind, project };
+    if asked.watch {
+        let which = Arc::new(which);
+        return Ok(feed::watch(app, true, move |app| {
+            let which = Arc::clone(&which);
+            Box::pin(async move { items::entries(&app, &which) })
+        }));
+    }
+    Ok(Json(Listing {
+        items: items::items(&which, &view, &report),
         unclaimed: vec![],
         revision: view.revision,
     })
-    .into_response()
+    .into_response())
 }
 
-fn identity(kind: &'static Kind, name: &str) -> Result<Id, ApiError> {
-    let name: Name = name
-        .parse()
-        .map_err(|_| ApiError::not_found(format!("{}/{name} is not declared", kind.name)))?;
-    Ok(Id::new(kind, name))
+fn undeclared(id: &Id) -> ApiError {
+    ApiError::not_found(format!("{id} is not declared"))
 }
 
 /// What a look at one resource may ask for.
@@ -78,19 +109,15 @@ pub(super) async fn show(
     kind: &'static Kind,
     State(app): State<App>,
     Extension(principal): Extension<Principal>,
-    Path(name): Path<String>,
+    Path(place): Path<Place>,
     Ask(look): Ask<Look>,
 ) -> Result<Response, ApiError> {
-    let id = identity(kind, &name)?;
+    let id = place.identity(kind)?;
     let view = app.0.engine.store().view();
-    let row = view
-        .rows
-        .get(&id)
-        .and_then(|row| Some((row.document.as_ref()?, row.revision)));
-    let Some((document, revision)) = row else {
+    let Some((document, revision)) = items::in_force(&id, &view) else {
         let held = app.0.engine.report().borrow().status.held.clone();
         let held = held.into_iter().find(|held| held.resource == id.to_string());
-        let error = ApiError::not_found(format!("{id} is not declared"));
+        let error = undeclared(&id);
         return Err(match held {
             Some(held) => error.hint(format!("its declaration can't be used: {}", held.why())),
             None => error,
@@ -137,12 +164,22 @@ pub(super) async fn create(
     kind: &'static Kind,
     State(app): State<App>,
     Extension(principal): Extension<Principal>,
+    Path(place): Path<Place>,
     Ask(asked): Ask<Asked>,
     request: Request,
 ) -> Result<Response, ApiError> {
+    let project = place.project()?;
     let wanted = body::one(&body::read(request.into_body()).await?, Only::IfNew)?;
     if wanted.id.kind().name != kind.name {
         return Err(ApiError::bad_request(format!("{} is no {}", wanted.id, kind.name)));
+    }
+    if wanted.id.project() != project.as_ref() {
+        let to = wanted.id.project().map_or_else(
+            || format!("/api/v1/{}", kind.plural),
+            |project| format!("/api/v1/projects/{project}/{}", kind.plural),
+        );
+        let text = format!("the body declares {}, which the path is not for", wanted.id);
+        return Err(ApiError::bad_request(text).hint(format!("send it to {to}")));
     }
     app.permit(&principal, &Action::Create(wanted.id.clone()), "api")
         .await?;
@@ -153,11 +190,11 @@ pub(super) async fn replace(
     kind: &'static Kind,
     State(app): State<App>,
     Extension(principal): Extension<Principal>,
-    Path(name): Path<String>,
+    Path(place): Path<Place>,
     Ask(asked): Ask<Asked>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let id = identity(kind, &name)?;
+    let id = place.identity(kind)?;
     let only = only(request.headers(), Only::Always)?;
     let wanted = body::one(&body::read(request.into_body()).await?, only)?;
     if wanted.id != id {
@@ -174,11 +211,11 @@ pub(super) async fn merge(
     kind: &'static Kind,
     State(app): State<App>,
     Extension(principal): Extension<Principal>,
-    Path(name): Path<String>,
+    Path(place): Path<Place>,
     Ask(asked): Ask<Asked>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let id = identity(kind, &name)?;
+    let id = place.identity(kind)?;
     let only = only(request.headers(), Only::IfThere)?;
     let bytes = body::read(request.into_body()).await?;
     let mut patch: Value = serde_json::from_slice(&bytes)
@@ -186,9 +223,11 @@ pub(super) async fn merge(
     let fields = patch
         .as_object_mut()
         .ok_or_else(|| ApiError::bad_request("a patch is a JSON object"))?;
-    for (key, is) in [("kind", id.kind().name), ("name", id.name.as_str())] {
+    let project = id.project().map(Name::as_str);
+    let called = [("kind", Some(id.kind().name)), ("name", Some(id.name.as_str()))];
+    for (key, is) in called.into_iter().chain(kind.scoped.then_some(("project", project))) {
         match fields.remove(key) {
-            Some(said) if said != is => {
+            Some(said) if said != serde_json::json!(is) => {
                 return Err(ApiError::bad_request(format!(
                     "{key} can't be changed: it is what the resource is called by"
                 )));
@@ -198,17 +237,13 @@ pub(super) async fn merge(
     }
     // Each try is made on the row as it is then, and refused if another change comes between.
     let view = app.0.engine.store().view();
-    let row = view.rows.get(&id).filter(|row| row.document.is_some());
-    let row = row.ok_or_else(|| ApiError::not_found(format!("{id} is not declared")))?;
-    let mut spec = match &row.document {
-        Some(document) => app.0.engine.clear_spec(document)?.reveal().clone(),
-        None => Value::Null,
-    };
-    body::apply_patch(&mut spec, &patch);
+    let (document, revision) = items::in_force(&id, &view).ok_or_else(|| undeclared(&id))?;
+    let mut spec = app.0.engine.clear_spec(document)?.reveal().clone();
+    merge_patch(&mut spec, &patch);
     let document =
         Document::new(id.clone(), &spec).map_err(|problems| ApiError::invalid(body::diagnostics(&bytes, problems)))?;
     let only = if only == Only::IfThere {
-        Only::IfAt(row.revision)
+        Only::IfAt(revision)
     } else {
         only
     };
@@ -225,11 +260,11 @@ pub(super) async fn remove(
     kind: &'static Kind,
     State(app): State<App>,
     Extension(principal): Extension<Principal>,
-    Path(name): Path<String>,
+    Path(place): Path<Place>,
     Ask(asked): Ask<Asked>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let id = identity(kind, &name)?;
+    let id = place.identity(kind)?;
     let only = only(request.headers(), Only::IfThere)?;
     perform(
         &app,
@@ -278,7 +313,8 @@ async fn perform(app: &App, principal: &Principal, wanted: Wanted, asked: &Asked
     };
     let edited = app.0.engine.edit(request).await?;
     committed(app, &edited, asked).await?;
-    let code = if was_there || deleted {
+    // What is so already, because it ships like that, needs no declaration.
+    let code = if was_there || deleted || edited.plan.steps.is_empty() {
         StatusCode::OK
     } else {
         StatusCode::CREATED
@@ -288,8 +324,8 @@ async fn perform(app: &App, principal: &Principal, wanted: Wanted, asked: &Asked
     }
     let view = app.0.engine.store().view();
     let report = app.0.engine.report().borrow().clone();
-    let document = document.ok_or_else(|| ApiError::not_found(format!("{id} is not declared")))?;
-    let revision = view.rows.get(&id).map_or(edited.plan.revision, |row| row.revision);
+    let document = document.ok_or_else(|| undeclared(&id))?;
+    let revision = items::in_force(&id, &view).map_or(edited.plan.revision, |(_, revision)| revision);
     Ok(tagged(code, items::item(&document, revision, &view, &report)))
 }
 

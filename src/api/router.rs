@@ -11,7 +11,7 @@ use crate::access::Principal;
 use crate::gateway::Endpoint;
 use crate::kit::Name;
 use crate::repo::{GIT_PATH, Source};
-use crate::resource::KINDS;
+use crate::resource::{KINDS, Kind};
 
 use super::ask::Ask;
 use super::{ApiError, App, backup, gate, health, logs, plans, records, resources};
@@ -35,31 +35,11 @@ pub(super) fn router(app: App) -> Router {
         .route("/backup/identity", post(backup::identity))
         .route("/restore/verify", get(backup::verify));
     for kind in KINDS {
-        api = api
-            .route(
-                &format!("/{}", kind.plural),
-                get(move |State(app), Ask(asked)| async move { resources::list(kind, app, &asked) }),
-            )
-            .route(
-                &format!("/{}", kind.plural),
-                post(move |a, p, q, b| resources::create(kind, a, p, q, b)),
-            )
-            .route(
-                &format!("/{}/{{name}}", kind.plural),
-                get(move |a, p, n, q| resources::show(kind, a, p, n, q)),
-            )
-            .route(
-                &format!("/{}/{{name}}", kind.plural),
-                put(move |a, p, n, q, r| resources::replace(kind, a, p, n, q, r)),
-            )
-            .route(
-                &format!("/{}/{{name}}", kind.plural),
-                patch(move |a, p, n, q, r| resources::merge(kind, a, p, n, q, r)),
-            )
-            .route(
-                &format!("/{}/{{name}}", kind.plural),
-                delete(move |a, p, n, q, r| resources::remove(kind, a, p, n, q, r)),
-            );
+        let list = format!("/{}", kind.plural);
+        let below_project = kind.scoped.then(|| format!("/projects/{{project}}/{}", kind.plural));
+        for list in [Some(list), below_project].into_iter().flatten() {
+            api = below(api, &list, kind);
+        }
     }
     Router::new()
         .route("/healthz", get(health::healthz))
@@ -74,6 +54,23 @@ pub(super) fn router(app: App) -> Router {
         })
         .layer(middleware::from_fn_with_state(app.clone(), gate::gate))
         .with_state(app)
+}
+
+/// The routes of a kind: its list, and one resource below it.
+fn below(api: Router<App>, list: &str, kind: &'static Kind) -> Router<App> {
+    let one = format!("{list}/{{name}}");
+    api.route(
+        list,
+        get(move |State(app), Path(place), Ask(asked)| async move { resources::list(kind, app, place, &asked) }),
+    )
+    .route(list, post(move |a, p, n, q, b| resources::create(kind, a, p, n, q, b)))
+    .route(&one, get(move |a, p, n, q| resources::show(kind, a, p, n, q)))
+    .route(&one, put(move |a, p, n, q, r| resources::replace(kind, a, p, n, q, r)))
+    .route(&one, patch(move |a, p, n, q, r| resources::merge(kind, a, p, n, q, r)))
+    .route(
+        &one,
+        delete(move |a, p, n, q, r| resources::remove(kind, a, p, n, q, r)),
+    )
 }
 
 async fn project(

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::engine::Report;
 use crate::kit::time::Timestamp;
 use crate::record::{ChainLink, Conflict, Handshake, InstanceStatus, PendingExport, State, StoreView, Upstreams};
-use crate::resource::{Declared, Document, Id, Project, Server};
+use crate::resource::{BUILT_IN, Declared, Document, Id, Project, Server, built_in};
 use crate::wire::{
     Condition, HeldResource, ItemStatus, MemberStatus, Provenance, Rung, SourceState, Standing, Truth, words,
 };
@@ -23,6 +23,10 @@ pub(super) fn status(document: &Arc<Document>, view: &StoreView, report: &Report
         status.reason = held(id, report).map(HeldResource::why).unwrap_or_default();
     }
     status.provenance = provenance(id, view, report);
+    let declared = view.rows.get(id).is_some_and(|row| row.document.is_some());
+    if !declared && built_in().contains_key(id) {
+        BUILT_IN.clone_into(&mut status.origin);
+    }
     status
 }
 

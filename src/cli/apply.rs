@@ -48,17 +48,7 @@ impl Apply {
         let client = session.client()?;
         let answer = send(&client, &input, self.dry_run).await?;
         let outcome = plan::show(session, &answer, self.dry_run, form)?;
-        let Some(seconds) = self.wait else {
-            return Ok(outcome);
-        };
-        let status = wait::sync(&client, &session.terminal, seconds, false).await?;
-        let remaining = wait::remaining(&status);
-        session.terminal.say_all(&remaining);
-        Ok(if remaining.is_empty() {
-            outcome
-        } else {
-            Outcome::Remains
-        })
+        wait::afterwards(session, &client, self.wait, outcome).await
     }
 }
 

@@ -37,6 +37,8 @@ pub(super) struct Client {
 pub(super) struct Sending {
     /// The body and its content type.
     pub body: Option<(&'static str, String)>,
+    /// Whether nothing of what is sent may be there already.
+    pub if_new: bool,
     /// The revision that the resource must still have.
     pub if_match: Option<u64>,
     /// How long mcpd was asked to wait before it answers.
@@ -167,6 +169,9 @@ impl Client {
         }
         if let Some(token) = &self.settings.token {
             request = request.bearer_auth(token.reveal());
+        }
+        if sending.if_new {
+            request = request.header(header::IF_NONE_MATCH, "*");
         }
         if let Some(revision) = sending.if_match {
             request = request.header(header::IF_MATCH, format!("\"{revision}\""));

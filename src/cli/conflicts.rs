@@ -82,7 +82,7 @@ async fn list(session: &Session, form: Output) -> Result<Outcome, Failure> {
 
 impl Accept {
     async fn run(self, session: &Session, form: Output) -> Result<Outcome, Failure> {
-        let id = noun::resource(&self.resource, None)?;
+        let id = noun::resource(&self.resource, None, &noun::InProject::default())?;
         let from = match self.from {
             Side::Repo => "repo",
             Side::Store => "store",

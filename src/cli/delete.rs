@@ -15,18 +15,21 @@ use super::{Outcome, Output, Session, help, shown};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   mcpctl delete server time
+  mcpctl delete prompt old -p ops
   mcpctl delete project/demo")]
 pub(super) struct Delete {
     /// The kind, or KIND/NAME
     kind: String,
     /// The name
     name: Option<String>,
+    #[command(flatten)]
+    within: noun::InProject,
 }
 
 impl Delete {
     pub(super) async fn run(self, session: &Session) -> Result<Outcome, Failure> {
         let form = session.form(help::CHANGE)?;
-        let id = noun::resource(&self.kind, self.name.as_deref())?;
+        let id = noun::resource(&self.kind, self.name.as_deref(), &self.within)?;
         let answer: serde_json::Value = session
             .client()?
             .call(Method::DELETE, &noun::path(&id), &Sending::default())

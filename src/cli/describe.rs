@@ -2,7 +2,9 @@
 
 use clap::Args;
 
+use crate::kit::Name;
 use crate::record::{Conflict, Event, InstanceStatus};
+use crate::resource::{BUILT_IN, Template};
 use crate::wire::words::{conflict, plain};
 use crate::wire::{Condition, Item, ItemStatus, Listing, Truth};
 
@@ -16,22 +18,26 @@ use super::{Outcome, Output, Session, help};
 /// Show everything about one resource
 ///
 /// Its status and why it is so, where it is declared (file:line@commit), what holds of it and what does not, its instances
-/// with the next retry (of a project: its servers), an open conflict, what happened to it lately, and the declaration.
+/// with the next retry (of a project: its servers), an open conflict, what happened to it lately, and the declaration. Of a
+/// template also what its servers have to be told, and the words that make one.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   mcpctl describe server time
+  mcpctl describe template filesystem
   mcpctl describe project/demo -o json")]
 pub(super) struct Describe {
     /// The kind, or KIND/NAME
     kind: String,
     /// The name
     name: Option<String>,
+    #[command(flatten)]
+    within: noun::InProject,
 }
 
 impl Describe {
     pub(super) async fn run(self, session: &Session) -> Result<Outcome, Failure> {
         let form = session.form(help::PAGE)?;
-        let id = noun::resource(&self.kind, self.name.as_deref())?;
+        let id = noun::resource(&self.kind, self.name.as_deref(), &self.within)?;
         let client = session.client()?;
         let item: Item = client.get(&noun::path(&id)).await?;
         let status = shown::status(&item);
@@ -73,7 +79,12 @@ impl Describe {
             table.fill(status.events.iter().map(Recording::cells));
             section(terminal, "events", &table.take(terminal))?;
         }
-        let text = shown::yaml_of([&shown::masked(&item)?]);
+        let document = shown::masked(&item)?;
+        if let Ok(template) = document.typed::<Template>() {
+            variables(terminal, &template)?;
+            section(terminal, "example", &[example(&document.id.name, &template)])?;
+        }
+        let text = shown::yaml_of([&document]);
         let lines: Vec<String> = text.lines().map(plain).collect();
         section(terminal, "declaration", &lines)?;
         Ok(Outcome::Done)
@@ -106,6 +117,7 @@ fn facts(terminal: &Terminal, status: &ItemStatus, revision: u64, url: &str) -> 
     }
     let provenance = &status.provenance;
     let declared = match (provenance.file.is_empty(), provenance.pending) {
+        (true, _) if status.origin == BUILT_IN => "nowhere: it ships with mcpd; a declaration takes its place".to_owned(),
         (true, _) => "in the store; its commit has not landed yet".to_owned(),
         (false, true) => format!(
             "{}; a change of it is not in the repository yet",
@@ -137,6 +149,32 @@ fn conditions(terminal: &Terminal, conditions: &[Condition]) -> Result<(), Failu
         ]
     }));
     section(terminal, "conditions", &table.take(terminal))
+}
+
+/// What the servers made from a template have to be told.
+fn variables(terminal: &Terminal, template: &Template) -> Result<(), Failure> {
+    if template.env.is_empty() {
+        return Ok(());
+    }
+    let mut table = Table::new(["NAME", "REQUIRED", "DEFAULT", "DESCRIPTION"], true);
+    table.fill(template.env.iter().map(|variable| {
+        vec![
+            variable.name.clone(),
+            if variable.is_missing_alone() { "yes" } else { "no" }.to_owned(),
+            variable.default_value.clone().unwrap_or_default(),
+            variable.description.clone(),
+        ]
+    }));
+    section(terminal, "env", &table.take(terminal))
+}
+
+/// The words that make a server from a template.
+fn example(name: &Name, template: &Template) -> String {
+    let asked = template.env.iter().filter(|variable| variable.is_missing_alone());
+    let asked: String = asked
+        .map(|variable| format!(" --env {}=…", plain(&variable.name)))
+        .collect();
+    format!("mcpctl create server {name} --from-template {name}{asked}")
 }
 
 fn section(terminal: &Terminal, heading: &str, lines: &[String]) -> Result<(), Failure> {

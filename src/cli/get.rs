@@ -1,11 +1,13 @@
 //! `mcpctl get`.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use clap::Args;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::record::{Conflict, Event, InstanceStatus, Mutation};
-use crate::resource::{KINDS, Kind};
+use crate::resource::{Declared as _, Document, Id, KINDS, Kind, Project};
 use crate::wire::words::plain;
 use crate::wire::{Item, Listing, Unclaimed};
 
@@ -19,8 +21,12 @@ use super::{Outcome, Output, Session};
 
 /// Show resources, one or all of a kind
 ///
-/// KIND is a declared kind (server, project; plurals and short names too), a recorded kind (instances, conflicts, events,
-/// revisions) or "all". With -o yaml the output holds declarations alone, ready for apply: no status, no defaults.
+/// KIND is a declared kind (server, project, prompt, template, secret; plurals and short names too), a recorded kind
+/// (instances, conflicts, events, revisions) or "all". With -o yaml the output holds declarations alone, ready for apply:
+/// no status, no defaults. What ships with mcpd (templates) is no declaration, and "all" leaves it out.
+///
+/// With -p only what is in a project: itself, the servers that it lists, its prompts. "all -p" adds what these need, so
+/// that the output can be applied elsewhere.
 ///
 /// A recorded kind takes a NAME too: instances SERVER or SERVER/N, conflicts and events KIND/NAME (a server's with those of
 /// its instances; SERVER/N is one instance's), revisions a number. Of events and revisions the newest 200 are listed.
@@ -29,6 +35,7 @@ use super::{Outcome, Output, Session};
   mcpctl get servers                   a table; -o wide shows more
   mcpctl get server time -o yaml       one declaration
   mcpctl get all -o yaml > all.yaml    every declaration, in apply order
+  mcpctl get prompts -p ops            the prompts of one project
   mcpctl get instances -w              states as they change
   mcpctl get events server/time        what happened to one resource")]
 pub(super) struct Get {
@@ -36,6 +43,8 @@ pub(super) struct Get {
     kind: String,
     /// The name
     name: Option<String>,
+    #[command(flatten)]
+    within: noun::InProject,
     /// Stay, and print a line per change
     #[arg(short, long)]
     watch: bool,
@@ -60,24 +69,34 @@ impl Get {
                 "\"all\" goes with neither a name nor --watch",
                 "name a kind".to_owned(),
             )),
-            Noun::All => all(session).await,
+            Noun::All => all(session, &self.within).await,
             Noun::Declared(kind) => {
                 let form = session.form(FORMS)?;
-                let id = name.map(|name| noun::resource(kind.name, Some(name))).transpose()?;
+                let named = |name| noun::resource(kind.name, Some(name), &self.within);
+                let id = name.map(named).transpose()?;
                 let client = session.client()?;
                 if self.watch {
-                    let name = id.map(|id| id.name.to_string());
-                    return watch_items(session, &client, kind, name.as_deref(), form).await;
+                    let list = watched(kind, id.as_ref(), &self.within)?;
+                    return watch_items(session, &client, kind, &list, id.as_ref(), form).await;
                 }
                 match id {
                     Some(id) => {
                         let item: Item = client.get(&noun::path(&id)).await?;
                         show_one(session, kind, &item, form, client.url())?;
                     }
-                    None => show(session, &[(kind, list(&client, kind).await?)], form, client.url())?,
+                    None => show(
+                        session,
+                        &[(kind, list(&client, kind, &self.within).await?)],
+                        form,
+                        client.url(),
+                    )?,
                 }
                 Ok(Outcome::Done)
             }
+            Noun::Recorded(recorded) if self.within.project.is_some() => Err(Failure::usage(
+                format!("{} are not told apart by project", recorded.plural()),
+                "leave --project out".to_owned(),
+            )),
             Noun::Recorded(Recorded::Revisions) if self.watch => Err(Failure::usage(
                 "revisions can't be watched",
                 "\"mcpctl get events -w\" shows what happens".to_owned(),
@@ -92,20 +111,83 @@ impl Get {
     }
 }
 
-async fn list(client: &Client, kind: &Kind) -> Result<Vec<Item>, Failure> {
-    let listing: Listing<Item> = client.get(&format!("/{}", kind.plural)).await?;
-    Ok(listing.items)
+/// What there is of a kind, in a project where one is named.
+async fn list(client: &Client, kind: &'static Kind, within: &noun::InProject) -> Result<Vec<Item>, Failure> {
+    let of = async |path: &str| Ok::<_, Failure>(client.get::<Listing<Item>>(path).await?.items);
+    let Some(project) = &within.project else {
+        return of(&format!("/{}", kind.plural)).await;
+    };
+    let project = project_id(project)?;
+    if kind.scoped {
+        return of(&format!("{}/{}", noun::path(&project), kind.plural)).await;
+    }
+    let item: Item = client.get(&noun::path(&project)).await?;
+    let mut members = shown::document(&item.resource)?.needs();
+    members.insert(project);
+    let mut items = of(&format!("/{}", kind.plural)).await?;
+    items.retain(|item| shown::document(&item.resource).is_ok_and(|document| members.contains(&document.id)));
+    Ok(items)
 }
 
-async fn all(session: &Session) -> Result<Outcome, Failure> {
+fn project_id(word: &str) -> Result<Id, Failure> {
+    noun::resource(Project::NAME, Some(word), &noun::InProject::default())
+}
+
+/// The list that is watched: of a kind, or of what is in a project.
+fn watched(kind: &Kind, id: Option<&Id>, within: &noun::InProject) -> Result<String, Failure> {
+    let project = match id {
+        Some(id) => id.project().cloned(),
+        None => within.project.as_deref().map(noun::project_named).transpose()?,
+    };
+    match project {
+        Some(project) if kind.scoped => Ok(format!("/projects/{project}/{}", kind.plural)),
+        Some(_) => Err(Failure::usage(
+            format!("{} of a project can't be watched", kind.plural),
+            "leave --project out".to_owned(),
+        )),
+        None => Ok(format!("/{}", kind.plural)),
+    }
+}
+
+async fn all(session: &Session, within: &noun::InProject) -> Result<Outcome, Failure> {
     let form = session.form(FORMS)?;
     let client = session.client()?;
     let mut groups = vec![];
     for kind in KINDS {
-        groups.push((kind, list(&client, kind).await?));
+        let mut items = list(&client, kind, &noun::InProject::default()).await?;
+        items.retain(|item| !shown::is_built_in(item));
+        groups.push((kind, items));
+    }
+    if let Some(project) = &within.project {
+        let project = project_id(project)?;
+        let documents = groups.iter().flat_map(|(_, items)| items);
+        let documents = documents.map(|item| shown::document(&item.resource));
+        let documents: Vec<Document> = documents.collect::<Result<_, _>>()?;
+        let members = closure(&project, &documents).ok_or_else(|| Failure::Missing(project.to_string()))?;
+        for (_, items) in &mut groups {
+            items.retain(|item| shown::document(&item.resource).is_ok_and(|document| members.contains(&document.id)));
+        }
     }
     show(session, &groups, form, client.url())?;
     Ok(Outcome::Done)
+}
+
+/// A project, what is in it, and all that these need; nothing where there is no such project.
+fn closure(project: &Id, documents: &[Document]) -> Option<BTreeSet<Id>> {
+    let by_id: BTreeMap<&Id, &Document> = documents.iter().map(|document| (&document.id, document)).collect();
+    by_id.get(project)?;
+    let within = |id: &&Id| id.project() == Some(&project.name);
+    let mut next: Vec<Id> = by_id.keys().copied().filter(within).cloned().collect();
+    next.push(project.clone());
+    let mut members = BTreeSet::new();
+    while let Some(id) = next.pop() {
+        if let Some(document) = by_id.get(&id)
+            && members.insert(id)
+        {
+            next.extend(document.needs());
+        }
+    }
+    Some(members)
 }
 
 /// One resource: as data a document, not a list of one.
@@ -230,7 +312,8 @@ async fn watch_items(
     session: &Session,
     client: &Client,
     kind: &'static Kind,
-    name: Option<&str>,
+    list: &str,
+    id: Option<&Id>,
     form: Output,
 ) -> Result<Outcome, Failure> {
     let terminal = &session.terminal;
@@ -238,11 +321,11 @@ async fn watch_items(
     let mut heading = vec![CHANGE];
     heading.extend(shown::heading(kind.name, wide));
     let mut table = Table::new(heading, wide);
-    let mut events = client.stream(&format!("/{}?watch=true", kind.plural)).await?;
+    let mut events = client.stream(&format!("{list}?watch=true")).await?;
     while !terminal.closed() {
         let event = events.next().await?;
         let item: Item = decoded(client, &event)?;
-        if name.is_some_and(|name| item.resource.get("name").and_then(Value::as_str) != Some(name)) {
+        if id.is_some_and(|id| shown::identity(&item) != id.to_string()) {
             continue;
         }
         match form {
@@ -270,4 +353,46 @@ fn changed(event: &SentEvent, record: &impl serde::Serialize) -> Value {
 
 fn decoded<T: DeserializeOwned>(client: &Client, event: &SentEvent) -> Result<T, Failure> {
     serde_json::from_str(&event.data).map_err(|cause| client.foreign_event(&cause.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn what_a_project_needs_comes_with_it() {
+        let document = |id: &str, spec: &Value| Document::new(id.parse().unwrap(), spec).unwrap();
+        let secret_ref = json!({"secretRef": {"name": "key", "key": "k"}});
+        let documents = [
+            document("secret/key", &json!({})),
+            document("secret/other", &json!({})),
+            document(
+                "server/a",
+                &json!({"command": ["a"], "env": [{"name": "K", "valueFrom": secret_ref}]}),
+            ),
+            document("server/b", &json!({"command": ["b"]})),
+            document("server/c", &json!({"command": ["c"]})),
+            document("project/ops", &json!({"servers": ["a"]})),
+            document("project/dev", &json!({"servers": ["b"]})),
+            document("prompt/old", &json!({"content": "x"})),
+            document("prompt/ops/old", &json!({"link": "dev/b:x"})),
+            document("prompt/dev/old", &json!({"content": "x"})),
+        ];
+        let members = closure(&"project/ops".parse().unwrap(), &documents).unwrap();
+        let names: Vec<String> = members.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            names,
+            [
+                "secret/key",
+                "server/a",
+                "server/b",
+                "project/dev",
+                "project/ops",
+                "prompt/ops/old"
+            ]
+        );
+        assert_eq!(closure(&"project/nope".parse().unwrap(), &documents), None);
+    }
 }

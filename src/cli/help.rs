@@ -7,6 +7,8 @@ use super::Output;
 
 /// The forms of what changes something.
 pub(super) const CHANGE: &[Output] = &[Output::Table, Output::Json, Output::Name];
+/// The forms of what makes something: YAML is shown in place of being sent.
+pub(super) const CREATION: &[Output] = &[Output::Table, Output::Json, Output::Name, Output::Yaml];
 /// The forms of how all of it stands.
 pub(super) const STATUS: &[Output] = &[Output::Table, Output::Json, Output::Yaml];
 /// The forms of a page about one thing.
@@ -20,6 +22,7 @@ pub(super) const NEWS: &[Output] = &[Output::Table];
 fn forms_of(command: &str) -> Option<&'static [Output]> {
     Some(match command {
         "apply" | "diff" | "patch" | "delete" | "conflicts" => CHANGE,
+        "create" => CREATION,
         "status" | "sync" => STATUS,
         "describe" | "version" | "why" => PAGE,
         "logs" => LOGS,

@@ -44,12 +44,7 @@ impl Input {
                         "give -f - once".to_owned(),
                     ));
                 }
-                let mut bytes = vec![];
-                std::io::stdin()
-                    .lock()
-                    .take(TOTAL as u64 + 1)
-                    .read_to_end(&mut bytes)
-                    .map_err(|cause| failed(Path::new("<stdin>"), cause))?;
+                let bytes = read_stdin(TOTAL)?;
                 total += bytes.len();
                 files.push(FileText {
                     path: "<stdin>".to_owned(),
@@ -242,7 +237,19 @@ fn failed(path: &Path, cause: std::io::Error) -> Failure {
     }
 }
 
-fn read_file(path: &Path, shown: &Path) -> Result<Vec<u8>, Failure> {
+/// All of stdin, and one byte more than `most` where it is longer than that.
+pub(super) fn read_stdin(most: usize) -> Result<Vec<u8>, Failure> {
+    let mut bytes = vec![];
+    std::io::stdin()
+        .lock()
+        .take(most as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|cause| failed(Path::new("<stdin>"), cause))?;
+    Ok(bytes)
+}
+
+/// The bytes of a file of at most 1 MiB; `shown` is how the user calls it.
+pub(super) fn read_file(path: &Path, shown: &Path) -> Result<Vec<u8>, Failure> {
     let mut bytes = vec![];
     std::fs::File::open(path)
         .and_then(|file| file.take(FILE + 1).read_to_end(&mut bytes))

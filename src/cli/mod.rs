@@ -6,11 +6,13 @@ mod apply;
 mod backup;
 mod client;
 mod conflicts;
+mod create;
 mod delete;
 mod describe;
 mod dev;
 mod diff;
 mod error;
+mod fields;
 mod get;
 mod help;
 mod input;
@@ -114,6 +116,7 @@ enum Verb {
     Describe(describe::Describe),
     Why(why::Why),
     Logs(logs::Logs),
+    Create(create::Create),
     Apply(apply::Apply),
     Diff(diff::Diff),
     Patch(patch::Patch),
@@ -266,6 +269,7 @@ fn executed(cli: Cli, around: Surroundings, doors: Doors) -> u8 {
             Verb::Describe(verb) => verb.run(&session).await,
             Verb::Why(verb) => verb.run(&session).await,
             Verb::Logs(verb) => verb.run(&session).await,
+            Verb::Create(verb) => verb.run(&session).await,
             Verb::Apply(verb) => verb.run(&session).await,
             Verb::Diff(verb) => verb.run(&session).await,
             Verb::Patch(verb) => verb.run(&session).await,

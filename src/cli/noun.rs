@@ -1,7 +1,9 @@
 //! What a command is about: declared kinds, recorded kinds, names.
 
-use crate::kit::nearest;
-use crate::resource::{Id, KINDS, Kind, NotAnId, Scope, kind_named};
+use clap::Args;
+
+use crate::kit::{Name, NotAName, nearest};
+use crate::resource::{Declared as _, Id, KINDS, Kind, NotAnId, Scope, Secret, kind_named};
 
 use super::error::Failure;
 
@@ -99,8 +101,16 @@ fn unknown(word: &str, recorded: bool) -> Failure {
     Failure::usage(format!("no such kind: {word:?}"), hint)
 }
 
-/// The resource that `KIND NAME` or `KIND/NAME` names.
-pub(super) fn resource(kind: &str, name: Option<&str>) -> Result<Id, Failure> {
+/// The project in which a name counts.
+#[derive(Debug, Clone, Default, Args)]
+pub(super) struct InProject {
+    /// The project in which the name counts; KIND/PROJECT/NAME says the same
+    #[arg(short, long, value_name = "PROJECT")]
+    pub(super) project: Option<String>,
+}
+
+/// The resource that `KIND NAME`, `KIND/NAME` or `KIND/PROJECT/NAME` names.
+pub(super) fn resource(kind: &str, name: Option<&str>, within: &InProject) -> Result<Id, Failure> {
     let text = match name {
         Some(name) => format!("{kind}/{name}"),
         None if kind.contains('/') => kind.to_owned(),
@@ -114,10 +124,41 @@ pub(super) fn resource(kind: &str, name: Option<&str>) -> Result<Id, Failure> {
             });
         }
     };
-    text.parse().map_err(|error| match error {
+    let id: Id = text.parse().map_err(|error| match error {
         NotAnId::Kind(word) => unknown(&word, false),
         other => Failure::usage(other.to_string(), None),
-    })
+    })?;
+    let Some(project) = &within.project else { return Ok(id) };
+    let project = project_named(project)?;
+    match &id.scope {
+        Scope::Global if id.kind().scoped => Ok(Id::scoped(id.kind(), Scope::Project(project), id.name)),
+        Scope::Global => Err(Failure::usage(
+            format!("{} belong to no project", id.kind().plural),
+            "leave --project out".to_owned(),
+        )),
+        Scope::Project(said) if *said == project => Ok(id),
+        Scope::Project(said) => Err(Failure::usage(
+            format!("{id} is in project {said}, and --project says {project}"),
+            "say it once".to_owned(),
+        )),
+    }
+}
+
+/// The name of a project.
+pub(super) fn project_named(word: &str) -> Result<Name, Failure> {
+    word.parse()
+        .map_err(|error: NotAName| Failure::usage(format!("--project: {error}"), None))
+}
+
+/// Whether values of a kind are never shown.
+pub(super) fn is_confidential(kind: &Kind) -> bool {
+    kind.name == Secret::NAME
+}
+
+/// The path of the list that a resource stands in, below `/api/v1`.
+pub(super) fn list_path(id: &Id) -> String {
+    let path = path(id);
+    path.rsplit_once('/').map_or(path.clone(), |(list, _)| list.to_owned())
 }
 
 /// The path of a resource below `/api/v1`. Names need no escapes.
@@ -126,7 +167,6 @@ pub(super) fn path(id: &Id) -> String {
     match &id.scope {
         Scope::Global => format!("/{plural}/{}", id.name),
         Scope::Project(project) => format!("/projects/{project}/{plural}/{}", id.name),
-        Scope::Agent(agent) => format!("/agents/{agent}/{plural}/{}", id.name),
     }
 }
 
@@ -157,7 +197,7 @@ mod tests {
             ("evnets", "did you mean \"events\"?"),
             (
                 "nonsense",
-                "kinds are secrets, servers, projects, instances, conflicts, events, revisions",
+                "kinds are secrets, templates, servers, projects, prompts, instances, conflicts, events, revisions",
             ),
         ] {
             let failure = noun(word).unwrap_err();
@@ -166,19 +206,44 @@ mod tests {
         }
     }
 
+    fn within(project: Option<&str>) -> InProject {
+        InProject {
+            project: project.map(str::to_owned),
+        }
+    }
+
     #[test]
-    fn resources_are_named_in_two_ways() {
-        for (kind, name) in [("srv", Some("time")), ("server/time", None), ("servers/time", None)] {
-            assert_eq!(resource(kind, name).unwrap().to_string(), "server/time");
-        }
-        for (kind, name) in [
-            ("server", None),
-            ("serverz", Some("x")),
-            ("server", Some("A")),
-            ("server/a", Some("b")),
+    fn resources_are_named_in_several_ways() {
+        for (kind, name, project, want) in [
+            ("srv", Some("time"), None, "server/time"),
+            ("server/time", None, None, "server/time"),
+            ("servers/time", None, None, "server/time"),
+            ("prompt", Some("old"), None, "prompt/old"),
+            ("prompt", Some("old"), Some("ops"), "prompt/ops/old"),
+            ("prompts/old", None, Some("ops"), "prompt/ops/old"),
+            ("prompt", Some("ops/old"), None, "prompt/ops/old"),
+            ("prompt/ops/old", None, None, "prompt/ops/old"),
+            ("prompt/ops/old", None, Some("ops"), "prompt/ops/old"),
         ] {
-            assert_eq!(resource(kind, name).unwrap_err().exit(), 2, "{kind} {name:?}");
+            let id = resource(kind, name, &within(project)).unwrap();
+            assert_eq!(id.to_string(), want, "{kind} {name:?} {project:?}");
         }
-        assert_eq!(path(&resource("proj", Some("demo")).unwrap()), "/projects/demo");
+        for (kind, name, project, want) in [
+            ("server", None, None, "which server?"),
+            ("serverz", Some("x"), None, "no such kind"),
+            ("server", Some("A"), None, "is not a name"),
+            ("server/a", Some("b"), None, "names a project"),
+            ("server", Some("a"), Some("ops"), "servers belong to no project"),
+            ("prompt", Some("old"), Some("OPS"), "--project: \"OPS\" is not a name"),
+            ("prompt/ops/old", None, Some("dev"), "and --project says dev"),
+        ] {
+            let failure = resource(kind, name, &within(project)).unwrap_err();
+            assert_eq!(failure.exit(), 2, "{kind} {name:?}");
+            assert!(failure.to_string().contains(want), "{failure}");
+        }
+        let path_of = |word: &str| path(&resource(word, None, &within(None)).unwrap());
+        assert_eq!(path_of("proj/demo"), "/projects/demo");
+        assert_eq!(path_of("prompt/old"), "/prompts/old");
+        assert_eq!(path_of("prompt/ops/old"), "/projects/ops/prompts/old");
     }
 }

@@ -31,6 +31,8 @@ pub(super) struct Patch {
     /// The name (where KIND has none), then FIELD=VALUE, once or more
     #[arg(value_name = "NAME FIELD=VALUE", required = true)]
     words: Vec<String>,
+    #[command(flatten)]
+    within: noun::InProject,
 }
 
 impl Patch {
@@ -40,7 +42,7 @@ impl Patch {
             Some((name, words)) if !self.kind.contains('/') => (Some(name.as_str()), words),
             _ => (None, self.words.as_slice()),
         };
-        let id = noun::resource(&self.kind, name)?;
+        let id = noun::resource(&self.kind, name, &self.within)?;
         if words.is_empty() {
             return Err(Failure::usage("nothing to change is given", "as replicas=2".to_owned()));
         }
@@ -48,7 +50,7 @@ impl Patch {
         let route = noun::path(&id);
         let before: Item = client.get(&route).await?;
         let old = shown::document(&before.resource)?;
-        let merge = merge_patch(&id, &old.spec, words)?;
+        let merge = meant(&id, &old.spec, words)?;
         let sending = Sending {
             body: Some((wait::MERGE_PATCH, merge.to_string())),
             if_match: Some(before.revision),
@@ -81,7 +83,7 @@ fn said(old: &Document, new: &Document) -> String {
 }
 
 /// The JSON merge patch that the words mean.
-fn merge_patch(id: &Id, spec: &Value, words: &[String]) -> Result<Value, Failure> {
+pub(super) fn meant(id: &Id, spec: &Value, words: &[String]) -> Result<Value, Failure> {
     let mut merge = Value::Object(Map::new());
     for word in words {
         let (path, text) = word
@@ -162,7 +164,7 @@ mod tests {
 
     fn patch(spec: &Value, words: &[&str]) -> Result<Value, String> {
         let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
-        merge_patch(&"server/git".parse().unwrap(), spec, &words).map_err(|failure| failure.lines().join("\n"))
+        meant(&"server/git".parse().unwrap(), spec, &words).map_err(|failure| failure.lines().join("\n"))
     }
 
     #[test]

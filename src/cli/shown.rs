@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::kit::time::{Timestamp, age, now};
 use crate::record::{Conflict, Event, InstanceStatus, Mutation};
-use crate::resource::{Declared as _, Document, Id, KINDS, Secret, field_changes, yaml};
+use crate::resource::{BUILT_IN, Declared as _, Document, Id, KINDS, Secret, field_changes, yaml};
 use crate::wire::{Item, ItemStatus};
 
 use super::error::Failure;
@@ -59,10 +59,9 @@ pub(super) fn document(value: &Value) -> Result<Document, Failure> {
     let name = text("name").unwrap_or_default();
     // A field called as the scope is belongs to scoped kinds only; the others may have one of their own.
     let scoped = KINDS.iter().any(|row| row.name == kind && row.scoped);
-    let identity = match (text("project"), text("agent")) {
-        (Some(project), _) if scoped => format!("{kind}/{project}/{name}"),
-        (_, Some(agent)) if scoped => format!("{kind}/@{agent}/{name}"),
-        _ => format!("{kind}/{name}"),
+    let identity = match text("project").filter(|_| scoped) {
+        Some(project) => format!("{kind}/{project}/{name}"),
+        None => format!("{kind}/{name}"),
     };
     let id: Id = identity
         .parse()
@@ -73,7 +72,6 @@ pub(super) fn document(value: &Value) -> Result<Document, Failure> {
     }
     if scoped {
         spec.remove("project");
-        spec.remove("agent");
     }
     Document::new(id, &Value::Object(spec)).map_err(|problems| {
         let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
@@ -111,6 +109,11 @@ pub(super) fn identity(item: &Item) -> String {
         },
         |document| document.id.to_string(),
     )
+}
+
+/// Whether an item is no declaration, but ships with mcpd.
+pub(super) fn is_built_in(item: &Item) -> bool {
+    status(item).origin == BUILT_IN
 }
 
 /// How an item stands, as far as it is there.
@@ -160,6 +163,14 @@ pub(super) fn heading(kind: &str, wide: bool) -> Vec<&'static str> {
             &["REPLICAS", "SOURCE", "DECLARED"],
         ),
         "project" => (vec!["NAME", "SERVERS", "URL"], &["DESCRIPTION", "DECLARED"]),
+        "prompt" => (
+            vec!["NAME", "PROJECT", "PRIORITY", "SUMMARY"],
+            &["TAGS", "LINK", "DECLARED"],
+        ),
+        "template" => (
+            vec!["NAME", "VERSION", "ORIGIN", "SOURCE"],
+            &["DESCRIPTION", "DECLARED"],
+        ),
         _ => (vec!["NAME"], &["DESCRIPTION", "DECLARED"]),
     };
     if wide {
@@ -176,13 +187,7 @@ pub(super) fn cells(kind: &str, item: &Item, wide: bool, url: &str) -> Vec<Strin
     let (mut cells, more) = match kind {
         "server" => {
             let changed = status.instances.iter().map(|instance| instance.since).max();
-            let source = ["packageName", "dockerImage", "externalUrl"]
-                .iter()
-                .map(|field| text_of(item, field))
-                .find(|text| !text.is_empty())
-                .unwrap_or_else(|| text_of(item, "command").replace(',', " "));
-            let replicas = text_of(item, "replicas");
-            let replicas = if replicas.is_empty() { "1".to_owned() } else { replicas };
+            let replicas = or_default(item, kind, "replicas");
             (
                 vec![
                     name,
@@ -192,12 +197,28 @@ pub(super) fn cells(kind: &str, item: &Item, wide: bool, url: &str) -> Vec<Strin
                     changed.map(since).unwrap_or_default(),
                     status.reason,
                 ],
-                vec![replicas, source, status.provenance.to_string()],
+                vec![replicas, source(item), status.provenance.to_string()],
             )
         }
         "project" => {
             let address = format!("{url}/projects/{name}/mcp");
             (vec![name, text_of(item, "servers"), address], described.to_vec())
+        }
+        "prompt" => (
+            vec![
+                name,
+                text_of(item, "project"),
+                or_default(item, kind, "priority"),
+                text_of(item, "summary"),
+            ],
+            vec![text_of(item, "tags"), text_of(item, "link"), status.provenance.to_string()],
+        ),
+        "template" => {
+            let origin = if is_built_in(item) { BUILT_IN } else { "declared" };
+            (
+                vec![name, text_of(item, "version"), origin.to_owned(), source(item)],
+                described.to_vec(),
+            )
         }
         _ => (vec![name], described.to_vec()),
     };
@@ -205,6 +226,29 @@ pub(super) fn cells(kind: &str, item: &Item, wide: bool, url: &str) -> Vec<Strin
         cells.extend(more);
     }
     cells
+}
+
+/// Where a server or the servers of a template come from.
+fn source(item: &Item) -> String {
+    let fields = ["packageName", "dockerImage", "externalUrl"].iter();
+    fields
+        .map(|field| text_of(item, field))
+        .find(|text| !text.is_empty())
+        .unwrap_or_else(|| text_of(item, "command").replace(',', " "))
+}
+
+/// A field's value; where it is absent its default, which documents leave out and people want to see.
+fn or_default(item: &Item, kind: &str, field: &str) -> String {
+    let said = text_of(item, field);
+    if !said.is_empty() {
+        return said;
+    }
+    let fields = KINDS
+        .iter()
+        .filter(|row| row.name == kind)
+        .flat_map(|row| row.shape.fields());
+    let default = fields.filter(|it| it.name == field).find_map(|it| it.default.as_ref());
+    default.map_or_else(String::new, ToString::to_string)
 }
 
 /// A record that can stand in a table.

@@ -13,6 +13,7 @@ use crate::wire::{SourceState, StatusBody};
 use super::client::{Client, Sending};
 use super::error::Failure;
 use super::terminal::Terminal;
+use super::{Outcome, Session};
 
 /// The content type of JSON.
 pub(super) const JSON: &str = "application/json";
@@ -66,6 +67,26 @@ pub(super) async fn sync(
         tell(terminal, &status, &mut told);
     }
     Ok(status)
+}
+
+/// Waits after a change, where that was asked for, and says what remains.
+pub(super) async fn afterwards(
+    session: &Session,
+    client: &Client,
+    seconds: Option<u64>,
+    outcome: Outcome,
+) -> Result<Outcome, Failure> {
+    let Some(seconds) = seconds else {
+        return Ok(outcome);
+    };
+    let status = sync(client, &session.terminal, seconds, false).await?;
+    let remaining = remaining(&status);
+    session.terminal.say_all(&remaining);
+    Ok(if remaining.is_empty() {
+        outcome
+    } else {
+        Outcome::Remains
+    })
 }
 
 /// Says the states that changed since the last time.

@@ -29,6 +29,8 @@ pub(super) struct Why {
     kind: String,
     /// The name
     name: Option<String>,
+    #[command(flatten)]
+    within: noun::InProject,
 }
 
 /// How many lines of a log are shown below a broken link.
@@ -55,7 +57,7 @@ struct Told {
 impl Why {
     pub(super) async fn run(self, session: &Session) -> Result<Outcome, Failure> {
         let form = session.form(help::PAGE)?;
-        let id = noun::resource(&self.kind, self.name.as_deref())?;
+        let id = noun::resource(&self.kind, self.name.as_deref(), &self.within)?;
         let client = session.client()?;
         let mut ladders = vec![];
         let members = match client.get::<Item>(&noun::path(&id)).await {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::kit::{Diagnostic, nearest};
 use crate::reconcile::{agree, converge};
 use crate::record::{Actor, Edit, EditChange, Mutation, StoreView};
-use crate::resource::{Document, FieldChange, Id, broken_references};
+use crate::resource::{Document, FieldChange, Id, broken_references, built_in};
 use crate::store::StoreError;
 use crate::wire::{PlanBody, Step, words};
 
@@ -95,7 +95,8 @@ impl Engine {
             if request.dry_run || plan.steps.is_empty() {
                 return Ok(Edited { plan, mutation: None });
             }
-            let changes = sealed.iter().map(|wanted| EditChange {
+            let wanted = sealed.iter().filter(|wanted| !is_so(wanted, &view));
+            let changes = wanted.map(|wanted| EditChange {
                 id: wanted.id.clone(),
                 seen: view.rows.get(&wanted.id).map(|row| row.revision),
                 after: wanted.after.clone(),
@@ -197,6 +198,18 @@ fn outcome(wanted: &[Wanted], view: &StoreView) -> BTreeMap<Id, Arc<Document>> {
     after
 }
 
+/// Whether it ships in the binary.
+fn ships(id: &Id) -> bool {
+    built_in().contains_key(id)
+}
+
+/// Whether what is wanted is so without a declaration: what ships is shown, and sending that back changes nothing.
+fn is_so(wanted: &Wanted, view: &StoreView) -> bool {
+    let declared = view.rows.get(&wanted.id).is_some_and(|row| row.document.is_some());
+    let ships = built_in().get(&wanted.id);
+    !declared && wanted.only != Only::IfNew && ships.is_some() && ships == wanted.after.as_ref()
+}
+
 /// The steps of a request and how many of its resources stay as they are, or why it can't be done.
 fn check(wanted: &[Wanted], view: &StoreView) -> Result<(Vec<Step>, usize), EngineError> {
     let mut steps = vec![];
@@ -205,6 +218,15 @@ fn check(wanted: &[Wanted], view: &StoreView) -> Result<(Vec<Step>, usize), Engi
         let row = view.rows.get(&one.id).filter(|row| row.document.is_some());
         match (one.only, row) {
             (Only::IfNew, Some(_)) => return Err(EngineError::Exists(one.id.clone())),
+            (_, None) if ships(&one.id) && one.after.is_none() => return Err(EngineError::BuiltIn(one.id.clone())),
+            // A change of what ships is a declaration that takes its place. It is shown at revision 0.
+            (Only::IfThere | Only::IfAt(0), None) if ships(&one.id) => {}
+            (Only::IfAt(_), None) if ships(&one.id) => {
+                return Err(EngineError::Stale {
+                    id: one.id.clone(),
+                    now: 0,
+                });
+            }
             (Only::IfThere | Only::IfAt(_), None) => return Err(EngineError::NotFound(one.id.clone())),
             (Only::IfAt(revision), Some(row)) if row.revision != revision => {
                 return Err(EngineError::Stale {
@@ -213,6 +235,10 @@ fn check(wanted: &[Wanted], view: &StoreView) -> Result<(Vec<Step>, usize), Engi
                 });
             }
             _ => {}
+        }
+        if is_so(one, view) {
+            unchanged += 1;
+            continue;
         }
         let source = one.source.as_ref().map_or_else(|| "api".to_owned(), Diagnostic::place);
         match step(

@@ -17,6 +17,9 @@ pub enum EngineError {
     /// There is no such resource.
     #[error("{0} is not declared")]
     NotFound(Id),
+    /// It ships in the binary.
+    #[error("{0} ships with mcpd and can't be deleted")]
+    BuiltIn(Id),
     /// There is no conflict about it.
     #[error("{0} has no conflict")]
     NoConflict(Id),

@@ -128,10 +128,20 @@ impl Document {
         K::deserialize(&self.spec).map_err(|error| Problem::at("", error.to_string()))
     }
 
-    /// The resources that this one names.
+    /// The resources that this one names; the project in which its name counts is one of them.
     #[must_use]
     pub fn references(&self) -> Vec<Reference> {
-        (self.id.kind().typed.references)(&self.spec)
+        let scope = self.id.project().map(Reference::to_project);
+        scope
+            .into_iter()
+            .chain((self.id.kind().typed.references)(&self.spec))
+            .collect()
+    }
+
+    /// The resources that the references mean.
+    #[must_use]
+    pub fn needs(&self) -> std::collections::BTreeSet<Id> {
+        self.references().iter().filter_map(Reference::target).collect()
     }
 
     /// The flat JSON form: `kind`, `name`, the scope's field, then the fields.
@@ -144,7 +154,6 @@ impl Document {
         match &self.id.scope {
             Scope::Global => {}
             Scope::Project(project) => drop(out.insert("project".into(), project.as_str().into())),
-            Scope::Agent(agent) => drop(out.insert("agent".into(), agent.as_str().into())),
         }
         if let Value::Object(fields) = &self.written().spec {
             out.extend(fields.iter().map(|(k, v)| (k.clone(), v.clone())));

@@ -9,18 +9,16 @@ use crate::kit::Name;
 
 use super::kind::{KINDS, Kind, kind_named};
 
-/// Where a name counts: everywhere, in one project or in one agent.
+/// Where a name counts: everywhere, or in one project.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scope {
     /// No scope: one name space for the whole system.
     Global,
     /// Names within a project.
     Project(Name),
-    /// Names within an agent.
-    Agent(Name),
 }
 
-/// The identity of a resource. Written `server/time`, `prompt/ops/old` (project) or `prompt/@helper/old` (agent).
+/// The identity of a resource. Written `server/time`, or `prompt/ops/old` in project ops.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Id {
@@ -39,21 +37,48 @@ pub enum NotAnId {
     #[error("no such kind: \"{0}\"; kinds are {kinds}", kinds = KINDS.iter().map(|k| k.name).collect::<Vec<_>>().join(", "))]
     Kind(String),
     /// The text has not the form `kind/name`.
-    #[error("\"{0}\" is not of the form kind/name, kind/project/name or kind/@agent/name")]
+    #[error("\"{0}\" is not of the form kind/name{scoped}", scoped = scoped_form())]
     Form(String),
+    /// The kind's names count everywhere.
+    #[error("\"{0}\" names a project, and {1} belong to none: write kind/name")]
+    Unscoped(String, &'static str),
     /// A part is not a name.
     #[error(transparent)]
     Name(#[from] crate::kit::NotAName),
 }
 
+/// How a name within a project is written, with a kind that has such names.
+fn scoped_form() -> String {
+    let scoped = KINDS.iter().find(|kind| kind.scoped);
+    scoped.map_or_else(String::new, |kind| {
+        format!(" or, in a project, {}/project/name", kind.name)
+    })
+}
+
 impl Id {
-    /// The identity of an unscoped resource.
+    /// The identity of a resource whose name counts everywhere.
     #[must_use]
     pub fn new(kind: &'static Kind, name: Name) -> Self {
+        Self::scoped(kind, Scope::Global, name)
+    }
+
+    /// The identity of a resource. Only kinds that are `scoped` have names in a project.
+    #[must_use]
+    pub fn scoped(kind: &'static Kind, scope: Scope, name: Name) -> Self {
+        debug_assert!(kind.scoped || scope == Scope::Global, "{kind:?} {scope:?} {name}");
         Self {
             kind: kind.place(),
-            scope: Scope::Global,
+            scope,
             name,
+        }
+    }
+
+    /// The project in which the name counts.
+    #[must_use]
+    pub fn project(&self) -> Option<&Name> {
+        match &self.scope {
+            Scope::Global => None,
+            Scope::Project(project) => Some(project),
         }
     }
 
@@ -70,7 +95,6 @@ impl Id {
         match &self.scope {
             Scope::Global => format!("{plural}/{}.yaml", self.name),
             Scope::Project(project) => format!("{plural}/{project}/{}.yaml", self.name),
-            Scope::Agent(agent) => format!("{plural}/@{agent}/{}.yaml", self.name),
         }
     }
 }
@@ -80,7 +104,6 @@ impl fmt::Display for Id {
         match &self.scope {
             Scope::Global => write!(f, "{}/{}", self.kind().name, self.name),
             Scope::Project(project) => write!(f, "{}/{project}/{}", self.kind().name, self.name),
-            Scope::Agent(agent) => write!(f, "{}/@{agent}/{}", self.kind().name, self.name),
         }
     }
 }
@@ -98,22 +121,17 @@ impl FromStr for Id {
         let form = || NotAnId::Form(text.chars().take(200).collect());
         let parts: Vec<&str> = text.split('/').collect();
         let (kind, scope, name) = match parts[..] {
-            [kind, name] => (kind, Scope::Global, name),
-            [kind, scope, name] => match scope.strip_prefix('@') {
-                Some(agent) => (kind, Scope::Agent(agent.parse()?), name),
-                None => (kind, Scope::Project(scope.parse()?), name),
-            },
+            [kind, name] => (kind, None, name),
+            [kind, project, name] => (kind, Some(project), name),
             _ => return Err(form()),
         };
         let row = kind_named(kind).ok_or_else(|| NotAnId::Kind(kind.chars().take(80).collect()))?;
-        if scope != Scope::Global && !row.scoped {
-            return Err(form());
-        }
-        Ok(Self {
-            kind: row.place(),
-            scope,
-            name: name.parse()?,
-        })
+        let scope = match scope {
+            None => Scope::Global,
+            Some(project) if row.scoped => Scope::Project(project.parse()?),
+            Some(_) => return Err(NotAnId::Unscoped(text.chars().take(200).collect(), row.plural)),
+        };
+        Ok(Self::scoped(row, scope, name.parse()?))
     }
 }
 
@@ -137,9 +155,14 @@ mod tests {
 
     #[test]
     fn identities_read_back() {
-        for text in ["server/time", "project/demo"] {
+        for text in ["server/time", "project/demo", "prompt/old", "prompt/ops/old"] {
             assert_eq!(text.parse::<Id>().map(|id| id.to_string()).as_deref(), Ok(text));
         }
+        let paths = ["prompt/old", "prompt/ops/old"].map(|text| text.parse::<Id>().map(|id| id.canonical_path()));
+        assert_eq!(
+            paths,
+            [Ok("prompts/old.yaml".to_owned()), Ok("prompts/ops/old.yaml".to_owned())]
+        );
         assert_eq!(
             "srv/time".parse::<Id>().map(|id| id.to_string()).as_deref(),
             Ok("server/time")
@@ -151,6 +174,9 @@ mod tests {
             "server/a/b/c",
             "nope/a",
             "server/A",
+            "prompt/@helper/old",
+            "prompt/ops/old/er",
+            "prompt//old",
             "",
         ] {
             assert!(bad.parse::<Id>().is_err(), "{bad}");

@@ -6,12 +6,16 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::kit::Name;
+
 use super::document::Problem;
 use super::id::Id;
 use super::project::Project;
+use super::prompt::Prompt;
 use super::secret::Secret;
 use super::server::Server;
 use super::shape::Shape;
+use super::template::Template;
 
 /// What a kind's own file provides.
 ///
@@ -24,7 +28,7 @@ pub trait Declared: Serialize + DeserializeOwned + schemars::JsonSchema {
     const PLURAL: &'static str;
     /// Short names that the CLI takes too.
     const ALIASES: &'static [&'static str];
-    /// Whether names may be scoped to a project or an agent.
+    /// Whether names may be scoped to a project.
     const SCOPED: bool = false;
 
     /// Rules that span fields. What the shape can say (types, ranges, words) is not repeated here.
@@ -46,6 +50,15 @@ pub struct Reference {
 }
 
 impl Reference {
+    /// The project in which a name counts.
+    pub(super) fn to_project(project: &Name) -> Self {
+        Self {
+            path: "project".to_owned(),
+            kind: Project::NAME,
+            name: project.to_string(),
+        }
+    }
+
     /// The resource that is meant; nothing where what is written can't be a name.
     #[must_use]
     pub fn target(&self) -> Option<Id> {
@@ -137,7 +150,7 @@ macro_rules! row {
 }
 
 /// Every declared kind, in apply order; deletes go backwards.
-pub static KINDS: &[Kind] = &[row!(Secret), row!(Server), row!(Project)];
+pub static KINDS: &[Kind] = &[row!(Secret), row!(Template), row!(Server), row!(Project), row!(Prompt)];
 
 impl Kind {
     /// Whether `word` is the name, the plural or an alias.

@@ -2,23 +2,29 @@
 //!
 //! A further kind is one file here and one row in [`KINDS`].
 
+mod builtin;
 mod container;
 mod document;
 mod id;
 mod kind;
 mod project;
+mod prompt;
 mod secret;
 mod server;
 mod shape;
+mod template;
 mod tree;
 pub mod yaml;
 
+pub use builtin::{BUILT_IN, built_in};
 pub use container::{Cpus, ImagePullPolicy, Network, Resources, Security, Transport, Volume, parse_memory};
 pub use document::{Document, FieldChange, Problem, changes, field_changes};
 pub use id::{Id, NotAnId, Scope};
 pub use kind::{Declared, KINDS, Kind, Reference, kind_named};
 pub use project::Project;
+pub use prompt::{Link, Prompt};
 pub use secret::{Opening, Secret, SecretValue, masked};
 pub use server::{EnvironmentVariable, PackageRuntime, SecretReference, Server, Source, Update, ValueFrom};
 pub use shape::{API_VERSION, Field, Fields, SCOPE_FIELDS, Shape, TOP_LEVEL, Word};
+pub use template::{Template, TemplateVariable};
 pub use tree::{FileText, Placed, Tree, Unreadable, broken_references};

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use crate::kit::nearest;
 
 use super::document::Problem;
+use super::kind::kind_named;
 
 /// The top-level keys that every document has beside the fields of its kind, and what they mean.
 pub const TOP_LEVEL: &[(&str, &str)] = &[
@@ -23,10 +24,7 @@ pub const TOP_LEVEL: &[(&str, &str)] = &[
 ];
 
 /// The top-level keys that place a document of a scoped kind, and what they mean.
-pub const SCOPE_FIELDS: &[(&str, &str)] = &[
-    ("project", "The project in which the name counts."),
-    ("agent", "The agent in which the name counts."),
-];
+pub const SCOPE_FIELDS: &[(&str, &str)] = &[("project", "The project in which the name counts.")];
 
 /// The one version of the format.
 pub const API_VERSION: &str = "mcpctl/v1";
@@ -456,7 +454,13 @@ impl Fields {
             Some(kind) => Problem::at_key("", format!("unknown field \"{shown}\" of {} {kind}", article(kind))),
             None => Problem::at_key("", format!("unknown field \"{shown}\" of {path}")),
         };
-        let top = TOP_LEVEL.iter().filter(|_| self.kind.is_some()).map(|(name, _)| *name);
+        let scoped = self
+            .kind
+            .as_deref()
+            .and_then(kind_named)
+            .is_some_and(|kind| kind.scoped);
+        let top = TOP_LEVEL.iter().filter(|_| self.kind.is_some());
+        let top = top.chain(SCOPE_FIELDS.iter().filter(|_| scoped)).map(|(name, _)| *name);
         let names = self.fields.iter().map(|field| field.name.as_str());
         if let Some(near) = nearest(key, names.clone().chain(top)) {
             problem.hint(format!("did you mean \"{near}\"?"))

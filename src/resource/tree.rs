@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::kit::{Diagnostic, Digest, Position, nearest};
 
+use super::builtin::built_in;
 use super::document::Document;
 use super::id::Id;
 use super::kind::Reference;
@@ -143,9 +144,12 @@ impl Tree {
             let mut met = true;
             for (reference, at) in document.references().iter().zip(&parsed.references_at) {
                 let target = reference.target();
-                let exists = target
-                    .as_ref()
-                    .is_some_and(|id| known.contains(id) || self.held.contains(id) || self.may_hold(id, &mut budget));
+                let exists = target.as_ref().is_some_and(|id| {
+                    known.contains(id)
+                        || self.held.contains(id)
+                        || built_in().contains_key(id)
+                        || self.may_hold(id, &mut budget)
+                });
                 if !exists {
                     met = false;
                     let names = known.iter().copied().chain(&self.held);
@@ -194,7 +198,7 @@ fn missing<'a>(reference: &Reference, at: &Located, path: &str, known: impl Iter
     }
 }
 
-/// References that nothing meets.
+/// References that nothing meets: neither what `exists` nor what ships in the binary.
 #[must_use]
 pub fn broken_references<'a>(
     documents: impl IntoIterator<Item = &'a Document>,
@@ -203,7 +207,8 @@ pub fn broken_references<'a>(
     let mut broken = vec![];
     for document in documents {
         for reference in document.references() {
-            if !reference.target().is_some_and(|id| exists(&id)) {
+            let met = |id: Id| exists(&id) || built_in().contains_key(&id);
+            if !reference.target().is_some_and(met) {
                 broken.push((document.id.clone(), reference));
             }
         }

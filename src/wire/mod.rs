@@ -4,12 +4,14 @@
 
 mod backup;
 mod error;
+mod merge;
 mod plan;
 mod status;
 pub mod words;
 
 pub use backup::{BackupCommit, BackupStatus, KeyBody, RestoreState};
 pub use error::ErrorBody;
+pub use merge::merge_patch;
 pub use plan::{ContainerStep, Op, PlanBody, Step};
 pub use status::{
     Condition, HeldResource, Item, ItemStatus, Listing, MemberStatus, Provenance, Rung, RuntimeStatus, SourceState,

@@ -61,6 +61,9 @@ pub struct ItemStatus {
     /// Of a project: how each of its servers stands.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub servers: Vec<MemberStatus>,
+    /// `builtin` where it is no declaration, but ships with mcpd.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub origin: String,
     /// Where it is declared.
     pub provenance: Provenance,
     /// What holds and what does not.

@@ -3,6 +3,7 @@
 
 mod answers;
 mod changing;
+mod kinds;
 mod looking;
 mod mcpd;
 mod reading;

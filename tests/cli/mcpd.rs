@@ -194,6 +194,32 @@ pub fn demo() -> Value {
     json!({"resource": resource, "status": {"endpoint": "/projects/demo/mcp", "provenance": {"file": "projects/demo.yaml", "line": 1, "commit": "3fa2c1e9aa", "pending": false}}, "revision": 3})
 }
 
+/// A template of the repository.
+pub fn github() -> Value {
+    let resource = json!({"kind": "template", "name": "github", "version": "2", "description": "Reads issues",
+        "packageName": "gh-mcp@1.0", "timeoutSeconds": 90, "env": [
+            {"name": "TOKEN", "description": "A token that may read", "required": true},
+            {"name": "HOST", "description": "Where it is", "required": true, "defaultValue": "example.com"},
+            {"name": "DEBUG", "description": "Say more"}]});
+    json!({"resource": resource, "status": {"provenance": "templates/github.yaml:1@3fa2c1e"}, "revision": 5})
+}
+
+/// A template that ships with mcpd.
+pub fn ships() -> Value {
+    let resource = json!({"kind": "template", "name": "time", "version": "1", "description": "Tells the time",
+        "packageName": "mcp-server-time==1.0", "runtime": "python"});
+    json!({"resource": resource, "status": {"provenance": "", "origin": "builtin"}, "revision": 0})
+}
+
+pub fn prompt(project: Option<&str>) -> Value {
+    let mut resource = json!({"kind": "prompt", "name": "old", "summary": "How it was", "content": "Once\nupon\n"});
+    if let Some(project) = project {
+        resource["project"] = json!(project);
+        resource["priority"] = json!(9);
+    }
+    json!({"resource": resource, "status": {"provenance": ""}, "revision": 4})
+}
+
 pub fn listing(items: &[Value]) -> Value {
     json!({"items": items, "revision": 7})
 }
@@ -227,6 +253,13 @@ pub fn fleet() -> Mcpd {
         .on("GET /api/v1/secrets", 200, &listing(&[]))
         .on("GET /api/v1/projects", 200, &listing(&[demo()]))
         .on("GET /api/v1/projects/demo", 200, &demo())
+        .on("GET /api/v1/templates", 200, &listing(&[github(), ships()]))
+        .on("GET /api/v1/templates/github", 200, &github())
+        .on("GET /api/v1/templates/time", 200, &ships())
+        .on("GET /api/v1/prompts", 200, &listing(&[prompt(None), prompt(Some("demo"))]))
+        .on("GET /api/v1/prompts/old", 200, &prompt(None))
+        .on("GET /api/v1/projects/demo/prompts", 200, &listing(&[prompt(Some("demo"))]))
+        .on("GET /api/v1/projects/demo/prompts/old", 200, &prompt(Some("demo")))
         .on("GET /api/v1/conflicts", 200, &listing(&[conflict()]))
         .on("GET /api/v1/instances", 200, &listing(&[git()["status"]["instances"][0].clone()]))
         .on(

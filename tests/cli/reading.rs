@@ -159,7 +159,7 @@ fn unknown_words_are_usage_errors() {
     assert_snapshot!(mcpctl("", &["get", "nonsense", "-o", "json"], ""), @r#"
     exit 2
     -- stderr
-    {"error":"usage","detail":"no such kind: \"nonsense\"","hint":"kinds are secrets, servers, projects, instances, conflicts, events, revisions"}
+    {"error":"usage","detail":"no such kind: \"nonsense\"","hint":"kinds are secrets, templates, servers, projects, prompts, instances, conflicts, events, revisions"}
     "#);
     assert_snapshot!(mcpctl("", &["delete", "server"], ""), @r#"
     exit 2
@@ -199,6 +199,10 @@ fn get_shows_tables() {
     assert_snapshot!(mcpd.run(&["get", "all"]), @r#"
     exit 0
     -- stdout
+    templates
+    NAME     VERSION   ORIGIN     SOURCE
+    github   2         declared   gh-mcp@1.0
+
     servers
     NAME   READY   STATE     TOOLS   AGE   REASON
     git    0/1     ERROR     -       0s    exited with code 1:  [31mno repository [0m
@@ -207,13 +211,21 @@ fn get_shows_tables() {
     projects
     NAME   SERVERS    URL
     demo   time,git   http://mcpd/projects/demo/mcp
+
+    prompts
+    NAME   PROJECT   PRIORITY   SUMMARY
+    old    -         5          How it was
+    old    demo      9          How it was
     "#);
     assert_snapshot!(mcpd.run(&["get", "all", "-o", "name"]), @r#"
     exit 0
     -- stdout
+    template/github
     server/git
     server/time
     project/demo
+    prompt/old
+    prompt/demo/old
     "#);
     assert_snapshot!(mcpd.run(&["get", "instances"]), @r#"
     exit 0
@@ -266,6 +278,23 @@ fn get_gives_declarations_that_apply_takes() {
     assert_snapshot!(mcpd.run(&["get", "all", "-o", "yaml"]), @r#"
     exit 0
     -- stdout
+    kind: template
+    name: github
+    version: '2'
+    description: Reads issues
+    packageName: gh-mcp@1.0
+    timeoutSeconds: 90
+    env:
+    - name: TOKEN
+      description: A token that may read
+      required: true
+    - name: HOST
+      description: Where it is
+      required: true
+      defaultValue: example.com
+    - name: DEBUG
+      description: Say more
+    ---
     kind: server
     name: git
     command:
@@ -284,6 +313,22 @@ fn get_gives_declarations_that_apply_takes() {
     servers:
     - time
     - git
+    ---
+    kind: prompt
+    name: old
+    summary: How it was
+    content: |
+      Once
+      upon
+    ---
+    kind: prompt
+    name: old
+    project: demo
+    summary: How it was
+    priority: 9
+    content: |
+      Once
+      upon
     "#);
     assert_snapshot!(mcpd.run(&["get", "project", "demo", "-o", "json"]), @r#"
     exit 0

@@ -132,9 +132,13 @@ fn help_shows_what_works() {
     -- stdout
     Show resources, one or all of a kind
 
-    KIND is a declared kind (server, project; plurals and short names too), a recorded kind (instances,
-    conflicts, events, revisions) or "all". With -o yaml the output holds declarations alone, ready for
-    apply: no status, no defaults.
+    KIND is a declared kind (server, project, prompt, template, secret; plurals and short names too), a
+    recorded kind (instances, conflicts, events, revisions) or "all". With -o yaml the output holds
+    declarations alone, ready for apply: no status, no defaults. What ships with mcpd (templates) is no
+    declaration, and "all" leaves it out.
+
+    With -p only what is in a project: itself, the servers that it lists, its prompts. "all -p" adds
+    what these need, so that the output can be applied elsewhere.
 
     A recorded kind takes a NAME too: instances SERVER or SERVER/N, conflicts and events KIND/NAME (a
     server's with those of its instances; SERVER/N is one instance's), revisions a number. Of events and

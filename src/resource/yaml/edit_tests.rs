@@ -219,3 +219,37 @@ fn empty_values_at_the_end_of_a_file_get_one() {
         "kind: server\nname: a\ncommand: [x]\nreplicas: 0\ndescription: '123'"
     );
 }
+
+/// Names in a project are other names than those that count everywhere, and stay in their groups.
+#[test]
+fn names_within_projects_are_told_apart() {
+    let text = "\
+prompts:
+  - name: old # everywhere
+    content: a
+  - name: old
+    project: ops # in ops
+    content: b
+  - {name: old, project: dev, content: c}
+";
+    assert_eq!(
+        diff(text, "prompt/ops/old", Some(json!({"content": "new"}))),
+        "-    content: b\n+    content: new\n"
+    );
+    assert_eq!(
+        diff(text, "prompt/old", Some(json!({"content": "a", "priority": 9}))),
+        "+    priority: 9\n"
+    );
+    assert_eq!(
+        diff(text, "prompt/dev/old", None),
+        "-  - {name: old, project: dev, content: c}\n"
+    );
+    assert_eq!(
+        diff(text, "prompt/qa/old", Some(json!({"content": "d"}))),
+        "+---\n+kind: prompt\n+name: old\n+project: qa\n+content: d\n"
+    );
+    assert_eq!(
+        edit(text, "prompt/none/old", None),
+        Err(EditError::Missing("prompt/none/old".into()))
+    );
+}

@@ -184,7 +184,7 @@ error: a.yaml:1:7: kind: expected text, found a list
 error: a.yaml:1:1: kind is missing
   name: a
   ^^^^
-hint: begin with "kind: server"; kinds are secret, server, project
+hint: begin with "kind: server"; kinds are secret, template, server, project, prompt
 "##,
     ),
     (
@@ -544,6 +544,67 @@ error: a.yaml:11:7: server/a is declared twice
   name: a
         ^
 note: a.yaml:2:7: the first one
+"##,
+    ),
+    (
+        "kind: prompt\nname: old\nproject: opps\ncontent: x\n---\nkind: project\nname: ops\n",
+        r##"
+error: a.yaml:3:10: no project is called "opps"
+  project: opps
+           ^^^^
+hint: did you mean "ops"?
+"##,
+    ),
+    (
+        "kind: prompt\nname: old\nprojekt: ops\ncontent: x\nagent: helper\n---\nkind: project\nname: a\nproject: ops\n",
+        r##"
+error: a.yaml:3:1: unknown field "projekt" of a prompt
+  projekt: ops
+  ^^^^^^^
+hint: did you mean "project"?
+error: a.yaml:5:1: unknown field "agent" of a prompt
+  agent: helper
+  ^^^^^
+hint: fields are content, link, priority, summary, tags
+error: a.yaml:9:1: unknown field "project" of a project
+  project: ops
+  ^^^^^^^
+hint: fields are description, servers
+"##,
+    ),
+    (
+        "prompts:\n  - name: old\n    project: OPS\n    content: x\n  - name: old\n    project: 7\n    content: x\n  - name: odd\n    link: ops/docs\n",
+        r##"
+error: a.yaml:3:14: "OPS" is not a name
+      project: OPS
+               ^^^
+hint: use 1 to 63 of a-z, 0-9 and -, with a letter or digit at both ends
+error: a.yaml:6:14: project: expected text, found the number 7
+      project: 7
+               ^
+hint: quote it: "7"
+error: a.yaml:9:11: link: not of the form project/server:uri
+      link: ops/docs
+            ^^^^^^^^
+hint: name a project, a server in it, and a resource of the server, as ops/docs:file:///runbook.md
+"##,
+    ),
+    (
+        "prompts:\n  - name: new\n    project: ops\n    link: ops/docs:file:///a\n---\nkind: project\nname: ops\n",
+        r##"
+error: a.yaml:4:11: no server is called "docs"
+      link: ops/docs:file:///a
+            ^^^^^^^^^^^^^^^^^^
+hint: declare it, in servers/docs.yaml for example
+"##,
+    ),
+    (
+        "prompts:\n  - {name: old, content: a}\n  - {name: old, project: ops, content: b}\n  - {name: old, project: ops, content: c}\n  - {name: old, project: dev, content: d}\n---\nprojects: [{name: ops}, {name: dev}]\n",
+        r##"
+error: a.yaml:4:12: prompt/ops/old is declared twice
+    - {name: old, project: ops, content: c}
+             ^^^
+note: a.yaml:3:12: the first one
 "##,
     ),
 ];

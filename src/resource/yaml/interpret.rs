@@ -231,7 +231,7 @@ impl<'s, 't> Interpreter<'s, 't> {
         };
         sound &= kind.is_some() && name.is_some() && scope.is_some();
         let id = match (kind, name, scope) {
-            (Some(kind), Some(name), Some(scope)) => Some(placed(kind, scope, name)),
+            (Some(kind), Some(name), Some(scope)) => Some(Id::scoped(kind, scope, name)),
             _ => None,
         };
         let spec = Value::Object(map);
@@ -413,21 +413,11 @@ impl<'s, 't> Interpreter<'s, 't> {
     }
 
     fn scope(&mut self, node: &Node<'t>, map: &mut Map<String, Value>) -> Option<Scope> {
-        let given = |map: &Map<String, Value>, field: &str| map.get(field).is_some_and(|it| !it.is_null());
-        match (given(map, "project"), given(map, "agent")) {
-            (true, true) => {
-                let key = node.at("agent").key.map_or_else(|| node.span(), Node::span);
-                self.fault(key, "a name counts in a project or in an agent, not in both");
-                None
-            }
-            (true, false) => self.name(node, map, "project", false).map(Scope::Project),
-            (false, true) => self.name(node, map, "agent", false).map(Scope::Agent),
-            (false, false) => {
-                map.remove("project");
-                map.remove("agent");
-                Some(Scope::Global)
-            }
+        if map.get("project").is_some_and(|it| !it.is_null()) {
+            return self.name(node, map, "project", false).map(Scope::Project);
         }
+        map.remove("project");
+        Some(Scope::Global)
     }
 
     /// Gives the faults of a declaration their places.
@@ -483,17 +473,9 @@ fn identity(node: &Node<'_>, implied: Option<&'static Kind>) -> Option<Id> {
         _ => return None,
     };
     let name = only("name")??.parse().ok()?;
-    let scope = match (kind.scoped, only("project"), only("agent")) {
-        (true, Some(project), None) => Scope::Project(project?.parse().ok()?),
-        (true, None, Some(agent)) => Scope::Agent(agent?.parse().ok()?),
-        (true, Some(_), Some(_)) => return None,
-        _ => Scope::Global,
+    let scope = match only("project").filter(|_| kind.scoped) {
+        Some(project) => Scope::Project(project?.parse().ok()?),
+        None => Scope::Global,
     };
-    Some(placed(kind, scope, name))
-}
-
-fn placed(kind: &'static Kind, scope: Scope, name: Name) -> Id {
-    let mut id = Id::new(kind, name);
-    id.scope = scope;
-    id
+    Some(Id::scoped(kind, scope, name))
 }

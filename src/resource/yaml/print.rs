@@ -51,9 +51,6 @@ pub fn below_kind(document: &Document) -> String {
         Scope::Project(project) => {
             let _ = write!(out, "project: {}", scalar(project.as_str()));
         }
-        Scope::Agent(agent) => {
-            let _ = write!(out, "agent: {}", scalar(agent.as_str()));
-        }
     }
     let empty = document.spec.as_object().is_none_or(serde_json::Map::is_empty);
     match (document.id.kind().typed.yaml)(&document.spec) {

@@ -6,10 +6,13 @@ pub mod envelope;
 #[cfg(test)]
 pub(crate) mod fake;
 pub mod handshake;
+pub mod lists;
+mod stdio;
 #[cfg(test)]
 mod tests;
 
-pub use connection::{Answer, CLOSED, Call, CallError, Connection, Heard, Options, Progress};
+pub use connection::{Answer, Call, CallError, Connection, Heard, Progress};
+pub use stdio::{CLOSED, Options};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -1,6 +1,7 @@
 //! One life's conversation, from the first word to the last: attached to, greeted, its lists read again when they change,
 //! its subscriptions kept, its end told.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,10 +10,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::kit::Link;
+use crate::kit::{HttpTransport, Link};
 use crate::mcp::handshake::{HandshakeError, greet, read_list};
 use crate::mcp::lists::{Each, Entry, Kind, Lists};
-use crate::mcp::{Connection, Options, envelope, one_line};
+use crate::mcp::{Connection, HttpClient, LOST, Options, envelope, one_line};
 use crate::record::{Capability, FleetMember, Greeting, Life};
 
 use super::Attach;
@@ -24,11 +25,16 @@ const GATHER: Duration = Duration::from_millis(50);
 const ANSWER: Duration = Duration::from_secs(30);
 /// The longest wait between two tries to read a list anew.
 const SLOWEST_RETRY: Duration = Duration::from_mins(1);
+/// Sessions that a server may end within this time before it counts as failed.
+const MOST_LOSSES: usize = 3;
+const LOSSES_WITHIN: Duration = Duration::from_mins(1);
 /// The longest reason that is shown.
 const REASON: usize = 500;
 
 /// What is heard of a life.
 pub enum News {
+    /// It is spoken to anew.
+    Connecting,
     /// It answered.
     Ready(Arc<Connection>, Greeting, Lists),
     /// One of its lists is another.
@@ -45,6 +51,8 @@ pub struct Holder {
     pub life: Life,
     /// What the engine says of it.
     pub member: FleetMember,
+    /// The client of every conversation over HTTP.
+    pub http: HttpClient,
     /// What its clients want to hear of.
     pub subscriptions: Arc<Subscriptions>,
     /// Who hears the news.
@@ -78,9 +86,29 @@ impl Holder {
                 let (connection, driver) = Connection::open(pipes, Options::default());
                 self.converse(connection, driver, deadline).await
             }
-            Ok(Ok(Link::Http { .. })) => "servers over HTTP are not spoken to yet".to_owned(),
+            Ok(Ok(Link::Http { url, transport })) => self.converse_over_http(&url, transport, deadline).await,
             Ok(Err(error)) => format!("attaching failed: {error}"),
             Err(_) => format!("attaching took more than {} s", start.as_secs()),
+        }
+    }
+
+    /// Holds a conversation over HTTP. Where the server ends the session, the life goes on, and so does this: with a new
+    /// session, for this life alone and once for all that wait for it. What was in flight has failed.
+    async fn converse_over_http(&self, url: &str, transport: HttpTransport, mut deadline: Instant) -> String {
+        let mut lost: VecDeque<Instant> = VecDeque::new();
+        loop {
+            let (connection, driver) = Connection::open_http(&self.http, url, transport, Options::default());
+            let reason = self.converse(connection, driver, deadline).await;
+            let now = Instant::now();
+            lost.retain(|at| now.duration_since(*at) < LOSSES_WITHIN);
+            if reason != LOST || lost.len() >= MOST_LOSSES {
+                return reason;
+            }
+            lost.push_back(now);
+            tracing::info!(life = %self.life, instance = %self.member.instance, "{LOST}: it is greeted anew");
+            self.subscriptions.forget_life(&self.life);
+            self.tell(News::Connecting).await;
+            deadline = now + Duration::from_secs(u64::from(self.member.start_timeout_seconds));
         }
     }
 

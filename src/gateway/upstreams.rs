@@ -9,7 +9,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::kit::Name;
 use crate::kit::time::{Timestamp, now};
 use crate::mcp::lists::{Kind, Lists};
-use crate::mcp::{CLOSED, Connection};
+use crate::mcp::{CLOSED, Connection, HttpClient};
 use crate::record::{Fleet, FleetMember, Greeting, Handshake, InstanceName, Life, Routes, Upstream, Upstreams};
 use crate::resource::Server;
 
@@ -58,6 +58,7 @@ impl Keeper {
     )]
     pub async fn run(mut self) {
         let (tell, mut heard) = mpsc::channel(64);
+        let http = HttpClient::default();
         let mut lives: BTreeMap<Life, Held> = BTreeMap::new();
         let mut known: BTreeMap<Name, Known> = BTreeMap::new();
         loop {
@@ -73,6 +74,7 @@ impl Keeper {
                     attach: Arc::clone(&self.attach),
                     life: life.clone(),
                     member: member.clone(),
+                    http: http.clone(),
                     subscriptions: Arc::clone(&self.subscriptions),
                     tell: tell.clone(),
                 };
@@ -177,6 +179,7 @@ async fn next<T>(receiver: &mut watch::Receiver<T>) {
 fn take(lives: &mut BTreeMap<Life, Held>, life: &Life, news: News) {
     let Some(held) = lives.get_mut(life) else { return };
     match news {
+        News::Connecting => held.state = State::Connecting,
         News::Ready(connection, greeting, lists) => held.state = State::Ready(connection, greeting, lists),
         News::Failed(reason) => held.state = State::Failed(reason),
         News::List(kind, new) => {

@@ -109,7 +109,8 @@ struct Calls {
 pub(super) struct Outgoing {
     pub(super) line: Vec<u8>,
     pub(super) role: Role,
-    budget: Option<OwnedSemaphorePermit>,
+    /// Given back when the message was handed over.
+    _budget: Option<OwnedSemaphorePermit>,
 }
 
 /// What a message is to a transport that carries each by itself.
@@ -378,7 +379,11 @@ impl Drop for Call {
 impl Shared {
     fn write(&self, line: Vec<u8>, role: Role, budget: Option<OwnedSemaphorePermit>) {
         // A closed queue means that the conversation ended, which the caller learns by its answer.
-        let _ = self.outgoing.send(Outgoing { line, role, budget });
+        let _ = self.outgoing.send(Outgoing {
+            line,
+            role,
+            _budget: budget,
+        });
     }
 
     /// Writes what may be lost rather than waited for: a server that does not read can't make us hold its answers.

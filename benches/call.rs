@@ -389,6 +389,8 @@ async fn serve(options: &Options, stop: &CancellationToken) -> Result<(std::net:
         instance: "server/0".parse().map_err(anyhow::Error::msg)?,
         serving: true,
         start_timeout_seconds: 60,
+        fresh: true,
+        remembered: None,
     };
     let fleet = Fleet {
         members: [(life.clone(), member)].into(),

@@ -1,17 +1,22 @@
 //! The MCP endpoints: one upstream connection for each life of the fleet, one merged view for each project, and the
 //! sessions of the clients between them.
 //!
-//! `names`, `merge`, `route` decide and are pure; `upstreams` holds the connections and publishes the `view` that requests
-//! read; `serve` speaks streamable HTTP, `call` runs one tool call, `stream` tells clients what changed.
+//! `names`, `templates`, `merge`, `route`, `asked` decide and are pure; `upstreams` keeps the lives, each with a task of its
+//! own (`hold`), and publishes the `view` that requests read; `serve` speaks streamable HTTP, `call` runs one request that
+//! a server answers, `stream` tells clients what changed, `subscriptions` knows who wants to hear of which resource.
 
 mod answer;
+mod asked;
 mod call;
+mod hold;
 mod merge;
 mod names;
 mod route;
 mod serve;
 mod session;
 mod stream;
+mod subscriptions;
+mod templates;
 #[cfg(test)]
 mod tests;
 mod upstreams;
@@ -31,7 +36,7 @@ use view::View;
 
 /// How the way to a life is had; the runtime's `attach`, joined by the binary.
 pub trait Attach: Send + Sync + 'static {
-    /// The way to a life. Called once for each life.
+    /// The way to a life. Called once for each life that joins the fleet.
     fn attach<'a>(&'a self, instance: &'a InstanceName, life: &'a Life) -> BoxFuture<'a, std::io::Result<Link>>;
 }
 
@@ -90,6 +95,7 @@ impl Gateway {
             routes,
             upstreams: inner.upstreams.clone(),
             view: inner.view.clone(),
+            subscriptions: Arc::clone(&inner.sessions.subscriptions),
             stop,
         };
         tokio::spawn(keeper.run());

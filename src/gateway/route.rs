@@ -1,9 +1,83 @@
-//! Which life answers a call: a pure choice among the lives of one server.
+//! Which server answers a request, and which of its lives: pure choices.
 
 use std::sync::Arc;
 
+use crate::kit::Name;
 use crate::mcp::Connection;
-use crate::record::Life;
+use crate::mcp::lists::Kind;
+use crate::record::{Capability, Life};
+
+use super::asked::Ask;
+use super::merge::Tables;
+
+/// Servers that are asked, one after the other, for a resource that is in no list.
+const MOST_ASKED: usize = 16;
+
+/// Where a request leads.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Way<'a> {
+    /// To this server, under its own name (a JSON text) where that differs from the shown one.
+    To(&'a Name, Option<&'a str>),
+    /// To this server, of which no list is known yet.
+    Later(&'a Name),
+    /// It is in no list. One of these may have it all the same, in the order in which they are asked.
+    Perhaps(Vec<&'a Name>),
+    /// This server has it, and does not do what is asked.
+    Never(&'a Name),
+    /// Nowhere.
+    Nowhere,
+}
+
+/// Finds who answers. `can` says whether a server declared something; one that nobody greeted yet may have.
+///
+/// A URI that is in no list belongs to the servers whose templates could make it. Reading has no effect, so after those
+/// the other servers with resources are asked for it too; subscribing has one, so nobody else is subscribed at, unless
+/// there is only one that takes subscriptions.
+#[must_use]
+pub fn way<'a>(tables: &'a Tables, can: impl Fn(&Name, Capability) -> bool, ask: Ask, key: &'a str) -> Way<'a> {
+    let kind = ask.kind();
+    let table = tables.of(kind);
+    if let Some(target) = table.target(key) {
+        return if ask != Ask::Subscribe || can(&target.server, ask.needs()) {
+            Way::To(&target.server, target.own.as_deref())
+        } else {
+            Way::Never(&target.server)
+        };
+    }
+    if matches!(kind, Kind::Tools | Kind::Prompts) {
+        return table.owner_to_be(key).map_or(Way::Nowhere, Way::Later);
+    }
+    if ask == Ask::CompleteResource
+        && let Some(target) = tables.of(Kind::Resources).target(key)
+    {
+        return Way::To(&target.server, None);
+    }
+    let mut servers: Vec<&Name> = vec![];
+    let made = tables.of(Kind::Templates).could_make(key);
+    servers.extend(made.filter(|server| can(server, ask.needs())));
+    let mut others = table.servers().filter(|server| can(server, ask.needs()));
+    match ask {
+        Ask::Read => {
+            for server in others {
+                if !servers.contains(&server) {
+                    servers.push(server);
+                }
+            }
+        }
+        _ if servers.is_empty() => {
+            let first = others.next();
+            servers.extend(first.filter(|_| ask == Ask::Subscribe && others.next().is_none()));
+        }
+        // One of them is enough.
+        _ => servers.truncate(1),
+    }
+    servers.truncate(MOST_ASKED);
+    match servers[..] {
+        [] => Way::Nowhere,
+        [server] => Way::To(server, None),
+        _ => Way::Perhaps(servers),
+    }
+}
 
 /// How far a life is.
 #[derive(Clone)]
@@ -65,10 +139,81 @@ pub fn choose<'a>(candidates: &'a [Candidate], sticks_to: Option<&Life>, unavail
 
 #[cfg(test)]
 mod tests {
+    use crate::gateway::merge::Table;
     use crate::kit::Pipes;
     use crate::mcp::Options;
+    use crate::mcp::lists::Entry;
 
     use super::*;
+
+    /// Servers a, b, c and n: a lists a resource, b and c have templates, n was never greeted. Only b and c take
+    /// subscriptions, only c completes.
+    fn tables() -> Tables {
+        let entries = |kind, texts: &[&str]| {
+            let read = texts.iter().map(|text| Entry::read(kind, text).unwrap());
+            Some(Arc::new(read.collect::<Vec<_>>()))
+        };
+        Tables::new(|kind| {
+            let lists = match kind {
+                Kind::Tools => [&[r#"{"name":"t"}"#][..], &[], &[]],
+                Kind::Prompts => [&[][..], &[r#"{"name":"p"}"#], &[]],
+                Kind::Resources => [&[r#"{"uri":"x:a"}"#][..], &[r#"{"uri":"x:b"}"#], &[]],
+                Kind::Templates => [
+                    &[][..],
+                    &[r#"{"uriTemplate":"y:{i}"}"#],
+                    &[r#"{"uriTemplate":"y:{i}/z"}"#],
+                ],
+            };
+            let mut parts: Vec<_> = ["a", "b", "c"]
+                .into_iter()
+                .zip(lists)
+                .map(|(server, texts)| (server.parse().unwrap(), entries(kind, texts)))
+                .collect();
+            parts.push(("n".parse().unwrap(), None));
+            Arc::new(Table::new(kind, parts, true))
+        })
+    }
+
+    #[test]
+    fn requests_find_their_server() {
+        let tables = tables();
+        let can = |server: &Name, what| match what {
+            Capability::Subscribe => ["b", "c"].contains(&server.as_str()),
+            Capability::Completions => server.as_str() == "c",
+            _ => true,
+        };
+        let name = |text: &str| -> Name { text.parse().unwrap() };
+        let (a, b, c, n) = (name("a"), name("b"), name("c"), name("n"));
+        for (ask, key, want) in [
+            (Ask::Tool, "a__t", Way::To(&a, Some("\"t\""))),
+            (Ask::Tool, "a__u", Way::Nowhere),
+            (Ask::Tool, "n__t", Way::Later(&n)),
+            (Ask::Prompt, "b__p", Way::To(&b, Some("\"p\""))),
+            (Ask::Prompt, "p", Way::Nowhere),
+            (Ask::Prompt, "n__p", Way::Later(&n)),
+            (Ask::Read, "x:a", Way::To(&a, None)),
+            (Ask::Read, "y:1/z", Way::Perhaps(vec![&b, &c, &a, &n])),
+            (Ask::Read, "q:", Way::Perhaps(vec![&a, &b, &c, &n])),
+            (Ask::Subscribe, "x:a", Way::Never(&a)),
+            (Ask::Subscribe, "x:b", Way::To(&b, None)),
+            (Ask::Subscribe, "y:1/z", Way::To(&b, None)),
+            (Ask::Subscribe, "q:", Way::Nowhere),
+            (Ask::CompletePrompt, "b__p", Way::To(&b, Some("\"p\""))),
+            (Ask::CompleteResource, "y:{i}", Way::To(&b, None)),
+            (Ask::CompleteResource, "x:a", Way::To(&a, None)),
+            (Ask::CompleteResource, "y:1/z", Way::To(&c, None)),
+            (Ask::CompleteResource, "q:", Way::Nowhere),
+        ] {
+            assert_eq!(way(&tables, can, ask, key), want, "{ask:?} {key}");
+        }
+        let only_c = |server: &Name, _| server.as_str() == "c";
+        assert_eq!(
+            way(&tables, only_c, Ask::Subscribe, "q:"),
+            Way::To(&c, None),
+            "the only one"
+        );
+        assert_eq!(way(&tables, only_c, Ask::Read, "q:"), Way::To(&c, None));
+    }
 
     fn candidate(life: &str, serving: bool, stage: Stage) -> Candidate {
         Candidate {

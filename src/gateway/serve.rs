@@ -12,7 +12,9 @@ use serde_json::value::RawValue;
 
 use crate::mcp::VERSIONS;
 use crate::mcp::envelope::{self, Id, Message, code, members, text_of, too_deep};
+use crate::mcp::lists::Kind;
 
+use super::asked::Asked;
 use super::session::Session;
 use super::{Endpoint, Inner, answer, call, stream};
 
@@ -26,7 +28,7 @@ pub async fn serve(inner: &Arc<Inner>, endpoint: &Endpoint, caller: &str, reques
     if inner.stop.is_cancelled() {
         return answer::refused(StatusCode::SERVICE_UNAVAILABLE, code::SERVER, "mcpd is stopping");
     }
-    let known = inner.view.borrow().table(endpoint).map(|_| ());
+    let known = inner.view.borrow().tables(endpoint).map(|_| ());
     if let Err(detail) = known {
         return answer::not_found(&detail);
     }
@@ -107,14 +109,19 @@ async fn post(
         Message::Request { id, method, .. } if method == "server/discover" => Ok(no_method(id, &method)),
         Message::Request { id, method, params } => {
             let session = session(inner, endpoint, caller, headers)?;
-            match &*method {
-                "ping" => Ok(answer::result(id.text(), b"{}")),
-                "tools/list" => Ok(list(inner, endpoint, &session, id, params)),
-                "tools/call" => {
+            if method == "ping" {
+                return Ok(answer::result(id.text(), b"{}"));
+            }
+            if let Some(kind) = Kind::listed_by(&method) {
+                return Ok(list(inner, endpoint, &session, kind, id, params));
+            }
+            match Asked::read(text, id, &method, params) {
+                Some(Ok(asked)) => {
                     let streams = accepts(headers, "text/event-stream");
-                    Ok(call::call(inner, endpoint, &session, text, id, params, streams).await)
+                    Ok(call::call(inner, endpoint, &session, &asked, streams).await)
                 }
-                _ => Ok(no_method(id, &method)),
+                Some(Err(wrong)) => Ok(answer::error(id.text(), code::INVALID_PARAMS, wrong)),
+                None => Ok(no_method(id, &method)),
             }
         }
         Message::Notification { method, params } => {
@@ -167,7 +174,14 @@ fn initialize(inner: &Inner, endpoint: &Endpoint, caller: &str, id: Id<'_>, para
     tracing::debug!(caller, ?endpoint, session = &session.id[..8], "a client initialised");
     let result = serde_json::json!({
         "protocolVersion": version,
-        "capabilities": {"tools": {"listChanged": true}},
+        // Of the endpoint, not of the servers of this moment: they come and go. No logging: what a server logs is about
+        // everybody's calls, so it is shown to nobody.
+        "capabilities": {
+            "completions": {},
+            "prompts": {"listChanged": true},
+            "resources": {"listChanged": true, "subscribe": true},
+            "tools": {"listChanged": true},
+        },
         "serverInfo": {"name": "mcpctl", "title": endpoint.title(), "version": env!("CARGO_PKG_VERSION")},
     });
     let mut response = answer::result(id.text(), result.to_string().as_bytes());
@@ -175,17 +189,26 @@ fn initialize(inner: &Inner, endpoint: &Endpoint, caller: &str, id: Id<'_>, para
     response
 }
 
-fn list(inner: &Inner, endpoint: &Endpoint, session: &Session, id: Id<'_>, params: Option<&RawValue>) -> Response {
+fn list(
+    inner: &Inner,
+    endpoint: &Endpoint,
+    session: &Session,
+    kind: Kind,
+    id: Id<'_>,
+    params: Option<&RawValue>,
+) -> Response {
     let cursor = params.and_then(|params| members(params.get(), ["cursor"]).ok()?[0]);
     if cursor.is_some_and(|cursor| cursor.get() != "null") {
         // The list is one page, so no cursor was ever given out.
         return answer::error(id.text(), code::INVALID_PARAMS, "unknown cursor");
     }
     let view = Arc::clone(&inner.view.borrow());
-    match view.table(endpoint) {
-        Ok(table) => {
-            session.tell(table.digest);
-            answer::result(id.text(), &[br#"{"tools":"#, &*table.list, b"}"].concat())
+    match view.tables(endpoint) {
+        Ok(tables) => {
+            let table = tables.of(kind);
+            session.tell(kind, table.digest);
+            let open = format!(r#"{{"{}":"#, kind.field());
+            answer::result(id.text(), &[open.as_bytes(), &table.list, b"}"].concat())
         }
         Err(detail) => answer::not_found(&detail),
     }

@@ -11,10 +11,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::kit::{Digest, Name};
+use crate::mcp::lists::{Each, Kind};
 use crate::mcp::locked;
 use crate::record::Life;
 
 use super::Endpoint;
+use super::subscriptions::{Inbox, Subscriptions};
 
 /// Sessions that are kept; beyond, the one that was idle the longest goes.
 const MOST: usize = 10_000;
@@ -32,8 +34,17 @@ pub struct Session {
     used: AtomicU64,
     calls: Mutex<HashMap<Box<str>, oneshot::Sender<()>>>,
     stream: Mutex<Option<CancellationToken>>,
-    told: Mutex<Option<Digest>>,
+    told: Mutex<Each<Option<Digest>>>,
     lives: Mutex<HashMap<Name, Life>>,
+    /// What waits to be told to the client.
+    pub inbox: Arc<Inbox>,
+    subscriptions: Arc<Subscriptions>,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.subscriptions.forget_session(&self.id);
+    }
 }
 
 /// Why a call is not taken.
@@ -94,14 +105,24 @@ impl Session {
         token
     }
 
-    /// Notes that the client knows of this list; says whether it is news.
-    pub fn tell(&self, digest: Digest) -> bool {
-        locked(&self.told).replace(digest) != Some(digest)
+    /// Notes that the client knows of this list.
+    pub fn tell(&self, kind: Kind, digest: Digest) {
+        *locked(&self.told).of_mut(kind) = Some(digest);
     }
 
-    /// What the client was last told; the list given where it was told nothing yet.
-    pub fn told_or(&self, digest: Digest) -> Digest {
-        *locked(&self.told).get_or_insert(digest)
+    /// The notification of a list that is not what the client was last told, where there is one; it is told by that. What
+    /// the client was never told of counts as told.
+    pub fn news(&self, shown: &Each<Digest>) -> Option<&'static str> {
+        let mut told = locked(&self.told);
+        let mut news = None;
+        for kind in Kind::ALL {
+            let now = *shown.of(kind);
+            let told = told.of_mut(kind);
+            if *told.get_or_insert(now) != now && *news.get_or_insert(kind.changed()) == kind.changed() {
+                *told = Some(now);
+            }
+        }
+        news
     }
 
     /// The life of a server that this session sticks to.
@@ -135,6 +156,8 @@ pub struct Sessions {
     started: Instant,
     most: usize,
     idle: Duration,
+    /// What the sessions are subscribed to.
+    pub subscriptions: Arc<Subscriptions>,
     all: Mutex<HashMap<String, Arc<Session>>>,
 }
 
@@ -144,6 +167,7 @@ impl Default for Sessions {
             started: Instant::now(),
             most: MOST,
             idle: IDLE,
+            subscriptions: Arc::default(),
             all: Mutex::default(),
         }
     }
@@ -165,6 +189,8 @@ impl Sessions {
             stream: Mutex::default(),
             told: Mutex::default(),
             lives: Mutex::default(),
+            inbox: Arc::default(),
+            subscriptions: Arc::clone(&self.subscriptions),
         });
         let mut all = locked(&self.all);
         if all.len() >= self.most {

@@ -1,4 +1,4 @@
-//! The stream that a session's GET opens: it tells that the list of tools changed.
+//! The stream that a session's GET opens: it tells which lists changed, and which resources.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::kit::Digest;
+use crate::mcp::lists::Each;
 
 use super::session::Session;
 use super::view::View;
@@ -20,8 +21,6 @@ use super::{Endpoint, Inner, answer};
 const GATHER: Duration = Duration::from_millis(50);
 /// How often something is written, so that proxies and clients keep the stream.
 const ALIVE: Duration = Duration::from_secs(15);
-
-const CHANGED: &[u8] = br#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#;
 
 struct Stream {
     view: watch::Receiver<Arc<View>>,
@@ -64,10 +63,11 @@ impl Stream {
         loop {
             // What changed since the client last listed is told even where that was before the stream was opened.
             let shown = self.shown()?;
-            if self.session.told_or(shown) != shown {
-                self.session.tell(shown);
-                self.alive = Instant::now() + ALIVE;
-                return Some(answer::event(CHANGED));
+            if let Some(method) = self.session.news(&shown) {
+                return Some(self.event(format!(r#"{{"jsonrpc":"2.0","method":"{method}"}}"#).as_bytes()));
+            }
+            if let Some(message) = self.session.inbox.take() {
+                return Some(self.event(&message));
             }
             tokio::select! {
                 () = self.stop.cancelled() => return None,
@@ -76,6 +76,7 @@ impl Stream {
                     changed.ok()?;
                     sleep(GATHER).await;
                 }
+                () = self.session.inbox.came() => {}
                 () = sleep_until(self.alive) => {
                     self.alive = Instant::now() + ALIVE;
                     return Some(b": alive\n\n".to_vec());
@@ -84,9 +85,15 @@ impl Stream {
         }
     }
 
-    /// The digest of what the endpoint shows; nothing where it is gone, which ends the stream.
-    fn shown(&mut self) -> Option<Digest> {
+    fn event(&mut self, message: &[u8]) -> Vec<u8> {
+        self.alive = Instant::now() + ALIVE;
+        answer::event(message)
+    }
+
+    /// The digests of what the endpoint shows; nothing where it is gone, which ends the stream.
+    fn shown(&mut self) -> Option<Each<Digest>> {
         let view = Arc::clone(&self.view.borrow_and_update());
-        view.table(&self.endpoint).ok().map(|table| table.digest)
+        let tables = view.tables(&self.endpoint).ok()?;
+        Some(Each::new(|kind| tables.of(kind).digest))
     }
 }

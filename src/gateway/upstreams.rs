@@ -2,42 +2,22 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::kit::Name;
 use crate::kit::time::{Timestamp, now};
-use crate::kit::{Link, Name};
-use crate::mcp::CLOSED;
-use crate::mcp::handshake::{Greeting, Tool, greet, list_tools};
-use crate::mcp::{Connection, Options, one_line};
-use crate::record::{Fleet, FleetMember, Handshake, InstanceName, Life, Routes, Upstream, Upstreams};
+use crate::mcp::lists::{Kind, Lists};
+use crate::mcp::{CLOSED, Connection, HttpClient};
+use crate::record::{Fleet, FleetMember, Greeting, Handshake, InstanceName, Life, Routes, Upstream, Upstreams};
 use crate::resource::Server;
 
 use super::Attach;
+use super::hold::{Holder, News};
 use super::route::{Candidate, Stage};
-use super::view::View;
-
-/// How long changes of a server's tools are gathered before they are read.
-const GATHER: Duration = Duration::from_millis(50);
-/// The longest that a server may take to list its tools anew.
-const LIST: Duration = Duration::from_secs(30);
-/// The longest wait between two tries to list tools anew.
-const SLOWEST_RETRY: Duration = Duration::from_mins(1);
-/// The longest reason that is shown.
-const REASON: usize = 500;
-
-/// What is heard of a life.
-enum News {
-    /// It answered.
-    Ready(Arc<Connection>, Greeting, Arc<Vec<Tool>>),
-    /// It lists other tools.
-    Tools(Arc<Vec<Tool>>),
-    /// It can't be used.
-    Failed(String),
-}
+use super::subscriptions::Subscriptions;
+use super::view::{Known, View};
 
 struct Held {
     member: FleetMember,
@@ -48,7 +28,7 @@ struct Held {
 
 enum State {
     Connecting,
-    Ready(Arc<Connection>, Greeting, Arc<Vec<Tool>>),
+    Ready(Arc<Connection>, Greeting, Lists),
     Failed(String),
 }
 
@@ -64,6 +44,8 @@ pub struct Keeper {
     pub upstreams: watch::Sender<Arc<Upstreams>>,
     /// Where requests read.
     pub view: watch::Sender<Arc<View>>,
+    /// What clients want to hear of.
+    pub subscriptions: Arc<Subscriptions>,
     /// The end.
     pub stop: CancellationToken,
 }
@@ -76,8 +58,9 @@ impl Keeper {
     )]
     pub async fn run(mut self) {
         let (tell, mut heard) = mpsc::channel(64);
+        let http = HttpClient::default();
         let mut lives: BTreeMap<Life, Held> = BTreeMap::new();
-        let mut tools: BTreeMap<Name, Arc<Vec<Tool>>> = BTreeMap::new();
+        let mut known: BTreeMap<Name, Known> = BTreeMap::new();
         loop {
             let fleet = Arc::clone(&self.fleet.borrow_and_update());
             lives.retain(|life, _| fleet.members.contains_key(life));
@@ -87,8 +70,15 @@ impl Keeper {
                     continue;
                 }
                 let let_go = self.stop.child_token();
-                let attach = Arc::clone(&self.attach);
-                tokio::spawn(hold(attach, life.clone(), member.clone(), let_go.clone(), tell.clone()));
+                let holder = Holder {
+                    attach: Arc::clone(&self.attach),
+                    life: life.clone(),
+                    member: member.clone(),
+                    http: http.clone(),
+                    subscriptions: Arc::clone(&self.subscriptions),
+                    tell: tell.clone(),
+                };
+                tokio::spawn(holder.run(let_go.clone()));
                 let held = Held {
                     member: member.clone(),
                     since: now(),
@@ -98,8 +88,8 @@ impl Keeper {
                 lives.insert(life.clone(), held);
             }
             let routes = Arc::clone(&self.routes.borrow_and_update());
-            refresh(&mut tools, &lives, &routes);
-            self.publish(&lives, &tools, &routes);
+            refresh(&mut known, &lives, &routes);
+            self.publish(&lives, &known, &routes);
             tokio::select! {
                 () = self.stop.cancelled() => break,
                 () = next(&mut self.fleet) => {}
@@ -116,7 +106,7 @@ impl Keeper {
         self.view.send_replace(Arc::default());
     }
 
-    fn publish(&self, lives: &BTreeMap<Life, Held>, tools: &BTreeMap<Name, Arc<Vec<Tool>>>, routes: &Routes) {
+    fn publish(&self, lives: &BTreeMap<Life, Held>, known: &BTreeMap<Name, Known>, routes: &Routes) {
         let upstreams: Upstreams = lives
             .iter()
             .map(|(life, held)| (life.clone(), held.upstream()))
@@ -145,7 +135,7 @@ impl Keeper {
                 .push(candidate);
         }
         let before = Arc::clone(&self.view.borrow());
-        let view = View::new(routes, candidates, connections, tools, &before);
+        let view = View::new(routes, candidates, connections, known, &before);
         // Requests first: once the engine hears that a life is ready, calls reach it.
         self.view.send_replace(Arc::new(view));
         self.upstreams.send_if_modified(|published| {
@@ -168,10 +158,9 @@ impl Held {
                     reason: reason.clone(),
                     closed: reason == CLOSED,
                 },
-                State::Ready(_, greeting, tools) => Handshake::Ready {
-                    protocol: greeting.protocol.clone(),
-                    server: greeting.server.clone(),
-                    tools: tools.len(),
+                State::Ready(_, greeting, lists) => Handshake::Ready {
+                    greeting: greeting.clone(),
+                    counts: lists.counts(),
                 },
             },
             since: self.since,
@@ -190,11 +179,12 @@ async fn next<T>(receiver: &mut watch::Receiver<T>) {
 fn take(lives: &mut BTreeMap<Life, Held>, life: &Life, news: News) {
     let Some(held) = lives.get_mut(life) else { return };
     match news {
-        News::Ready(connection, greeting, tools) => held.state = State::Ready(connection, greeting, tools),
+        News::Connecting => held.state = State::Connecting,
+        News::Ready(connection, greeting, lists) => held.state = State::Ready(connection, greeting, lists),
         News::Failed(reason) => held.state = State::Failed(reason),
-        News::Tools(new) => {
-            if let State::Ready(_, _, tools) = &mut held.state {
-                *tools = new;
+        News::List(kind, new) => {
+            if let State::Ready(_, _, lists) = &mut held.state {
+                *lists.of_mut(kind) = new;
             }
             return;
         }
@@ -202,122 +192,42 @@ fn take(lives: &mut BTreeMap<Life, Held>, life: &Life, news: News) {
     held.since = now();
 }
 
-/// Brings along what is known of each server's tools: those of its first serving life, else those known last. A server that
-/// is gone or out of service has none.
-fn refresh(tools: &mut BTreeMap<Name, Arc<Vec<Tool>>>, lives: &BTreeMap<Life, Held>, routes: &Routes) {
-    tools.retain(|name, _| {
+/// Brings along what is known of each server: what its first serving life says, else what was known last. Of a server
+/// that is gone or out of service nothing is.
+fn refresh(known: &mut BTreeMap<Name, Known>, lives: &BTreeMap<Life, Held>, routes: &Routes) {
+    known.retain(|name, _| {
         let server = routes
             .servers
             .get(name)
             .and_then(|document| document.typed::<Server>().ok());
         server.is_some_and(|server| server.replicas > 0)
     });
-    let mut first: BTreeMap<&Name, (&InstanceName, &Arc<Vec<Tool>>)> = BTreeMap::new();
+    let mut first: BTreeMap<&Name, (&InstanceName, &Greeting, &Lists)> = BTreeMap::new();
     for held in lives.values() {
         let instance = &held.member.instance;
         match &held.state {
-            State::Ready(_, _, listed) if held.member.serving && routes.servers.contains_key(&instance.server) => {
-                let entry = first.entry(&instance.server).or_insert((instance, listed));
+            State::Ready(_, greeting, lists)
+                if held.member.serving && routes.servers.contains_key(&instance.server) =>
+            {
+                let entry = first.entry(&instance.server).or_insert((instance, greeting, lists));
                 if instance < entry.0 {
-                    *entry = (instance, listed);
+                    *entry = (instance, greeting, lists);
                 }
             }
             _ => {}
         }
     }
-    for (server, (_, listed)) in first {
-        // An equal list stays the same list, so that what was made of it is kept too.
-        if tools.get(server) != Some(listed) {
-            tools.insert(server.clone(), Arc::clone(listed));
-        }
-    }
-}
-
-/// Holds the connection of one life: attaches, shakes hands, reads the tools again when they change, tells its end.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this room owns tasks: the driver of each connection"
-)]
-async fn hold(
-    attach: Arc<dyn Attach>,
-    life: Life,
-    member: FleetMember,
-    let_go: CancellationToken,
-    tell: mpsc::Sender<(Life, News)>,
-) {
-    let work = async {
-        let start = Duration::from_secs(u64::from(member.start_timeout_seconds));
-        let deadline = Instant::now() + start;
-        let pipes = match timeout_at(deadline, attach.attach(&member.instance, &life)).await {
-            Ok(Ok(Link::Pipes(pipes))) => pipes,
-            Ok(Ok(Link::Http { .. })) => return "servers over HTTP are not spoken to yet".to_owned(),
-            Ok(Err(error)) => return format!("attaching failed: {error}"),
-            Err(_) => return format!("attaching took more than {} s", start.as_secs()),
-        };
-        let (connection, driver) = Connection::open(pipes, Options::default());
-        tokio::spawn(driver);
-        let connection = LetsGo(Arc::new(connection));
-        let connection = &connection.0;
-        // Subscribed first, so that a change while the first list is read is not missed.
-        let mut changed = connection.tools_changed();
-        let (greeting, tools) = match greet(connection, deadline.duration_since(Instant::now())).await {
-            Ok((greeting, tools)) => (greeting, Arc::new(tools)),
-            Err(error) => return error.to_string(),
-        };
-        let lists = greeting.tools;
-        let ready = News::Ready(Arc::clone(connection), greeting, Arc::clone(&tools));
-        let _ = tell.send((life.clone(), ready)).await;
-        let mut known = tools;
-        let rereading = async {
-            if !lists {
-                std::future::pending::<()>().await;
+    for (server, (_, greeting, lists)) in first {
+        let now = known.entry(server.clone()).or_insert_with(|| Known {
+            can: greeting.can.clone(),
+            lists: lists.clone(),
+        });
+        now.can.clone_from(&greeting.can);
+        for kind in Kind::ALL {
+            // An equal list stays the same list, so that what was made of it is kept too.
+            if now.lists.of(kind) != lists.of(kind) {
+                *now.lists.of_mut(kind) = Arc::clone(lists.of(kind));
             }
-            loop {
-                next(&mut changed).await;
-                sleep(GATHER).await;
-                changed.borrow_and_update();
-                let tools = reread(connection).await;
-                if *known != tools {
-                    known = Arc::new(tools);
-                    let _ = tell.send((life.clone(), News::Tools(Arc::clone(&known)))).await;
-                }
-            }
-        };
-        tokio::select! {
-            reason = connection.closed() => {
-                tracing::debug!(%life, ignored = connection.ignored(), "lines and answers that nobody waited for");
-                reason.to_string()
-            }
-            () = rereading => String::new(),
         }
-    };
-    let reason = tokio::select! {
-        () = let_go.cancelled() => return,
-        reason = work => reason,
-    };
-    let reason = one_line(&reason, REASON);
-    tracing::info!(%life, instance = %member.instance, %reason, "the connection to a server ended");
-    let _ = tell.send((life, News::Failed(reason))).await;
-}
-
-/// Ends a connection when its life is let go of, whoever else still holds the handle.
-struct LetsGo(Arc<Connection>);
-
-impl Drop for LetsGo {
-    fn drop(&mut self) {
-        self.0.let_go();
-    }
-}
-
-/// Reads the tools until that works; meanwhile those known last are served.
-async fn reread(connection: &Connection) -> Vec<Tool> {
-    let mut wait = Duration::from_secs(1);
-    loop {
-        match list_tools(connection, LIST).await {
-            Ok(tools) => return tools,
-            Err(error) => tracing::warn!(%error, "a changed list of tools can't be read"),
-        }
-        sleep(wait).await;
-        wait = (wait * 2).min(SLOWEST_RETRY);
     }
 }

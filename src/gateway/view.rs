@@ -1,24 +1,34 @@
 //! Everything that a request needs to know, as one value that is replaced when lives, tools or routes change.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::kit::Name;
 use crate::mcp::Connection;
-use crate::mcp::handshake::Tool;
-use crate::record::{Life, Routes};
+use crate::mcp::lists::Lists;
+use crate::record::{Capability, Life, Routes};
 use crate::resource::{Project, Server};
 
 use super::Endpoint;
-use super::merge::{Part, Table};
-use super::route::Candidate;
+use super::asked::Ask;
+use super::merge::{Part, Table, Tables};
+use super::route::{Candidate, Way, way};
+
+/// What is known of a server, from its first serving life or the last one that answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// What it declared.
+    pub can: BTreeSet<Capability>,
+    /// What it lists.
+    pub lists: Lists,
+}
 
 /// The state of the endpoints at one instant.
 #[derive(Default)]
 pub struct View {
-    merged: HashMap<Name, Arc<Table>>,
-    plain: HashMap<Name, Arc<Table>>,
+    merged: HashMap<Name, Tables>,
+    plain: HashMap<Name, Tables>,
     projects: HashMap<Name, Vec<Name>>,
     servers: HashMap<Name, Callable>,
     /// The connections by life.
@@ -33,22 +43,40 @@ pub struct Callable {
     pub unavailable: Option<String>,
     /// The longest a call may take.
     pub timeout: Duration,
+    /// What it declared, where that is known.
+    can: Option<BTreeSet<Capability>>,
+}
+
+impl Callable {
+    /// Whether it declared something; one that nobody greeted yet may have.
+    #[must_use]
+    pub fn can(&self, what: Capability) -> bool {
+        self.can.as_ref().is_none_or(|can| can.contains(&what))
+    }
 }
 
 impl View {
-    /// Puts together what is declared (`routes`), what runs (`candidates` by server) and what is known (`tools` by server).
+    /// Puts together what is declared (`routes`), what runs (`candidates` by server) and what is `known` by server.
     /// A table that would be the same is taken from `before`.
     pub fn new(
         routes: &Routes,
         mut candidates: HashMap<Name, Vec<Candidate>>,
         connections: HashMap<Life, Arc<Connection>>,
-        tools: &BTreeMap<Name, Arc<Vec<Tool>>>,
+        known: &BTreeMap<Name, Known>,
         before: &Self,
     ) -> Self {
-        let part = |server: &Name| -> Part { (server.clone(), tools.get(server).cloned()) };
-        let table = |old: Option<&Arc<Table>>, parts: Vec<Part>, prefixed: bool| match old {
-            Some(old) if old.is_of(&parts) => Arc::clone(old),
-            _ => Arc::new(Table::new(parts, prefixed)),
+        let tables = |before: Option<&Tables>, servers: &[Name], prefixed: bool| {
+            Tables::new(|kind| {
+                let part = |server: &Name| -> Part {
+                    let list = known.get(server).map(|known| Arc::clone(known.lists.of(kind)));
+                    (server.clone(), list)
+                };
+                let parts: Vec<Part> = servers.iter().map(part).collect();
+                match before.map(|before| before.of(kind)) {
+                    Some(table) if table.is_of(&parts) => Arc::clone(table),
+                    _ => Arc::new(Table::new(kind, parts, prefixed)),
+                }
+            })
         };
         let mut view = Self {
             connections,
@@ -62,9 +90,10 @@ impl View {
                 candidates: candidates.remove(name).unwrap_or_default(),
                 unavailable: routes.unavailable.get(name).cloned(),
                 timeout: Duration::from_secs(u64::from(server.timeout_seconds)),
+                can: known.get(name).map(|known| known.can.clone()),
             };
             view.servers.insert(name.clone(), callable);
-            let plain = table(before.plain.get(name), vec![part(name)], false);
+            let plain = tables(before.plain.get(name), std::slice::from_ref(name), false);
             view.plain.insert(name.clone(), plain);
         }
         for (name, document) in &routes.projects {
@@ -73,7 +102,7 @@ impl View {
             };
             let named = project.servers.iter().filter_map(|server| server.parse().ok());
             let servers: Vec<Name> = named.filter(|server| view.servers.contains_key(server)).collect();
-            let merged = table(before.merged.get(name), servers.iter().map(part).collect(), true);
+            let merged = tables(before.merged.get(name), &servers, true);
             view.merged.insert(name.clone(), merged);
             view.projects.insert(name.clone(), servers);
         }
@@ -81,7 +110,7 @@ impl View {
     }
 
     /// What an endpoint shows; the error says what there is not.
-    pub fn table(&self, endpoint: &Endpoint) -> Result<&Arc<Table>, String> {
+    pub fn tables(&self, endpoint: &Endpoint) -> Result<&Tables, String> {
         let no_project = |project| format!("there is no project \"{project}\"");
         let no_server = |server| format!("there is no server \"{server}\"");
         match endpoint {
@@ -98,5 +127,13 @@ impl View {
     /// A server by name.
     pub fn server(&self, name: &Name) -> Option<&Callable> {
         self.servers.get(name)
+    }
+
+    /// Who answers a request at an endpoint.
+    #[must_use]
+    pub fn way<'a>(&'a self, endpoint: &Endpoint, ask: Ask, key: &'a str) -> Way<'a> {
+        let can = |server: &Name, what| self.server(server).is_some_and(|server| server.can(what));
+        self.tables(endpoint)
+            .map_or(Way::Nowhere, |tables| way(tables, can, ask, key))
     }
 }

@@ -1,28 +1,24 @@
-//! One conversation with one server over its pipes: newline-delimited JSON-RPC, many requests in flight at once.
+//! One conversation with one server, whatever carries it: many requests in flight at once.
 //!
-//! [`Connection::open`] gives a handle and a driver. Who opens it polls the driver (in a task of its own), which reads and
-//! writes until either side ends; dropping the handle ends it too.
+//! Opening one gives a handle and a driver. Who opens it polls the driver (in a task of its own), which carries messages
+//! until either side ends; dropping the handle ends it too. A transport ([`super::stdio`], [`super::http`]) is a future
+//! that takes what is to be said from a [`Wire`], gives it what it hears, and ends with the reason why.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use serde_json::value::RawValue;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::kit::Pipes;
-
-use super::envelope::{self, Message, Outcome, code, members, place_of};
+use super::envelope::{self, Message, Outcome, code, members, place_of, text_of};
+use super::lists::{Each, Kind};
 use super::locked;
 
-/// What is said of a connection that the server ended by closing its output.
-pub const CLOSED: &str = "the server closed its output";
 /// Bytes that may wait to be written to a server; callers wait when it is full.
 const QUEUED_BYTES: u32 = 16 << 20;
 /// What the smallest message counts as, so that the number of messages that wait is bounded too.
@@ -31,29 +27,8 @@ const SMALLEST: usize = 1 << 10;
 const MOST_CALLS: usize = 10_000;
 /// Progress notifications that may wait for a slow reader; further ones are dropped.
 const QUEUED_PROGRESS: usize = 64;
-/// A buffer larger than this is given back once its line was read.
-const KEPT: usize = 1 << 20;
-/// How long the answers of a server that closed its input are still read.
-const LAST_WORDS: Duration = Duration::from_secs(1);
-
-/// How a connection is opened.
-#[derive(Debug, Clone, Copy)]
-pub struct Options {
-    /// The longest line that is read; a longer one ends the connection.
-    pub longest_line: usize,
-    /// Whether a bare newline is written first: where a process already ran, a line may have been cut in the middle,
-    /// and its rest would swallow our first message.
-    pub newline_first: bool,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            longest_line: 64 << 20,
-            newline_first: false,
-        }
-    }
-}
+/// Bytes of notifications about resources that may wait to be told; further ones are dropped.
+const QUEUED_UPDATES: usize = 4 << 20;
 
 /// Why a request has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -64,6 +39,9 @@ pub enum CallError {
     /// The connection ended while the request was in flight: it may have run.
     #[error("{0}")]
     Ended(Arc<str>),
+    /// This request alone failed, and the connection goes on: it may have run.
+    #[error("{0}")]
+    Failed(Arc<str>),
     /// Too many requests are in flight.
     #[error("{MOST_CALLS} calls are in flight already")]
     Busy,
@@ -127,9 +105,32 @@ struct Calls {
     closed: Option<Arc<str>>,
 }
 
-struct Outgoing {
-    line: Vec<u8>,
+/// A message on its way to the server.
+pub(super) struct Outgoing {
+    pub(super) line: Vec<u8>,
+    pub(super) role: Role,
+    /// Given back when the message was handed over.
     _budget: Option<OwnedSemaphorePermit>,
+}
+
+/// What a message is to a transport that carries each by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// The request with this id.
+    Request(u64),
+    /// It cancels the request with this id.
+    Cancel(u64),
+    /// What comes after it waits until the server has it.
+    First,
+    /// Anything else.
+    Other,
+}
+
+/// Notifications that a resource changed, the newest of each.
+#[derive(Default)]
+struct Updates {
+    lines: BTreeMap<String, Bytes>,
+    bytes: usize,
 }
 
 struct Shared {
@@ -138,7 +139,11 @@ struct Shared {
     in_flight: AtomicUsize,
     outgoing: mpsc::UnboundedSender<Outgoing>,
     budget: Arc<Semaphore>,
-    tools_changed: watch::Sender<u64>,
+    changed: watch::Sender<Each<u64>>,
+    updates: Mutex<Updates>,
+    updated: Notify,
+    protocol: OnceLock<String>,
+    obstacle: Mutex<Option<Arc<str>>>,
     ended: CancellationToken,
     ignored: AtomicU64,
 }
@@ -150,11 +155,13 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Opens a conversation. It lives while the returned driver is polled and the handle is kept.
+    /// Opens a conversation that `transport` carries. It lives while the returned driver is polled and the handle is kept.
     ///
     /// # Guarantees
     /// When the driver returns every request in flight has been answered with an error, and no further one is taken.
-    pub fn open(pipes: Pipes, options: Options) -> (Self, impl Future<Output = ()> + Send + 'static) {
+    pub(super) fn over<F: Future<Output = String> + Send + 'static>(
+        transport: impl FnOnce(Wire) -> F,
+    ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (outgoing, queue) = mpsc::unbounded_channel();
         let let_go = CancellationToken::new();
         let shared = Arc::new(Shared {
@@ -164,11 +171,19 @@ impl Connection {
             in_flight: AtomicUsize::new(0),
             outgoing,
             budget: Arc::new(Semaphore::new(QUEUED_BYTES as usize)),
-            tools_changed: watch::Sender::new(0),
+            changed: watch::Sender::default(),
+            updates: Mutex::default(),
+            updated: Notify::new(),
+            protocol: OnceLock::new(),
+            obstacle: Mutex::default(),
             ended: CancellationToken::new(),
             ignored: AtomicU64::new(0),
         });
-        let driver = drive(Arc::clone(&shared), pipes, queue, options, let_go.clone());
+        let wire = Wire {
+            ear: Ear(Arc::clone(&shared)),
+            queue,
+        };
+        let driver = drive(Arc::clone(&shared), transport(wire), let_go.clone());
         (Self { shared, let_go }, driver)
     }
 
@@ -199,7 +214,7 @@ impl Connection {
             }
             calls.pending.insert(id, Pending { answer, progress });
         }
-        self.shared.write(line, Some(budget));
+        self.shared.write(line, Role::Request(id), Some(budget));
         Ok(Call {
             id,
             counted,
@@ -213,6 +228,22 @@ impl Connection {
     /// Sends a notification; it is dropped where too much waits to be written already.
     pub fn notify(&self, line: Vec<u8>) {
         self.shared.write_small(line);
+    }
+
+    /// Sends a notification that the server must have before anything that is sent later.
+    pub(super) fn announce(&self, line: Vec<u8>) {
+        self.shared.write(line, Role::First, None);
+    }
+
+    /// Notes the protocol version that both sides speak from now on.
+    pub(super) fn agree(&self, protocol: &str) {
+        // It is agreed on once: a second handshake is a second connection.
+        let _ = self.shared.protocol.set(protocol.to_owned());
+    }
+
+    /// What stands between us and the server at the moment, where that is known.
+    pub(super) fn obstacle(&self) -> Option<Arc<str>> {
+        locked(&self.shared.obstacle).clone()
     }
 
     /// How many requests are in flight.
@@ -238,10 +269,21 @@ impl Connection {
         self.let_go.cancel();
     }
 
-    /// Rises whenever the server says that its tools changed.
+    /// A number by list, which rises whenever the server says that this list changed.
     #[must_use]
-    pub fn tools_changed(&self) -> watch::Receiver<u64> {
-        self.shared.tools_changed.subscribe()
+    pub fn changed(&self) -> watch::Receiver<Each<u64>> {
+        self.shared.changed.subscribe()
+    }
+
+    /// Waits for notifications that a resource changed, and takes them: URI and message, the newest of each URI.
+    pub async fn updated(&self) -> BTreeMap<String, Bytes> {
+        loop {
+            let updates = std::mem::take(&mut *locked(&self.shared.updates));
+            if !updates.lines.is_empty() {
+                return updates.lines;
+            }
+            self.shared.updated.notified().await;
+        }
     }
 
     /// How many lines were no message, and how many messages nobody waited for.
@@ -328,15 +370,20 @@ impl Drop for Call {
         if pending && self.cancel {
             let params = serde_json::json!({"requestId": self.id, "reason": "the caller gave up"});
             // Never dropped: there are no more of these than there were calls, and those were paid for.
-            shared.write(envelope::notification("notifications/cancelled", Some(params)), None);
+            let line = envelope::notification("notifications/cancelled", Some(params));
+            shared.write(line, Role::Cancel(self.id), None);
         }
     }
 }
 
 impl Shared {
-    fn write(&self, line: Vec<u8>, budget: Option<OwnedSemaphorePermit>) {
+    fn write(&self, line: Vec<u8>, role: Role, budget: Option<OwnedSemaphorePermit>) {
         // A closed queue means that the conversation ended, which the caller learns by its answer.
-        let _ = self.outgoing.send(Outgoing { line, _budget: budget });
+        let _ = self.outgoing.send(Outgoing {
+            line,
+            role,
+            _budget: budget,
+        });
     }
 
     /// Writes what may be lost rather than waited for: a server that does not read can't make us hold its answers.
@@ -345,7 +392,7 @@ impl Shared {
             .unwrap_or(u32::MAX)
             .min(QUEUED_BYTES);
         match Arc::clone(&self.budget).try_acquire_many_owned(size) {
-            Ok(budget) => self.write(line, Some(budget)),
+            Ok(budget) => self.write(line, Role::Other, Some(budget)),
             Err(_) => self.ignore(),
         }
     }
@@ -412,9 +459,13 @@ impl Shared {
                 self.write_small(answer);
             }
             Ok(Message::Notification { method, params }) => match &*method {
-                "notifications/tools/list_changed" => self.tools_changed.send_modify(|n| *n += 1),
                 "notifications/progress" => self.take_progress(&line, text, params),
-                _ => {}
+                "notifications/resources/updated" => self.take_update(text, params),
+                _ => {
+                    for kind in Kind::ALL.into_iter().filter(|kind| kind.changed() == method) {
+                        self.changed.send_modify(|times| *times.of_mut(kind) += 1);
+                    }
+                }
             },
             Err(_) => self.ignore(),
         }
@@ -437,6 +488,66 @@ impl Shared {
             _ => self.ignore(),
         }
     }
+
+    fn take_update(&self, text: &str, params: Option<&RawValue>) {
+        let uri = params.and_then(|params| text_of(members(params.get(), ["uri"]).ok()?[0]?));
+        let Some(uri) = uri else { return self.ignore() };
+        let mut updates = locked(&self.updates);
+        if updates.bytes + text.len() > QUEUED_UPDATES {
+            return self.ignore();
+        }
+        updates.bytes += text.len();
+        // A copy: what waits must not keep the whole buffer that it was read from.
+        let line = Bytes::copy_from_slice(text.as_bytes());
+        updates.lines.insert(uri.into_owned(), line);
+        drop(updates);
+        self.updated.notify_one();
+    }
+}
+
+/// What a transport works with: what is to be said, in order, and who hears what the server says.
+pub(super) struct Wire {
+    ear: Ear,
+    queue: mpsc::UnboundedReceiver<Outgoing>,
+}
+
+impl Wire {
+    pub(super) fn split(self) -> (Ear, mpsc::UnboundedReceiver<Outgoing>) {
+        (self.ear, self.queue)
+    }
+}
+
+/// Who hears what the server says.
+#[derive(Clone)]
+pub(super) struct Ear(Arc<Shared>);
+
+impl Ear {
+    /// Takes one message that the server said.
+    pub(super) fn hear(&self, message: Bytes) {
+        self.0.take(message);
+    }
+
+    /// Ends one request without an answer of the server.
+    pub(super) fn fail(&self, id: u64, error: CallError) {
+        if let Some(pending) = locked(&self.0.calls).pending.remove(&id) {
+            let _ = pending.answer.send(Err(error));
+        }
+    }
+
+    /// Whether a request still waits for its answer.
+    pub(super) fn awaits(&self, id: u64) -> bool {
+        locked(&self.0.calls).pending.contains_key(&id)
+    }
+
+    /// The protocol version, once it was agreed on.
+    pub(super) fn protocol(&self) -> Option<&str> {
+        self.0.protocol.get().map(String::as_str)
+    }
+
+    /// Notes what stands between us and the server.
+    pub(super) fn note(&self, obstacle: Option<&str>) {
+        *locked(&self.0.obstacle) = obstacle.map(Into::into);
+    }
 }
 
 /// Nobody waits for ever, even where the driver is dropped half-way.
@@ -448,86 +559,11 @@ impl Drop for Closes<'_> {
     }
 }
 
-async fn drive(
-    shared: Arc<Shared>,
-    pipes: Pipes,
-    queue: mpsc::UnboundedReceiver<Outgoing>,
-    options: Options,
-    let_go: CancellationToken,
-) {
-    let Pipes { reader, writer } = pipes;
+async fn drive(shared: Arc<Shared>, transport: impl Future<Output = String>, let_go: CancellationToken) {
     let _closes = Closes(&shared);
-    let reading = read(&shared, reader, options.longest_line);
-    let writing = async {
-        let error = write(writer, queue, options.newline_first).await;
-        // What it said before it stopped listening still counts.
-        tokio::time::sleep(LAST_WORDS).await;
-        format!("the server closed its input: {error}")
-    };
     let reason = tokio::select! {
-        reason = reading => reason,
-        reason = writing => reason,
+        reason = transport => reason,
         () = let_go.cancelled() => "the connection was let go of".to_owned(),
     };
     shared.close(&reason);
-}
-
-/// Reads until the end, and says why that was.
-async fn read(shared: &Shared, mut reader: Box<dyn AsyncRead + Send + Unpin>, longest: usize) -> String {
-    let mut buffer = BytesMut::new();
-    let mut searched = 0;
-    loop {
-        while let Some(end) = memchr::memchr(b'\n', &buffer[searched..]) {
-            let line = buffer.split_to(searched + end + 1).freeze();
-            searched = 0;
-            if line.len() > KEPT {
-                // The room that a long line took goes with it, and is not kept for the rest of this life.
-                buffer = BytesMut::from(&buffer[..]);
-            }
-            shared.take(line.slice(..line.len() - 1));
-        }
-        searched = buffer.len();
-        if searched > longest {
-            return format!("the server wrote a line of more than {longest} bytes");
-        }
-        buffer.reserve(16 << 10);
-        match reader.read_buf(&mut buffer).await {
-            Ok(0) => {
-                shared.take(buffer.freeze());
-                return CLOSED.to_owned();
-            }
-            Ok(_) => {}
-            Err(error) => return format!("the server's output can't be read: {error}"),
-        }
-    }
-}
-
-/// Writes until that fails, and says why.
-async fn write(
-    mut writer: Box<dyn AsyncWrite + Send + Unpin>,
-    mut queue: mpsc::UnboundedReceiver<Outgoing>,
-    newline_first: bool,
-) -> std::io::Error {
-    const AT_ONCE: usize = 64;
-    let work = async {
-        if newline_first {
-            writer.write_all(b"\n").await?;
-        }
-        let mut batch = Vec::with_capacity(AT_ONCE);
-        loop {
-            queue.recv_many(&mut batch, AT_ONCE).await;
-            match &batch[..] {
-                [one] => writer.write_all(&one.line).await?,
-                many => {
-                    let lines: Vec<&[u8]> = many.iter().map(|message| &*message.line).collect();
-                    writer.write_all(&lines.concat()).await?;
-                }
-            }
-            writer.flush().await?;
-            batch.clear();
-        }
-    };
-    let ended: Result<std::convert::Infallible, std::io::Error> = work.await;
-    let Err(error) = ended;
-    error
 }

@@ -29,6 +29,8 @@ pub mod code {
     pub const SERVER: i32 = -32000;
     /// The session is not known, as the official SDKs say it.
     pub const SESSION_NOT_FOUND: i32 = -32001;
+    /// There is no such resource.
+    pub const RESOURCE_NOT_FOUND: i32 = -32002;
     /// The request was cancelled.
     pub const CANCELLED: i32 = -32800;
 }
@@ -328,7 +330,17 @@ pub fn result(id: &str, result: &[u8]) -> Vec<u8> {
 /// An answer with an error; `id` is a JSON text (`null` where the request could not be read).
 #[must_use]
 pub fn error(id: &str, code: i32, message: &str) -> Vec<u8> {
-    let error = serde_json::json!({"code": code, "message": message}).to_string();
+    error_with(id, code, message, None)
+}
+
+/// [`error`], with the `data` that belongs to it.
+#[must_use]
+pub fn error_with(id: &str, code: i32, message: &str, data: Option<serde_json::Value>) -> Vec<u8> {
+    let mut error = serde_json::json!({"code": code, "message": message});
+    if let Some(data) = data {
+        error["data"] = data;
+    }
+    let error = error.to_string();
     [
         br#"{"jsonrpc":"2.0","id":"#,
         id.as_bytes(),

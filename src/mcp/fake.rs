@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use crate::kit::Pipes;
 
+use super::lists::{Each, Kind};
 use super::locked;
 
 /// A fake server, as its test sees it.
@@ -17,8 +18,8 @@ use super::locked;
 pub struct Fake {
     /// Every message that it heard.
     pub heard: Arc<Mutex<Vec<Value>>>,
-    /// The entries of its tools.
-    pub tools: Arc<Mutex<Vec<Value>>>,
+    /// The entries of its lists; it declares what is there at the handshake.
+    pub lists: Arc<Mutex<Each<Option<Vec<Value>>>>>,
     say: mpsc::UnboundedSender<Option<Vec<u8>>>,
 }
 
@@ -29,7 +30,7 @@ impl Fake {
         let (say, mut said) = mpsc::unbounded_channel::<Option<Vec<u8>>>();
         let fake = Self {
             heard: Arc::default(),
-            tools: Arc::default(),
+            lists: Arc::new(Mutex::new(Each::new(|kind| (kind == Kind::Tools).then(Vec::new)))),
             say,
         };
         let (reader, mut writer) = tokio::io::split(theirs);
@@ -64,8 +65,74 @@ impl Fake {
     /// `die` ends the server; `refuse` is a JSON-RPC error.
     pub fn with_tools(names: &[&str]) -> (Self, Pipes) {
         let made = Self::scripted(Self::standard);
-        *locked(&made.0.tools) = names.iter().map(|name| tool(name)).collect();
+        made.0.set(Kind::Tools, names.iter().map(|name| tool(name)).collect());
         made
+    }
+
+    /// A server with entries of some kinds, which has no other kind. It reads what it lists and what its templates begin
+    /// like, and takes any subscription; `x:at-once` changes as soon as somebody subscribes to it.
+    pub fn with_lists(lists: &[(Kind, &[&str])]) -> (Self, Pipes) {
+        let made = Self::scripted(Self::standard);
+        *locked(&made.0.lists) = Each::default();
+        for (kind, keys) in lists {
+            made.0.set(*kind, keys.iter().map(|key| entry(*kind, key)).collect());
+        }
+        made
+    }
+
+    /// Replaces a list.
+    pub fn set(&self, kind: Kind, entries: Vec<Value>) {
+        *locked(&self.lists).of_mut(kind) = Some(entries);
+    }
+
+    /// Says that a list changed.
+    pub fn say_changed(&self, kind: Kind) {
+        self.say(&json!({"jsonrpc": "2.0", "method": kind.changed()}));
+    }
+
+    /// Says that a resource changed.
+    pub fn say_updated(&self, uri: &str) {
+        let params = json!({"uri": uri, "extra": "kept"});
+        self.say(&json!({"jsonrpc": "2.0", "method": "notifications/resources/updated", "params": params}));
+    }
+
+    fn capabilities(&self) -> Value {
+        let lists = locked(&self.lists);
+        let mut can = serde_json::Map::new();
+        let mut declare = |name: &str, has: bool, what: Value| {
+            if has {
+                can.insert(name.to_owned(), what);
+            }
+        };
+        let resources = [Kind::Resources, Kind::Templates];
+        declare("tools", lists.of(Kind::Tools).is_some(), json!({"listChanged": true}));
+        declare(
+            "prompts",
+            lists.of(Kind::Prompts).is_some(),
+            json!({"listChanged": true}),
+        );
+        declare(
+            "resources",
+            resources.into_iter().any(|kind| lists.of(kind).is_some()),
+            json!({"listChanged": true, "subscribe": true}),
+        );
+        declare("completions", lists.of(Kind::Prompts).is_some(), json!({}));
+        Value::Object(can)
+    }
+
+    /// Whether it lists a URI, or has a template that begins like it.
+    fn has(&self, uri: &str) -> bool {
+        let lists = locked(&self.lists);
+        let listed = lists
+            .of(Kind::Resources)
+            .iter()
+            .flatten()
+            .any(|entry| entry["uri"] == uri);
+        let begins = |entry: &Value| {
+            let template = entry["uriTemplate"].as_str().unwrap_or_default();
+            uri.starts_with(template.split('{').next().unwrap_or_default())
+        };
+        listed || lists.of(Kind::Templates).iter().flatten().any(begins)
     }
 
     /// What [`Fake::with_tools`] does.
@@ -76,13 +143,43 @@ impl Fake {
                 id,
                 &json!({
                     "protocolVersion": message["params"]["protocolVersion"],
-                    "capabilities": {"tools": {"listChanged": true}},
+                    "capabilities": self.capabilities(),
                     "serverInfo": {"name": "fake", "version": "1"},
                 }),
             ),
-            Some("tools/list") => {
-                let tools = locked(&self.tools).clone();
-                self.answer(id, &json!({"tools": tools}));
+            Some("resources/read") => {
+                let uri = message["params"]["uri"].as_str().unwrap_or_default();
+                if self.has(uri) {
+                    let contents = json!([{"uri": uri, "text": "read", "more": 1.5e2}]);
+                    self.answer(id, &json!({"contents": contents, "unknownField": 1}));
+                } else {
+                    let error = json!({"code": -32602, "message": "what?"});
+                    self.say(&json!({"jsonrpc": "2.0", "id": id, "error": error}));
+                }
+            }
+            Some("resources/subscribe" | "resources/unsubscribe") => {
+                self.answer(id, &json!({}));
+                if message["params"]["uri"] == "x:at-once" {
+                    self.say_updated("x:at-once");
+                }
+            }
+            Some("prompts/get") => {
+                let text = message["params"].to_string();
+                let content = json!({"type": "text", "text": text});
+                let messages = json!([{"role": "user", "content": content}]);
+                self.answer(id, &json!({"messages": messages, "unknownField": 1}));
+            }
+            Some("completion/complete") => {
+                let named = message["params"]["ref"].to_string();
+                self.answer(id, &json!({"completion": {"values": [named]}}));
+            }
+            Some(method) if Kind::listed_by(method).is_some() => {
+                let kind = Kind::listed_by(method).unwrap();
+                let Some(entries) = locked(&self.lists).of(kind).clone() else {
+                    let error = json!({"code": -32601, "message": "Method not found"});
+                    return self.say(&json!({"jsonrpc": "2.0", "id": id, "error": error}));
+                };
+                self.answer(id, &json!({kind.field(): entries}));
             }
             Some("tools/call") => match message["params"]["name"].as_str() {
                 Some("slow") => {}
@@ -149,6 +246,15 @@ impl Fake {
 /// The entry of a tool.
 pub fn tool(name: &str) -> Value {
     json!({"name": name, "inputSchema": {"type": "object"}})
+}
+
+/// An entry of a list.
+pub fn entry(kind: Kind, key: &str) -> Value {
+    match kind {
+        Kind::Tools => tool(key),
+        Kind::Prompts => json!({"name": key}),
+        Kind::Resources | Kind::Templates => json!({kind.key(): key, "name": "some"}),
+    }
 }
 
 /// Waits until something is so.

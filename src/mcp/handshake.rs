@@ -1,20 +1,21 @@
-//! The first words with a server of the legacy era: `initialize`, `notifications/initialized`, `tools/list`.
+//! The first words with a server of the legacy era: `initialize`, `notifications/initialized`, and its lists.
 
-use std::collections::HashSet;
-use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde_json::value::RawValue;
+
+use crate::record::{Capability, Greeting};
 
 use super::connection::{Answer, CallError, Connection};
-use super::envelope::{self, members, place_of, text_of};
+use super::envelope::{self, code};
+use super::lists::{Entry, Gathered, Kind, Lists};
 use super::{VERSIONS, one_line};
 
 /// Pages of one list that are read.
 const MOST_PAGES: usize = 1_000;
-/// Tools of one server that are kept.
-const MOST_TOOLS: usize = 10_000;
+/// Entries of one list that are kept.
+const MOST_ENTRIES: usize = 10_000;
 /// Bytes of one server's list that are kept.
 const MOST_BYTES: usize = 64 << 20;
 
@@ -31,6 +32,8 @@ pub enum HandshakeError {
         method: &'static str,
         /// The error's message.
         message: String,
+        /// Whether the server does not know the method at all.
+        unknown: bool,
     },
     /// An answer that has not the form that MCP gives it.
     #[error("the server's answer to {method} makes no sense: {message}")]
@@ -44,38 +47,18 @@ pub enum HandshakeError {
     #[error("the server speaks MCP \"{0}\"; spoken here: {known}", known = VERSIONS.join(", "))]
     Version(String),
     /// Lists without end.
-    #[error("the server lists more than {MOST_TOOLS} tools or {MOST_PAGES} pages")]
-    TooMany,
+    #[error("the server lists more than {MOST_ENTRIES} {} or {MOST_PAGES} pages", .0.field())]
+    TooMany(Kind),
     /// No answer in time.
-    #[error("the server did not answer {method} within {seconds} s")]
+    #[error("the server did not answer {method} within {seconds} s{}", .why.as_ref().map(|why| format!(" ({why})")).unwrap_or_default())]
     Silent {
         /// What was asked.
         method: &'static str,
         /// The time it had.
         seconds: u64,
+        /// What stood in the way, where that is known.
+        why: Option<Arc<str>>,
     },
-}
-
-/// What a server says of itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Greeting {
-    /// The protocol version agreed on.
-    pub protocol: String,
-    /// Its name and version.
-    pub server: String,
-    /// Whether it has tools.
-    pub tools: bool,
-}
-
-/// A tool as the server lists it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tool {
-    /// Its name.
-    pub name: String,
-    /// The JSON text of its entry.
-    pub entry: String,
-    /// Where in `entry` the name's JSON text stands.
-    pub name_at: Range<usize>,
 }
 
 #[derive(Deserialize)]
@@ -83,7 +66,7 @@ pub struct Tool {
 struct Initialized {
     protocol_version: String,
     #[serde(default)]
-    capabilities: serde_json::Map<String, serde_json::Value>,
+    capabilities: serde_json::Value,
     server_info: Option<ServerInfo>,
 }
 
@@ -95,33 +78,58 @@ struct ServerInfo {
     version: String,
 }
 
-/// Initialises a fresh connection and reads its first list, all within one span of time.
-pub async fn greet(connection: &Connection, within: Duration) -> Result<(Greeting, Vec<Tool>), HandshakeError> {
+/// Initialises a fresh connection and reads the server's lists, all within one span of time.
+pub async fn greet(connection: &Connection, within: Duration) -> Result<(Greeting, Lists), HandshakeError> {
     let mut asking = "initialize";
     let work = async {
         let greeting = initialize(connection).await?;
-        asking = "tools/list";
-        let tools = if greeting.tools {
-            pages(connection).await?
-        } else {
-            vec![]
-        };
-        Ok((greeting, tools))
+        let lists = every_list(connection, &greeting, &mut asking).await?;
+        Ok((greeting, lists))
     };
     let answered = tokio::time::timeout(within, work).await;
-    answered.unwrap_or(Err(HandshakeError::Silent {
-        method: asking,
-        seconds: seconds(within),
-    }))
+    answered.unwrap_or_else(|_| Err(silent(connection, asking, within)))
 }
 
-/// Reads the list of tools anew.
-pub async fn list_tools(connection: &Connection, within: Duration) -> Result<Vec<Tool>, HandshakeError> {
-    let answered = tokio::time::timeout(within, pages(connection)).await;
-    answered.unwrap_or(Err(HandshakeError::Silent {
-        method: "tools/list",
+/// Reads the lists of a server that was greeted before this connection was opened.
+pub async fn read_lists(
+    connection: &Connection,
+    greeting: &Greeting,
+    within: Duration,
+) -> Result<Lists, HandshakeError> {
+    connection.agree(&greeting.protocol);
+    let mut asking = Kind::Tools.method();
+    let answered = tokio::time::timeout(within, every_list(connection, greeting, &mut asking)).await;
+    answered.unwrap_or_else(|_| Err(silent(connection, asking, within)))
+}
+
+/// Reads one list anew.
+pub async fn read_list(connection: &Connection, kind: Kind, within: Duration) -> Result<Vec<Entry>, HandshakeError> {
+    let answered = tokio::time::timeout(within, pages(connection, kind)).await;
+    answered.unwrap_or_else(|_| Err(silent(connection, kind.method(), within)))
+}
+
+fn silent(connection: &Connection, method: &'static str, within: Duration) -> HandshakeError {
+    HandshakeError::Silent {
+        method,
         seconds: seconds(within),
-    }))
+        why: connection.obstacle(),
+    }
+}
+
+/// The list of each capability that was declared.
+async fn every_list(
+    connection: &Connection,
+    greeting: &Greeting,
+    asking: &mut &'static str,
+) -> Result<Lists, HandshakeError> {
+    let mut lists = Lists::default();
+    for kind in Kind::ALL {
+        if greeting.can.contains(&kind.capability()) {
+            *asking = kind.method();
+            *lists.of_mut(kind) = Arc::new(pages(connection, kind).await?);
+        }
+    }
+    Ok(lists)
 }
 
 /// In whole seconds, rounded up: the rest of a time-out reads as the time-out.
@@ -146,71 +154,73 @@ async fn initialize(connection: &Connection) -> Result<Greeting, HandshakeError>
     if !VERSIONS.contains(&said.protocol_version.as_str()) {
         return Err(HandshakeError::Version(one_line(&said.protocol_version, 40)));
     }
-    connection.notify(envelope::notification("notifications/initialized", None));
+    connection.agree(&said.protocol_version);
+    connection.announce(envelope::notification("notifications/initialized", None));
     let server = said.server_info.map_or_else(String::new, |info| {
         one_line(&format!("{} {}", info.name, info.version), 200)
     });
+    let has = |pointer: &str| said.capabilities.pointer(pointer).is_some_and(|value| !value.is_null());
+    let can = [
+        (Capability::Tools, has("/tools")),
+        (Capability::Resources, has("/resources")),
+        (
+            Capability::Subscribe,
+            said.capabilities.pointer("/resources/subscribe") == Some(&true.into()),
+        ),
+        (Capability::Prompts, has("/prompts")),
+        // The first version had completion without a word for it.
+        (
+            Capability::Completions,
+            has("/completions") || said.protocol_version == VERSIONS[3],
+        ),
+    ];
     Ok(Greeting {
         protocol: said.protocol_version,
         server,
-        tools: said.capabilities.get("tools").is_some_and(|tools| !tools.is_null()),
+        can: can.into_iter().filter(|(_, can)| *can).map(|(what, _)| what).collect(),
     })
 }
 
-/// All pages of `tools/list`. An entry without a name is left out: one bad tool costs the server no other.
-async fn pages(connection: &Connection) -> Result<Vec<Tool>, HandshakeError> {
-    const METHOD: &str = "tools/list";
-    let mut tools = vec![];
-    let mut names = HashSet::new();
-    let mut bytes = 0;
+/// All pages of a list. A server that declares a capability and does not know the method of one of its lists has nothing
+/// of that kind: templates above all are often left out. Tools are never left out.
+async fn pages(connection: &Connection, kind: Kind) -> Result<Vec<Entry>, HandshakeError> {
+    let method = kind.method();
+    let mut gathered = Gathered::new(kind);
     let mut params = serde_json::json!({});
     for _ in 0..MOST_PAGES {
         let call = connection
-            .call(|id| envelope::request(id, METHOD, &params), false)
+            .call(|id| envelope::request(id, method, &params), false)
             .await?;
         let answer = call.answer().await?;
-        let text = std::str::from_utf8(result_of(METHOD, &answer)?).map_err(|error| nonsense(METHOD, &error))?;
-        let [entries, cursor] = members(text, ["tools", "nextCursor"]).map_err(|fault| nonsense(METHOD, &fault))?;
-        let entries = entries.ok_or_else(|| nonsense(METHOD, &"\"tools\" is missing"))?;
-        let entries: Vec<&RawValue> = serde_json::from_str(entries.get()).map_err(|error| nonsense(METHOD, &error))?;
-        for entry in entries {
-            let entry = entry.get();
-            bytes += entry.len();
-            let Some(name) = members(entry, ["name"]).ok().and_then(|[name]| name) else {
-                continue;
-            };
-            let name_at = place_of(entry, name.get());
-            match text_of(name) {
-                Some(name) if !name.is_empty() && names.insert(name.to_string()) => tools.push(Tool {
-                    name: name.into_owned(),
-                    entry: entry.to_owned(),
-                    name_at,
-                }),
-                _ => {}
-            }
+        let page = match result_of(method, &answer) {
+            Err(HandshakeError::Refused { unknown: true, .. }) if kind != Kind::Tools => return Ok(vec![]),
+            page => std::str::from_utf8(page?).map_err(|error| nonsense(method, &error))?,
+        };
+        let cursor = gathered.take(page).map_err(|fault| nonsense(method, &fault))?;
+        if gathered.is_too_much(MOST_ENTRIES, MOST_BYTES) {
+            break;
         }
-        if tools.len() > MOST_TOOLS || bytes > MOST_BYTES {
-            return Err(HandshakeError::TooMany);
-        }
-        match cursor.and_then(text_of) {
+        match cursor {
             Some(cursor) => params = serde_json::json!({"cursor": cursor}),
-            None => return Ok(tools),
+            None => return Ok(gathered.entries),
         }
     }
-    Err(HandshakeError::TooMany)
+    Err(HandshakeError::TooMany(kind))
 }
 
 fn result_of<'a>(method: &'static str, answer: &'a Answer) -> Result<&'a [u8], HandshakeError> {
     #[derive(Deserialize)]
     struct Error {
+        code: Option<i32>,
         message: String,
     }
     answer.outcome().map_err(|error| {
-        let said: Result<Error, _> = serde_json::from_slice(error);
+        let said: Option<Error> = serde_json::from_slice(error).ok();
         HandshakeError::Refused {
             method,
+            unknown: said.as_ref().and_then(|said| said.code) == Some(code::METHOD_NOT_FOUND),
             message: said.map_or_else(
-                |_| "no reason was given".to_owned(),
+                || "no reason was given".to_owned(),
                 |error| one_line(&error.message, 300),
             ),
         }

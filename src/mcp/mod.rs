@@ -1,15 +1,21 @@
-//! MCP as bytes: the JSON-RPC envelope, one connection to one server, the handshake. Nothing here knows of HTTP,
-//! projects or containers, and nothing here owns a task: whoever opens a connection drives it.
+//! MCP as bytes: the JSON-RPC envelope, one connection to one server over pipes or HTTP, the handshake. Nothing here
+//! knows of projects or containers, and nothing here owns a task: whoever opens a connection drives it (the HTTP client
+//! alone drives its sockets itself).
 
 mod connection;
 pub mod envelope;
 #[cfg(test)]
 pub(crate) mod fake;
 pub mod handshake;
+mod http;
+pub mod lists;
+mod stdio;
 #[cfg(test)]
 mod tests;
 
-pub use connection::{Answer, CLOSED, Call, CallError, Connection, Heard, Options, Progress};
+pub use connection::{Answer, Call, CallError, Connection, Heard, Progress};
+pub use http::{HttpClient, LOST};
+pub use stdio::{CLOSED, Options};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

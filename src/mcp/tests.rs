@@ -6,9 +6,11 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::fake::{Fake, tool, until};
-use super::handshake::{Greeting, HandshakeError, Tool, greet};
+use super::handshake::{HandshakeError, greet};
+use super::lists::{Kind, Lists};
 use super::*;
 use crate::kit::Pipes;
+use crate::record::Greeting;
 
 const LONG: Duration = Duration::from_mins(1);
 
@@ -192,16 +194,18 @@ async fn a_server_that_does_not_read_holds_its_callers_back() {
     assert!(ends.iter().all(|end| matches!(end, Err(CallError::Ended(_)))));
 }
 
-async fn greeted(
-    script: impl Fn(&Fake, &Value) + Send + Sync + 'static,
-) -> Result<(Greeting, Vec<Tool>), HandshakeError> {
+fn keys(lists: &Lists, kind: Kind) -> Vec<&str> {
+    lists.of(kind).iter().map(|entry| &*entry.key).collect()
+}
+
+async fn greeted(script: impl Fn(&Fake, &Value) + Send + Sync + 'static) -> Result<(Greeting, Lists), HandshakeError> {
     greeted_within(script, LONG).await
 }
 
 async fn greeted_within(
     script: impl Fn(&Fake, &Value) + Send + Sync + 'static,
     within: Duration,
-) -> Result<(Greeting, Vec<Tool>), HandshakeError> {
+) -> Result<(Greeting, Lists), HandshakeError> {
     let (_fake, pipes) = Fake::scripted(script);
     greet(&open(pipes), within).await
 }
@@ -210,9 +214,9 @@ async fn greeted_within(
 #[tokio::test]
 async fn a_server_is_greeted() {
     let (fake, pipes) = Fake::with_tools(&["a", "b"]);
-    let (greeting, tools) = greet(&open(pipes), LONG).await.unwrap();
+    let (greeting, lists) = greet(&open(pipes), LONG).await.unwrap();
     assert_eq!((&*greeting.protocol, &*greeting.server), ("2025-11-25", "fake 1"));
-    assert_eq!(tools.iter().map(|tool| &*tool.name).collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!(keys(&lists, Kind::Tools), ["a", "b"]);
     let heard = locked(&fake.heard).clone();
     let methods: Vec<_> = heard
         .iter()
@@ -235,9 +239,9 @@ async fn every_legacy_version_is_accepted_and_no_other() {
             fake.answer(&message["id"], &json!({"protocolVersion": version, "capabilities": {}}));
         });
         match result.await {
-            Ok((greeting, tools)) => {
+            Ok((greeting, lists)) => {
                 assert!(VERSIONS.contains(&version));
-                assert_eq!((greeting.protocol.as_str(), tools.len()), (version, 0));
+                assert_eq!((greeting.protocol.as_str(), lists), (version, Lists::default()));
             }
             Err(error) => {
                 assert_eq!(error, HandshakeError::Version(version.into()));
@@ -260,8 +264,7 @@ async fn pages_are_read_and_one_bad_entry_costs_no_other() {
             _ => fake.standard(message),
         },
     );
-    let names: Vec<_> = result.await.unwrap().1.into_iter().map(|tool| tool.name).collect();
-    assert_eq!(names, ["a", "b"]);
+    assert_eq!(keys(&result.await.unwrap().1, Kind::Tools), ["a", "b"]);
 }
 
 #[tokio::test]

@@ -204,4 +204,10 @@ pub struct InstanceStatus {
     /// How many tools it lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tools: Option<usize>,
+    /// How many resources it lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<usize>,
+    /// How many prompts it lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompts: Option<usize>,
 }

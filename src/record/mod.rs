@@ -15,5 +15,5 @@ pub use log::{LogKind, LogLine};
 pub use mutation::{
     Actor, Change, Edit, EditChange, Import, ImportChange, LedgerRow, Mutation, PendingExport, Row, Settle, StoreView,
 };
-pub use upstream::{Fleet, FleetMember, Handshake, Routes, Upstream, Upstreams};
+pub use upstream::{Capability, Counts, Fleet, FleetMember, Greeting, Handshake, Routes, Upstream, Upstreams};
 pub use workload::Workload;

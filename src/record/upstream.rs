@@ -1,7 +1,9 @@
 //! What `engine` and `gateway` tell each other through watch channels; neither names the other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use crate::kit::Name;
 use crate::kit::time::Timestamp;
@@ -25,6 +27,37 @@ pub struct FleetMember {
     pub serving: bool,
     /// The longest that the handshake and the first lists may take, in seconds.
     pub start_timeout_seconds: u32,
+    /// Whether this mcpd started it: then nobody has spoken to it before.
+    pub fresh: bool,
+    /// What it said at its handshake with an mcpd before this one, where that is remembered.
+    pub remembered: Option<Greeting>,
+}
+
+/// What a server says of itself at the handshake. It holds for one life.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Greeting {
+    /// The protocol version agreed on, as `2025-11-25`.
+    pub protocol: String,
+    /// The server's own name and version.
+    pub server: String,
+    /// What it can, as far as that matters here.
+    pub can: BTreeSet<Capability>,
+}
+
+/// Something that a server says it can.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Capability {
+    /// It has tools.
+    Tools,
+    /// It has resources, or templates of them.
+    Resources,
+    /// It tells when a resource that somebody subscribed to changes.
+    Subscribe,
+    /// It has prompts.
+    Prompts,
+    /// It completes arguments.
+    Completions,
 }
 
 /// engine → gateway: what the endpoints show. Published when what is declared changes.
@@ -59,12 +92,10 @@ pub enum Handshake {
     Connecting,
     /// The handshake and the list of each declared capability were answered.
     Ready {
-        /// The protocol version agreed on, as `2025-11-25`.
-        protocol: String,
-        /// The server's own name and version.
-        server: String,
-        /// How many tools it lists.
-        tools: usize,
+        /// What it said of itself.
+        greeting: Greeting,
+        /// How much it lists.
+        counts: Counts,
     },
     /// It did not answer in time, answered nonsense, or closed its output.
     Failed {
@@ -73,4 +104,15 @@ pub enum Handshake {
         /// Whether the server closed its output by itself: then its exit says more than this.
         closed: bool,
     },
+}
+
+/// How much a server lists.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Its tools.
+    pub tools: usize,
+    /// Its resources, without what its templates make.
+    pub resources: usize,
+    /// Its prompts.
+    pub prompts: usize,
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::world::{World, hear, life};
 use crate::mcp::fake::{Fake, tool, until};
-use crate::mcp::locked;
+use crate::mcp::lists::Kind;
 
 #[tokio::test]
 async fn calls_cross_byte_for_byte() {
@@ -240,7 +240,7 @@ async fn a_server_that_dies_is_noticed_and_its_next_life_serves() {
             fake.standard(message);
         }
     });
-    *locked(&second.tools) = vec![tool("echo")];
+    second.set(Kind::Tools, vec![tool("echo")]);
     world.leave("a");
     world.join("b", "time/0", true, Some(pipes));
     until("the first word", || second.heard("initialize").len() == 1).await;

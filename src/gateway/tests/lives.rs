@@ -4,8 +4,8 @@ use serde_json::json;
 
 use super::world::{World, hear, life};
 use crate::mcp::fake::{Fake, tool, until};
-use crate::mcp::locked;
-use crate::record::Handshake;
+use crate::mcp::lists::Kind;
+use crate::record::{Capability, Counts, Greeting, Handshake};
 
 /// pitfalls.md, Upstreams: "one bad server empties the whole tool list", "one broken server poisons the tool list".
 #[tokio::test]
@@ -43,9 +43,15 @@ async fn the_engine_is_told_what_changed_and_nothing_else() {
     let mut upstreams = world.gateway.upstreams();
     let fake = world.start("a", "time/0", &["echo"]).await;
     let want = Handshake::Ready {
-        protocol: "2025-11-25".into(),
-        server: "fake 1".into(),
-        tools: 1,
+        greeting: Greeting {
+            protocol: "2025-11-25".into(),
+            server: "fake 1".into(),
+            can: [Capability::Tools].into(),
+        },
+        counts: Counts {
+            tools: 1,
+            ..Counts::default()
+        },
     };
     assert_eq!(world.handshake("a"), Some(want));
     upstreams.borrow_and_update();
@@ -91,7 +97,7 @@ async fn a_changed_list_reaches_the_clients_that_listen() {
     let changed = json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"});
     let mut entry = tool("echo");
     entry["annotations"] = json!({"readOnlyHint": true});
-    *locked(&fake.tools) = vec![entry.clone()];
+    fake.set(Kind::Tools, vec![entry.clone()]);
     for _ in 0..100 {
         fake.say(&changed);
     }

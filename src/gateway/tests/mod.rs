@@ -3,6 +3,7 @@
 
 mod calls;
 mod http;
+mod lists;
 mod lives;
 mod peers;
 mod world;

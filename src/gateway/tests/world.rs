@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::gateway::{Attach, Endpoint, Gateway};
 use crate::kit::{Link, Pipes};
 use crate::mcp::fake::{Fake, until};
+use crate::mcp::lists::Kind;
 use crate::mcp::locked;
 use crate::record::{Fleet, FleetMember, Handshake, InstanceName, Life, Routes};
 use crate::resource::{Document, Id};
@@ -111,7 +112,7 @@ impl World {
                 .0
                 .view
                 .borrow()
-                .table(&Endpoint::Project("demo".parse().unwrap()))
+                .tables(&Endpoint::Project("demo".parse().unwrap()))
                 .is_ok()
         };
         until("the routes", known).await;
@@ -162,7 +163,14 @@ impl World {
             instance: instance.parse().unwrap(),
             serving,
             start_timeout_seconds: 300,
+            fresh: true,
+            remembered: None,
         };
+        self.join_as(name, member);
+    }
+
+    /// Puts a life into the fleet as the engine describes it.
+    pub fn join_as(&self, name: &str, member: FleetMember) {
         self.fleet
             .send_modify(|fleet| drop(Arc::make_mut(fleet).members.insert(life(name), member)));
     }
@@ -276,11 +284,16 @@ impl Client {
     }
 
     pub async fn tools(&self) -> Vec<String> {
-        let answer = self.ask(1, "tools/list", json!({})).await;
-        let tools = answer["result"]["tools"].as_array().unwrap();
-        tools
+        self.list(Kind::Tools).await
+    }
+
+    /// The keys of a list.
+    pub async fn list(&self, kind: Kind) -> Vec<String> {
+        let answer = self.ask(1, kind.method(), json!({})).await;
+        let entries = answer["result"][kind.field()].as_array().unwrap();
+        entries
             .iter()
-            .map(|tool| tool["name"].as_str().unwrap().to_owned())
+            .map(|entry| entry[kind.key()].as_str().unwrap().to_owned())
             .collect()
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::kit::time::{SignedDuration, Timestamp};
 use crate::record::{
-    ChainLink, FleetMember, Handshake, InstanceName, InstanceStatus, Life, Live, LiveState, State, Workload,
+    ChainLink, Counts, FleetMember, Handshake, InstanceName, InstanceStatus, Life, Live, LiveState, State, Workload,
 };
 use crate::resource::Update;
 
@@ -463,6 +463,9 @@ impl<'a> Planner<'a, '_> {
                     instance: self.name.clone(),
                     serving: serving == Some(at),
                     start_timeout_seconds: known.map_or(300, |known| start_timeout(known, self.desired)),
+                    fresh: known.is_some_and(|known| known.ours),
+                    // The engine remembers it, and fills it in.
+                    remembered: None,
                 },
             );
         }
@@ -514,7 +517,7 @@ impl<'a> Planner<'a, '_> {
         let life = life
             .or_else(|| self.lives.iter().find(|l| l.running))
             .map(|l| l.live.life.clone());
-        let tools = candidate.and_then(|at| self.tools(&self.lives[at].live.life));
+        let counts = candidate.and_then(|at| self.counts(&self.lives[at].live.life));
         self.plan.statuses.push(InstanceStatus {
             instance: self.name.clone(),
             state,
@@ -524,13 +527,15 @@ impl<'a> Planner<'a, '_> {
             failed_at: self.attempts.failed_at,
             next_retry: self.attempts.next_try.filter(|at| *at > now && state == State::Error),
             life,
-            tools,
+            tools: counts.map(|counts| counts.tools),
+            resources: counts.map(|counts| counts.resources),
+            prompts: counts.map(|counts| counts.prompts),
         });
     }
 
-    fn tools(&self, life: &Life) -> Option<usize> {
+    fn counts(&self, life: &Life) -> Option<Counts> {
         match self.seen.upstreams.get(life)?.handshake {
-            Handshake::Ready { tools, .. } => Some(tools),
+            Handshake::Ready { counts, .. } => Some(counts),
             _ => None,
         }
     }

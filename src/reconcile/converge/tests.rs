@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::kit::time::SignedDuration;
-use crate::record::{ChainLink, Ending, Handshake, LiveState, State, Upstream};
+use crate::record::{ChainLink, Counts, Ending, Greeting, Handshake, LiveState, State, Upstream};
 
 /// A small world with a hand on everything: it performs steps at once, and every start works.
 pub(super) struct Bench {
@@ -147,9 +147,11 @@ impl Bench {
 
     fn ready(&mut self, name: &str) {
         let handshake = Handshake::Ready {
-            protocol: "2025-11-25".to_owned(),
-            server: "time 1".to_owned(),
-            tools: 2,
+            greeting: Greeting::default(),
+            counts: Counts {
+                tools: 2,
+                ..Counts::default()
+            },
         };
         self.handshake(name, handshake);
     }

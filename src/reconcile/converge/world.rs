@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::*;
 use crate::kit::time::SignedDuration;
-use crate::record::{Ending, Handshake, LiveState, State, Upstream};
+use crate::record::{Counts, Ending, Greeting, Handshake, LiveState, State, Upstream};
 
 const WORLDS: u64 = 1_500;
 const TURNS: usize = 50;
@@ -207,9 +207,8 @@ impl World {
                     closed: true,
                 },
                 Some(body) if body.answers_at.is_some_and(|at| at <= self.now) => Handshake::Ready {
-                    protocol: String::new(),
-                    server: String::new(),
-                    tools: 1,
+                    greeting: Greeting::default(),
+                    counts: Counts::default(),
                 },
                 Some(_) => Handshake::Connecting,
             };

@@ -1,0 +1,289 @@
+//! What is said to a server over HTTP: a POST for each message, many at once.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use http::{Method, Response, StatusCode, Uri};
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Incoming;
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::kit::HttpTransport;
+
+use super::events::Events;
+use super::{AGAIN, BOTH, EVENTS, Fault, JSON, LOST, Server, is_of, is_starting, some_of, status_words};
+use crate::mcp::CallError;
+use crate::mcp::connection::{Ear, Outgoing, Role};
+use crate::mcp::envelope::{Message, Outcome};
+
+/// POSTs that are open at once; further messages wait.
+const MOST_POSTS: usize = 256;
+/// The longest that a server may take to take a notification.
+const NOTIFY: Duration = Duration::from_secs(30);
+/// How long the end of a stream is awaited once its answer was read, so that its connection can be used again.
+const TAIL: Duration = Duration::from_secs(1);
+/// The longest and shortest waits before a stream is opened again.
+const SLOWEST_RETRY: u64 = 30_000;
+const SOONEST_RETRY: u64 = 100;
+
+/// What became of a message.
+enum Posted {
+    /// It is done with; the conversation goes on.
+    Done,
+    /// The conversation is over, for the reason given.
+    Over(String),
+}
+
+/// The messages on their way to a server.
+pub(super) struct Posts<'a> {
+    server: &'a Server,
+    /// Where they go.
+    url: Uri,
+    ear: Ear,
+    queue: mpsc::UnboundedReceiver<Outgoing>,
+    waiting: VecDeque<Outgoing>,
+    open: HashMap<u64, CancellationToken>,
+    under_way: FuturesUnordered<BoxFuture<'a, (Role, Posted)>>,
+    /// A message is under way that the others wait for.
+    first: bool,
+    /// Cancelled once the server is initialised.
+    initialized: CancellationToken,
+}
+
+impl<'a> Posts<'a> {
+    pub(super) fn new(server: &'a Server, url: Uri, ear: Ear, queue: mpsc::UnboundedReceiver<Outgoing>) -> Self {
+        Self {
+            server,
+            url,
+            ear,
+            queue,
+            waiting: VecDeque::new(),
+            open: HashMap::new(),
+            under_way: FuturesUnordered::new(),
+            first: false,
+            initialized: CancellationToken::new(),
+        }
+    }
+
+    /// Cancelled once the server is initialised.
+    pub(super) fn initialized(&self) -> CancellationToken {
+        self.initialized.clone()
+    }
+
+    /// Sends messages until the conversation is over, and says why it is.
+    pub(super) async fn run(mut self) -> String {
+        loop {
+            while !self.first && self.under_way.len() < MOST_POSTS {
+                let Some(message) = self.waiting.pop_front() else { break };
+                self.start(message);
+            }
+            tokio::select! {
+                // What is given up is heard of before its place is given to something that was given up too.
+                biased;
+                Some(message) = self.queue.recv() => self.take(message),
+                Some((role, posted)) = self.under_way.next() => {
+                    if let Posted::Over(reason) = posted {
+                        return reason;
+                    }
+                    match role {
+                        Role::Request(id) => drop(self.open.remove(&id)),
+                        Role::First => {
+                            self.first = false;
+                            self.initialized.cancel();
+                        }
+                        Role::Cancel(_) | Role::Other => {}
+                    }
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, message: Outgoing) {
+        if let Role::Cancel(id) = message.role {
+            if let Some(at) = self
+                .waiting
+                .iter()
+                .position(|waiting| waiting.role == Role::Request(id))
+            {
+                // The server never heard of it.
+                self.waiting.remove(at);
+                return;
+            }
+            if let Some(open) = self.open.remove(&id) {
+                open.cancel();
+            }
+        }
+        self.waiting.push_back(message);
+    }
+
+    fn start(&mut self, message: Outgoing) {
+        let role = message.role;
+        let post = post(self.server, self.url.clone(), self.ear.clone(), message);
+        self.first = role == Role::First;
+        if let Role::Request(id) = role {
+            let cancelled = CancellationToken::new();
+            self.open.insert(id, cancelled.clone());
+            self.under_way.push(Box::pin(async move {
+                let posted = tokio::select! {
+                    posted = post => posted,
+                    () = cancelled.cancelled() => Posted::Done,
+                };
+                (role, posted)
+            }));
+        } else {
+            self.under_way.push(Box::pin(async move {
+                let posted = timeout(NOTIFY, post).await.unwrap_or(Posted::Done);
+                (role, posted)
+            }));
+        }
+    }
+}
+
+/// Sends one message, and hears what the answer to it is.
+async fn post(server: &Server, url: Uri, ear: Ear, message: Outgoing) -> Posted {
+    let request = match message.role {
+        Role::Request(id) => Some(id),
+        _ => None,
+    };
+    let fail = |why: String| {
+        if let Some(id) = request {
+            ear.fail(id, CallError::Failed(why.into()));
+        }
+        Posted::Done
+    };
+    loop {
+        let sent = server
+            .exchange(Method::POST, &url, BOTH, message.line.clone(), &ear, None)
+            .await;
+        // Before the handshake nothing can be lost by asking again: the server is starting.
+        let starting = request.is_some() && ear.protocol().is_none();
+        let answer = match sent {
+            Ok(answer) if starting && is_starting(answer.status()) => {
+                ear.note(Some(&status_words(answer.status(), b"")));
+                sleep(AGAIN).await;
+                continue;
+            }
+            Ok(answer) => answer,
+            Err(Fault::Unreachable(why) | Fault::Broken(why)) if starting => {
+                ear.note(Some(&why));
+                sleep(AGAIN).await;
+                continue;
+            }
+            Err(Fault::Unreachable(why)) => {
+                return Posted::Over(format!("the server can't be reached any more: {why}"));
+            }
+            Err(Fault::Broken(why)) => return fail(why),
+        };
+        ear.note(None);
+        server.take_session(&answer);
+        if server.is_lost(&answer) {
+            return Posted::Over(LOST.to_owned());
+        }
+        return match request {
+            Some(id) if answer.status().is_success() && server.transport == HttpTransport::Streamable => {
+                read(server, &url, &ear, answer, id).await
+            }
+            _ if answer.status().is_success() => {
+                // Read, so that the connection can be used again.
+                some_of(answer.into_body()).await;
+                Posted::Done
+            }
+            _ => {
+                let status = answer.status();
+                let body = some_of(answer.into_body()).await;
+                if request.is_some_and(|id| is_answer(&body, id)) {
+                    ear.hear(body);
+                    return Posted::Done;
+                }
+                let words = status_words(status, &body);
+                tracing::debug!(%words, "a server did not take a message");
+                fail(words)
+            }
+        };
+    }
+}
+
+/// Whether a body is the answer to a request, whatever the status says.
+fn is_answer(body: &[u8], id: u64) -> bool {
+    let message = std::str::from_utf8(body).map(Message::parse);
+    matches!(
+        message,
+        Ok(Ok(Message::Response { id: Some(said), outcome: Outcome::Error(_) | Outcome::Result(_) })) if said.number() == Some(id)
+    )
+}
+
+/// Reads the answer to a request: one message, or a stream that ends with it.
+async fn read(server: &Server, url: &Uri, ear: &Ear, answer: Response<Incoming>, id: u64) -> Posted {
+    let fail = |why: String| {
+        ear.fail(id, CallError::Failed(why.into()));
+        Posted::Done
+    };
+    if is_of(&answer, EVENTS) {
+        return match follow(server, url, ear, answer, id).await {
+            Ok(posted) => posted,
+            Err(why) => fail(why),
+        };
+    }
+    if answer.status() == StatusCode::OK && is_of(&answer, JSON) {
+        return match Limited::new(answer.into_body(), server.longest).collect().await {
+            Ok(body) => {
+                ear.hear(body.to_bytes());
+                fail("the server answered with something that is no answer to the request".to_owned())
+            }
+            Err(error) => fail(super::words(&*error)),
+        };
+    }
+    fail(format!("{} instead of an answer", status_words(answer.status(), b"")))
+}
+
+/// Hears the events of an answer until the request is answered. A stream that ends before that is opened again where the
+/// server gave its events ids; the error says why there is no answer.
+async fn follow(server: &Server, url: &Uri, ear: &Ear, answer: Response<Incoming>, id: u64) -> Result<Posted, String> {
+    let mut events = Events::new(answer.into_body(), server.longest);
+    loop {
+        let ended = loop {
+            match events.next().await {
+                Ok(Some(event)) if event.data.is_empty() => {}
+                Ok(Some(event)) => ear.hear(event.data.into()),
+                Ok(None) => break "the server's stream ended before its answer".to_owned(),
+                Err(why) => break why,
+            }
+            if !ear.awaits(id) {
+                let rest = async { while let Ok(Some(_)) = events.next().await {} };
+                let _ = timeout(TAIL, rest).await;
+                return Ok(Posted::Done);
+            }
+        };
+        let last = events.last_id().map(str::to_owned).ok_or(ended)?;
+        sleep(retry(events.retry())).await;
+        let again = server
+            .exchange(Method::GET, url, EVENTS, vec![], ear, Some(&last))
+            .await;
+        let again = match again {
+            Ok(again) => again,
+            Err(Fault::Unreachable(why)) => {
+                return Ok(Posted::Over(format!("the server can't be reached any more: {why}")));
+            }
+            Err(Fault::Broken(why)) => return Err(why),
+        };
+        if server.is_lost(&again) {
+            return Ok(Posted::Over(LOST.to_owned()));
+        }
+        if !again.status().is_success() || !is_of(&again, EVENTS) {
+            return Err(format!(
+                "the stream can't be opened again: {}",
+                status_words(again.status(), b"")
+            ));
+        }
+        events = Events::again(again.into_body(), events);
+    }
+}
+
+/// How long to wait before a stream is opened again.
+pub(super) fn retry(said: Option<u64>) -> Duration {
+    Duration::from_millis(said.unwrap_or(1_000).clamp(SOONEST_RETRY, SLOWEST_RETRY))
+}

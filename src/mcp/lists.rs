@@ -1,0 +1,194 @@
+//! The lists that a server may have, as data: what reads, merges and shows one of them serves them all.
+
+use std::collections::HashSet;
+use std::ops::Range;
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+
+use crate::record::{Capability, Counts};
+
+use super::envelope::{Fault, members, place_of, text_of};
+
+/// One of the lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// What can be called.
+    Tools,
+    /// What can be read.
+    Resources,
+    /// The patterns of what can be read too.
+    Templates,
+    /// What can be said to a model.
+    Prompts,
+}
+
+impl Kind {
+    /// All of them, in the order in which they are read.
+    pub const ALL: [Self; 4] = [Self::Tools, Self::Resources, Self::Templates, Self::Prompts];
+
+    /// The method that lists them.
+    #[must_use]
+    pub fn method(self) -> &'static str {
+        match self {
+            Self::Tools => "tools/list",
+            Self::Resources => "resources/list",
+            Self::Templates => "resources/templates/list",
+            Self::Prompts => "prompts/list",
+        }
+    }
+
+    /// The kind that a method lists.
+    #[must_use]
+    pub fn listed_by(method: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.method() == method)
+    }
+
+    /// The member of the answer that holds the list; also what they are called in sentences.
+    #[must_use]
+    pub fn field(self) -> &'static str {
+        match self {
+            Self::Tools => "tools",
+            Self::Resources => "resources",
+            Self::Templates => "resourceTemplates",
+            Self::Prompts => "prompts",
+        }
+    }
+
+    /// The member of an entry that tells it from the others.
+    #[must_use]
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Tools | Self::Prompts => "name",
+            Self::Resources => "uri",
+            Self::Templates => "uriTemplate",
+        }
+    }
+
+    /// What a server that has such a list declares.
+    #[must_use]
+    pub fn capability(self) -> Capability {
+        match self {
+            Self::Tools => Capability::Tools,
+            Self::Resources | Self::Templates => Capability::Resources,
+            Self::Prompts => Capability::Prompts,
+        }
+    }
+
+    /// The notification that says that such a list changed.
+    #[must_use]
+    pub fn changed(self) -> &'static str {
+        match self {
+            Self::Tools => "notifications/tools/list_changed",
+            Self::Resources | Self::Templates => "notifications/resources/list_changed",
+            Self::Prompts => "notifications/prompts/list_changed",
+        }
+    }
+}
+
+/// A value for each kind of list.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Each<T>([T; 4]);
+
+impl<T> Each<T> {
+    /// Made by kind, in their order.
+    pub fn new(make: impl FnMut(Kind) -> T) -> Self {
+        Self(Kind::ALL.map(make))
+    }
+
+    /// That of one kind.
+    pub fn of(&self, kind: Kind) -> &T {
+        &self.0[kind as usize]
+    }
+
+    /// That of one kind, to change.
+    pub fn of_mut(&mut self, kind: Kind) -> &mut T {
+        &mut self.0[kind as usize]
+    }
+}
+
+/// An entry as the server lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// What tells it from the others: a name or a URI.
+    pub key: String,
+    /// Its JSON text.
+    pub text: String,
+    /// Where in `text` the JSON text of the key stands.
+    pub key_at: Range<usize>,
+}
+
+impl Entry {
+    /// Reads an entry as far as its key; nothing where it has none.
+    #[must_use]
+    pub fn read(kind: Kind, text: &str) -> Option<Self> {
+        let key: &RawValue = members(text, [kind.key()]).ok()?[0]?;
+        let key_at = place_of(text, key.get());
+        let key = text_of(key).filter(|key| !key.is_empty())?.into_owned();
+        Some(Self {
+            key,
+            text: text.to_owned(),
+            key_at,
+        })
+    }
+
+    /// The JSON text of its key.
+    #[must_use]
+    pub fn own_key(&self) -> &str {
+        &self.text[self.key_at.clone()]
+    }
+}
+
+/// What a server lists, by kind.
+pub type Lists = Each<Arc<Vec<Entry>>>;
+
+impl Lists {
+    /// How many there are.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        Counts {
+            tools: self.of(Kind::Tools).len(),
+            resources: self.of(Kind::Resources).len(),
+            prompts: self.of(Kind::Prompts).len(),
+        }
+    }
+}
+
+/// A list while its pages come in.
+pub(super) struct Gathered {
+    kind: Kind,
+    keys: HashSet<String>,
+    bytes: usize,
+    pub(super) entries: Vec<Entry>,
+}
+
+impl Gathered {
+    pub(super) fn new(kind: Kind) -> Self {
+        Self {
+            kind,
+            keys: HashSet::new(),
+            bytes: 0,
+            entries: vec![],
+        }
+    }
+
+    /// Takes the result of one page; gives the cursor of the next. An entry without a key is left out, as is one whose key
+    /// another has: one bad entry costs the server no other.
+    pub(super) fn take(&mut self, page: &str) -> Result<Option<String>, Fault> {
+        let [entries, cursor] = members(page, [self.kind.field(), "nextCursor"])?;
+        let entries = entries.ok_or(Fault::Invalid("the list is missing"))?;
+        let entries: Vec<&RawValue> =
+            serde_json::from_str(entries.get()).map_err(|_| Fault::Invalid("the list is no list"))?;
+        for entry in entries {
+            self.bytes += entry.get().len();
+            self.entries
+                .extend(Entry::read(self.kind, entry.get()).filter(|entry| self.keys.insert(entry.key.clone())));
+        }
+        Ok(cursor.and_then(text_of).map(std::borrow::Cow::into_owned))
+    }
+
+    /// Whether there is more than is kept of one server.
+    pub(super) fn is_too_much(&self, most: usize, bytes: usize) -> bool {
+        self.entries.len() > most || self.bytes > bytes
+    }
+}

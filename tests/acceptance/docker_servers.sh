@@ -76,7 +76,7 @@ assert_eq "$(inspect over-http '{{.HostConfig.LogConfig.Type}} {{index .HostConf
 assert_line "$(inspect own-command '{{index .Config.Labels "mcpctl.io/spec"}}')" '[0-9a-f]{16}\.[0-9a-f]{64}'
 assert_eq "$(inspect own-command '{{index .Config.Labels "mcpctl.io/instance"}}')" own-command/0
 assert_contains "$(inspect own-command '{{.Name}}')" "$cluster"
-assert_eq "$(inspect own-command '{{.HostConfig.CapDrop}} {{.HostConfig.SecurityOpt}} {{.HostConfig.PidsLimit}} {{.HostConfig.NanoCpus}} {{.HostConfig.Memory}} {{.HostConfig.CpuQuota}}')" '[ALL] [no-new-privileges] 512 0 0 0'
+assert_eq "$(inspect own-command '{{.HostConfig.CapDrop}} {{.HostConfig.SecurityOpt}} {{.HostConfig.PidsLimit}} {{.HostConfig.NanoCpus}} {{.HostConfig.Memory}} {{.HostConfig.CpuQuota}}')" '[ALL] [no-new-privileges:true] 512 0 0 0'
 assert_eq "$(inspect given-command '{{.HostConfig.PidsLimit}} {{.HostConfig.NanoCpus}} {{.HostConfig.Memory}} {{.HostConfig.ReadonlyRootfs}} {{.Config.User}}')" '64 500000000 134217728 true 1000:1000'
 assert_eq "$(inspect own-command '{{.HostConfig.NetworkMode}}')" mcp-servers
 assert_eq "$(inspect given-command '{{.HostConfig.NetworkMode}}')" none
@@ -85,8 +85,8 @@ whoami=$(call_text given-command__whoami '{}')
 assert_contains "$whoami" '1000'
 
 say '-- the value of a secret stands in no label, no log, no answer'
-for id in $(containers); do
-    docker inspect --format '{{json .Config.Labels}} {{.Name}} {{json .Args}}' "$id"
+for each in $(containers); do
+    docker inspect --format '{{json .Config.Labels}} {{.Name}} {{json .Args}}' "$each"
 done >labels.txt
 call_text own-command__stderr "{\"text\":\"the token is $token_value and that is it\"}" >/dev/null
 logged() { mcpctl logs own-command | grep -F 'the token is *** and that is it'; }

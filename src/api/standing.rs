@@ -311,7 +311,7 @@ impl Facts<'_> {
     fn spoken(&self, status: &InstanceStatus) -> String {
         let upstream = status.life.as_ref().and_then(|life| self.upstreams.get(life));
         match upstream.map(|upstream| &upstream.handshake) {
-            Some(Handshake::Ready { protocol, server, .. }) => format!("{server}, MCP {protocol}"),
+            Some(Handshake::Ready { greeting, .. }) => format!("{}, MCP {}", greeting.server, greeting.protocol),
             _ => "answered".to_owned(),
         }
     }

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use crate::engine::Report;
 use crate::kit::{Digest, Position};
 use crate::record::{
-    Actor, Change, Conflict, Handshake, LedgerRow, Life, PendingExport, Row, StoreView, Upstream, Upstreams,
+    Actor, Change, Conflict, Counts, Greeting, Handshake, LedgerRow, Life, PendingExport, Row, StoreView, Upstream,
+    Upstreams,
 };
 use crate::resource::{Document, Id, Placed, Tree};
 use crate::wire::{Rung, Standing};
@@ -196,9 +197,15 @@ fn a_chain_stops_where_it_broke() {
         let upstream = Upstream {
             instance: "time/0".parse().unwrap(),
             handshake: Handshake::Ready {
-                protocol: "2025-11-25".into(),
-                server: "fake 1".into(),
-                tools: 2,
+                greeting: Greeting {
+                    protocol: "2025-11-25".into(),
+                    server: "fake 1".into(),
+                    ..Greeting::default()
+                },
+                counts: Counts {
+                    tools: 2,
+                    ..Counts::default()
+                },
             },
             since: AT.parse().unwrap(),
         };

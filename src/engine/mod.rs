@@ -9,6 +9,7 @@ mod converge;
 mod edit;
 mod error;
 mod gate;
+mod greetings;
 mod lease;
 mod observe;
 mod push;

@@ -20,6 +20,7 @@ use crate::wire::SourceState;
 use super::agree::{Agreed, Pass, describe};
 use super::converge::{Busy, Finished, perform};
 use super::error::EngineError;
+use super::greetings::Greetings;
 use super::observe::{declared, routes};
 use super::report::{Happening, Report, held, now, unclaimed};
 use super::{Inner, lock};
@@ -45,6 +46,7 @@ pub(super) struct Loop {
     trouble: Option<String>,
     /// When both sides were looked at last.
     synced: Option<Timestamp>,
+    greetings: Greetings,
 }
 
 /// When to look again, and at what.
@@ -60,6 +62,7 @@ impl Loop {
         done: mpsc::UnboundedSender<Finished>,
         finished: mpsc::UnboundedReceiver<Finished>,
     ) -> Self {
+        let greetings = Greetings::open(&inner.parts.store);
         Self {
             inner,
             done,
@@ -70,6 +73,7 @@ impl Loop {
             agreed: None,
             trouble: None,
             synced: None,
+            greetings,
         }
     }
 
@@ -201,7 +205,10 @@ impl Loop {
         }
         *lock(&inner.memory) = plan.memory;
         let routes = routes(&view, &plan.statuses, &plan.fleet);
-        publish(&inner.parts.fleet, plan.fleet);
+        let mut fleet = plan.fleet;
+        self.greetings.bring_along(inner, &seen).await;
+        self.greetings.fill(&mut fleet);
+        publish(&inner.parts.fleet, fleet);
         inner.parts.routes.send_if_modified(|now| {
             let same = now.projects == routes.projects
                 && now.servers == routes.servers

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::kit::{HttpTransport, Link};
-use crate::mcp::handshake::{HandshakeError, greet, read_list};
+use crate::mcp::handshake::{HandshakeError, greet, read_list, read_lists};
 use crate::mcp::lists::{Each, Entry, Kind, Lists};
 use crate::mcp::{Connection, HttpClient, LOST, Options, envelope, one_line};
 use crate::record::{Capability, FleetMember, Greeting, Life};
@@ -83,8 +83,13 @@ impl Holder {
         let deadline = Instant::now() + start;
         match timeout_at(deadline, self.attach.attach(&self.member.instance, &self.life)).await {
             Ok(Ok(Link::Pipes(pipes))) => {
-                let (connection, driver) = Connection::open(pipes, Options::default());
-                self.converse(connection, driver, deadline).await
+                let options = Options {
+                    // A line may have been cut in the middle when the mcpd before this one ended.
+                    newline_first: !self.member.fresh,
+                    ..Options::default()
+                };
+                let (connection, driver) = Connection::open(pipes, options);
+                self.converse(connection, driver, false, deadline).await
             }
             Ok(Ok(Link::Http { url, transport })) => self.converse_over_http(&url, transport, deadline).await,
             Ok(Err(error)) => format!("attaching failed: {error}"),
@@ -98,7 +103,7 @@ impl Holder {
         let mut lost: VecDeque<Instant> = VecDeque::new();
         loop {
             let (connection, driver) = Connection::open_http(&self.http, url, transport, Options::default());
-            let reason = self.converse(connection, driver, deadline).await;
+            let reason = self.converse(connection, driver, true, deadline).await;
             let now = Instant::now();
             lost.retain(|at| now.duration_since(*at) < LOSSES_WITHIN);
             if reason != LOST || lost.len() >= MOST_LOSSES {
@@ -120,6 +125,7 @@ impl Holder {
         &self,
         connection: Connection,
         driver: impl Future<Output = ()> + Send + 'static,
+        over_http: bool,
         deadline: Instant,
     ) -> String {
         tokio::spawn(driver);
@@ -127,8 +133,12 @@ impl Holder {
         let connection = &connection.0;
         // Subscribed first, so that a change while the first lists are read is not missed.
         let changed = connection.changed();
-        let (greeting, lists) = match self.first_words(connection, deadline).await {
+        let (greeting, lists) = match self.first_words(connection, over_http, deadline).await {
             Ok(said) => said,
+            // Over HTTP each conversation is a session of its own, so there it is no second one.
+            Err(error @ HandshakeError::Refused { .. }) if !self.member.fresh && !over_http => {
+                return format!("it ran before mcpd started and does not go on: {error}");
+            }
             Err(error) => return error.to_string(),
         };
         let ready = News::Ready(Arc::clone(connection), greeting.clone(), lists);
@@ -154,12 +164,22 @@ impl Holder {
         }
     }
 
+    /// The handshake, or what takes its place: a process that was greeted by an mcpd before this one is not greeted twice,
+    /// for many refuse that.
     async fn first_words(
         &self,
         connection: &Connection,
+        over_http: bool,
         deadline: Instant,
     ) -> Result<(Greeting, Lists), HandshakeError> {
-        greet(connection, deadline.duration_since(Instant::now())).await
+        let within = deadline.duration_since(Instant::now());
+        match &self.member.remembered {
+            Some(greeting) if !self.member.fresh && !over_http => {
+                let lists = read_lists(connection, greeting, within).await?;
+                Ok((greeting.clone(), lists))
+            }
+            _ => greet(connection, within).await,
+        }
     }
 
     /// Reads a list again whenever the server says that it changed; meanwhile the one known last is served.

@@ -1,6 +1,7 @@
 //! The gateway over real HTTP, with servers that misbehave behind it.
 #![expect(clippy::disallowed_methods, reason = "servers, clients and calls are tasks")]
 
+mod attach;
 mod calls;
 mod http;
 mod lists;

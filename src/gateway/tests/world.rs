@@ -18,18 +18,14 @@ use crate::mcp::locked;
 use crate::record::{Fleet, FleetMember, Handshake, InstanceName, Life, Routes};
 use crate::resource::{Document, Id};
 
-/// Hands out each life's pipes once.
+/// Hands out the way to each life once.
 #[derive(Default)]
-struct Fakes(Mutex<HashMap<Life, Pipes>>);
+struct Fakes(Mutex<HashMap<Life, Link>>);
 
 impl Attach for Fakes {
     fn attach<'a>(&'a self, _: &'a InstanceName, life: &'a Life) -> BoxFuture<'a, std::io::Result<Link>> {
-        let pipes = locked(&self.0).remove(life);
-        Box::pin(async move {
-            pipes
-                .map(Link::Pipes)
-                .ok_or_else(|| std::io::Error::other("no such process"))
-        })
+        let link = locked(&self.0).remove(life);
+        Box::pin(async move { link.ok_or_else(|| std::io::Error::other("no such process")) })
     }
 }
 
@@ -158,7 +154,9 @@ impl World {
 
     /// Puts a life into the fleet; `instance` as `time/0`.
     pub fn join(&self, name: &str, instance: &str, serving: bool, pipes: Option<Pipes>) {
-        locked(&self.fakes.0).extend(pipes.map(|pipes| (life(name), pipes)));
+        if let Some(pipes) = pipes {
+            self.hand(name, Link::Pipes(pipes));
+        }
         let member = FleetMember {
             instance: instance.parse().unwrap(),
             serving,
@@ -167,6 +165,11 @@ impl World {
             remembered: None,
         };
         self.join_as(name, member);
+    }
+
+    /// Gives the way to a life that joins later.
+    pub fn hand(&self, name: &str, link: Link) {
+        locked(&self.fakes.0).insert(life(name), link);
     }
 
     /// Puts a life into the fleet as the engine describes it.

@@ -198,7 +198,8 @@ impl<'a> Planner<'a, '_> {
             if let Some((at, reason)) = failure.filter(|_| !known.ending && !away) {
                 let first = !known.counted || !self.rules.count_once;
                 known.counted = true;
-                let was_ready = known.was_ready;
+                // What an mcpd before this one started had been RUNNING, as far as anybody knows.
+                let was_ready = known.was_ready || !known.ours;
                 if first && current {
                     self.attempts.fail(at, reason, was_ready, now);
                 }

@@ -74,6 +74,20 @@ commit work 'Mended'
 push_ok work -o wait=60
 assert_contains "$said" 'RUNNING server/loops 1/1'
 
+say '-- a server that takes one handshake in its life outlives mcpd: what it said is remembered'
+server strict 'command: [/fixture_server, --refuse-second-initialize]'
+commit work 'One handshake only'
+push_ok work -o wait=60
+assert_contains "$said" 'RUNNING server/strict 1/1'
+strict=$(of strict)
+stop_mcpd KILL
+start_mcpd
+repoint work
+wait_for converged
+assert_eq "$(of strict)" "$strict" 'it was replaced'
+session_open /servers/strict/mcp
+assert_contains "$(call_text echo '{"message":"still"}')" still
+
 say '-- an end while mcpd was away is seen when it is back'
 old=$(of killed)
 stop_mcpd KILL
@@ -82,5 +96,5 @@ start_mcpd
 wait_for other_runs killed "$old"
 
 assert_eq "$(of steady)" "$steady" 'the one that nothing befell was restarted'
-six() { [[ $(containers | wc -l) == 6 ]]; }
-wait_for six
+seven() { [[ $(containers | wc -l) == 7 ]]; }
+wait_for seven

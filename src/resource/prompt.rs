@@ -30,7 +30,7 @@ pub struct Prompt {
     pub link: Option<String>,
     /// The text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 262144))]
+    #[schemars(length(min = 1, max = 262_144))]
     pub content: Option<String>,
 }
 

@@ -65,7 +65,7 @@ impl Place {
     }
 }
 
-pub(super) fn list(kind: &'static Kind, app: App, place: Place, asked: &Asked) -> Result<Response, ApiError> {
+pub(super) fn list(kind: &'static Kind, app: App, place: &Place, asked: &Asked) -> Result<Response, ApiError> {
     let project = place.project()?;
     let (view, report) = (app.0.engine.store().view(), app.0.engine.report().borrow().clone());
     if let Some(project) = &project {

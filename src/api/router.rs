@@ -61,7 +61,7 @@ fn below(api: Router<App>, list: &str, kind: &'static Kind) -> Router<App> {
     let one = format!("{list}/{{name}}");
     api.route(
         list,
-        get(move |State(app), Path(place), Ask(asked)| async move { resources::list(kind, app, place, &asked) }),
+        get(move |State(app), Path(place), Ask(asked)| async move { resources::list(kind, app, &place, &asked) }),
     )
     .route(list, post(move |a, p, n, q, b| resources::create(kind, a, p, n, q, b)))
     .route(&one, get(move |a, p, n, q| resources::show(kind, a, p, n, q)))

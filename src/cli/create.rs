@@ -129,7 +129,7 @@ impl Create {
         }
         let mut documents = vec![];
         let document = match (self.text("from-template"), self.text("clone")) {
-            (Some(template), _) => self.from_template(session, &id, template).await?,
+            (Some(template), _) => self.made_from(session, &id, template).await?,
             (_, Some(old)) => {
                 let old = noun::resource(self.kind.name, Some(old), &noun::InProject::default())?;
                 let (spec, copies) = copy(&session.client()?, &old, &id).await?;
@@ -180,7 +180,7 @@ impl Create {
     }
 
     /// A server as a template says it, told what it asks for: nothing of the template stays but its values.
-    async fn from_template(&self, session: &Session, id: &Id, name: &str) -> Result<Document, Failure> {
+    async fn made_from(&self, session: &Session, id: &Id, name: &str) -> Result<Document, Failure> {
         let template = noun::resource(Template::NAME, Some(name), &noun::InProject::default())?;
         let item: Item = session.client()?.get(&noun::path(&template)).await?;
         let template: Template = shown::document(&item.resource)?

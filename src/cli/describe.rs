@@ -117,7 +117,9 @@ fn facts(terminal: &Terminal, status: &ItemStatus, revision: u64, url: &str) -> 
     }
     let provenance = &status.provenance;
     let declared = match (provenance.file.is_empty(), provenance.pending) {
-        (true, _) if status.origin == BUILT_IN => "nowhere: it ships with mcpd; a declaration takes its place".to_owned(),
+        (true, _) if status.origin == BUILT_IN => {
+            "nowhere: it ships with mcpd; a declaration takes its place".to_owned()
+        }
         (true, _) => "in the store; its commit has not landed yet".to_owned(),
         (false, true) => format!(
             "{}; a change of it is not in the repository yet",
@@ -172,7 +174,7 @@ fn variables(terminal: &Terminal, template: &Template) -> Result<(), Failure> {
 fn example(name: &Name, template: &Template) -> String {
     let asked = template.env.iter().filter(|variable| variable.is_missing_alone());
     let asked: String = asked
-        .map(|variable| format!(" --env {}=…", plain(&variable.name)))
+        .flat_map(|variable| [" --env ".to_owned(), plain(&variable.name), "=…".to_owned()])
         .collect();
     format!("mcpctl create server {name} --from-template {name}{asked}")
 }

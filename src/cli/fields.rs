@@ -198,7 +198,7 @@ impl Flag {
     }
 
     /// Puts what was said into the fields.
-    fn put(&self, words: Words<'_>, spec: &mut Value, quiet: bool) -> Result<(), Failure> {
+    fn put(&self, words: &mut Words<'_>, spec: &mut Value, quiet: bool) -> Result<(), Failure> {
         let wrong = |problem: &str| {
             // What was expected may be told of a secret's value, what was found may not.
             let problem = match problem.split_once(", found ") {
@@ -367,11 +367,11 @@ pub(super) fn put(id: &Id, matches: &ArgMatches, folder: &Path, spec: &mut Value
         if flag.way == Way::Entry {
             merge_patch(spec, &at(&flag.path, Value::Null));
         }
-        let words = Words {
+        let mut words = Words {
             texts: &texts,
             files: &mut files,
         };
-        flag.put(words, spec, quiet)?;
+        flag.put(&mut words, spec, quiet)?;
     }
     let set: Vec<String> = matches
         .get_many::<String>("set")
@@ -379,7 +379,13 @@ pub(super) fn put(id: &Id, matches: &ArgMatches, folder: &Path, spec: &mut Value
         .flatten()
         .cloned()
         .collect();
-    let patch = meant(id, spec, &set)?;
+    // What such words say wrong is told with the words, and these may be a secret's value.
+    let withheld = |failure| {
+        let hint = "as data.KEY=VALUE; --data KEY=VALUE says the same".to_owned();
+        let instead = Failure::usage("--set: what is given does not fit", hint);
+        if quiet { instead } else { failure }
+    };
+    let patch = meant(id, spec, &set).map_err(withheld)?;
     merge_patch(spec, &patch);
     Ok(())
 }
@@ -570,6 +576,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "the files that flags name")]
     fn a_line_of_a_file_is_meant_without_its_end() {
         let folder = tempfile::tempdir().unwrap();
         for (text, want) in [("x\n", "x"), ("x\r\n", "x"), ("x", "x"), ("a\nb\n", "a\nb\n"), ("", "")] {

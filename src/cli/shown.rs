@@ -113,7 +113,7 @@ pub(super) fn identity(item: &Item) -> String {
 
 /// Whether an item is no declaration, but ships with mcpd.
 pub(super) fn is_built_in(item: &Item) -> bool {
-    status(item).origin == BUILT_IN
+    item.status.get("origin").is_some_and(|origin| origin == BUILT_IN)
 }
 
 /// How an item stands, as far as it is there.
@@ -211,7 +211,11 @@ pub(super) fn cells(kind: &str, item: &Item, wide: bool, url: &str) -> Vec<Strin
                 or_default(item, kind, "priority"),
                 text_of(item, "summary"),
             ],
-            vec![text_of(item, "tags"), text_of(item, "link"), status.provenance.to_string()],
+            vec![
+                text_of(item, "tags"),
+                text_of(item, "link"),
+                status.provenance.to_string(),
+            ],
         ),
         "template" => {
             let origin = if is_built_in(item) { BUILT_IN } else { "declared" };

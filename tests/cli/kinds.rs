@@ -80,7 +80,12 @@ fn a_project_is_said_by_a_flag_or_in_the_name() {
     error: servers belong to no project
     hint: leave --project out
     "#);
-    assert_snapshot!(mcpd.run(&["get", "instances", "-p", "demo"]), @r#""#);
+    assert_snapshot!(mcpd.run(&["get", "instances", "-p", "demo"]), @r#"
+    exit 2
+    -- stderr
+    error: instances are not told apart by project
+    hint: leave --project out
+    "#);
 }
 
 #[test]
@@ -158,7 +163,7 @@ fn a_template_is_described_with_what_it_asks_for() {
     exit 0
     -- stdout
     template/time
-      declared    nowhere: it ships with mcpd, and a template called time takes its place
+      declared    nowhere: it ships with mcpd; a declaration takes its place
       revision    0
 
     example

@@ -3,6 +3,7 @@
 
 mod answers;
 mod changing;
+mod creating;
 mod kinds;
 mod looking;
 mod mcpd;

@@ -201,14 +201,14 @@ pub fn github() -> Value {
             {"name": "TOKEN", "description": "A token that may read", "required": true},
             {"name": "HOST", "description": "Where it is", "required": true, "defaultValue": "example.com"},
             {"name": "DEBUG", "description": "Say more"}]});
-    json!({"resource": resource, "status": {"provenance": "templates/github.yaml:1@3fa2c1e"}, "revision": 5})
+    json!({"resource": resource, "status": {"provenance": {"file": "templates/github.yaml", "line": 1, "commit": "3fa2c1e9aa", "pending": false}}, "revision": 5})
 }
 
 /// A template that ships with mcpd.
 pub fn ships() -> Value {
     let resource = json!({"kind": "template", "name": "time", "version": "1", "description": "Tells the time",
         "packageName": "mcp-server-time==1.0", "runtime": "python"});
-    json!({"resource": resource, "status": {"provenance": "", "origin": "builtin"}, "revision": 0})
+    json!({"resource": resource, "status": {"provenance": {"file": "", "commit": "", "pending": false}, "origin": "builtin"}, "revision": 0})
 }
 
 pub fn prompt(project: Option<&str>) -> Value {
@@ -217,7 +217,7 @@ pub fn prompt(project: Option<&str>) -> Value {
         resource["project"] = json!(project);
         resource["priority"] = json!(9);
     }
-    json!({"resource": resource, "status": {"provenance": ""}, "revision": 4})
+    json!({"resource": resource, "status": {}, "revision": 4})
 }
 
 pub fn listing(items: &[Value]) -> Value {

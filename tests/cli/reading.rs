@@ -23,6 +23,7 @@ fn help_is_help() {
       describe   Show everything about one resource
       why        Show why a resource is not well
       logs       Show what a server wrote to stderr
+      create     Create a resource
       apply      Make declarations so
       diff       Show what differs
       patch      Change fields of a resource

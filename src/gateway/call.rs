@@ -45,7 +45,7 @@ enum Failure {
 /// What became of a request.
 enum Outcome {
     /// A server has it, and this was heard of it first, where anything was in time.
-    Sent(Sent, Option<Heard>),
+    Sent(Box<Sent>, Option<Heard>),
     /// The whole answer.
     Answered(Vec<u8>),
 }
@@ -200,7 +200,7 @@ fn too_slow(server: &Name, timeout: Duration) -> String {
 /// Where a request went.
 enum Found {
     /// A server has it.
-    Sent(Sent),
+    Sent(Box<Sent>),
     /// These are to be asked, one after the other.
     Around(Vec<Name>),
     /// Nobody needs to be asked; the result is this.
@@ -263,14 +263,14 @@ async fn find(
                     .map_err(|_| late())?
                 {
                     Ok(call) => {
-                        return Ok(Found::Sent(Sent {
+                        return Ok(Found::Sent(Box::new(Sent {
                             call,
                             ask: asked.ask,
                             server: server.clone(),
                             timeout: callable.timeout,
                             deadline,
                             subscribing,
-                        }));
+                        })));
                     }
                     // It ended before it had the call, which may therefore go to another.
                     Err(CallError::NotSent(_)) => {}
@@ -338,7 +338,7 @@ async fn around(inner: &Inner, asked: &Asked<'_>, servers: &[Name]) -> Vec<u8> {
 
 /// A call whose progress is told as it comes.
 struct Streaming {
-    sent: Sent,
+    sent: Box<Sent>,
     id: String,
     token: String,
     first: Option<Vec<u8>>,

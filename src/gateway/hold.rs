@@ -205,7 +205,10 @@ impl Holder {
     async fn subscribe(&self, connection: &Connection, can: bool) {
         let server = &self.member.instance.server;
         let mut changed = self.subscriptions.changed();
-        while can {
+        if !can {
+            return;
+        }
+        loop {
             changed.mark_unchanged();
             while let Some((uri, due)) = self.subscriptions.due(server, &self.life) {
                 let params = serde_json::json!({"uri": uri});

@@ -41,7 +41,7 @@ impl Parser {
         while found.is_none() {
             if self.returned && self.buffer.get(start) == Some(&b'\n') {
                 start += 1;
-                self.searched = self.searched.max(start);
+                self.returned = false;
             }
             let from = self.searched.max(start);
             let Some(end) = memchr::memchr2(b'\n', b'\r', &self.buffer[from..]).map(|at| at + from) else {
@@ -87,7 +87,7 @@ impl Parser {
             }
             // It goes into a header of ours one day.
             b"id" if value.len() <= 1_000 && value.iter().all(|byte| (32..127).contains(byte)) => {
-                self.id = Some(text())
+                self.id = Some(text());
             }
             b"retry" => self.retry = text().parse().ok().or(self.retry),
             _ => {}
@@ -188,6 +188,7 @@ mod tests {
             ("event: x\n\ndata: a\n\n", vec![message("a")]),
             ("data\n\n", vec![message("")]),
             ("data: unfinished\n", vec![]),
+            ("data: a\r\n\r\n", vec![message("a")]),
             ("other: x\nid: 7\nretry: 250\ndata: a\n\n", vec![message("a")]),
         ] {
             assert_eq!(read(&mut Parser::default(), &[text.as_bytes()]), want, "{text:?}");
@@ -195,6 +196,14 @@ mod tests {
         let mut parser = Parser::default();
         read(&mut parser, &[b"id: 7\nretry: 250\nretry: soon\nid: \xff\n\n"]);
         assert_eq!((parser.id.as_deref(), parser.retry), (Some("7"), Some(250)));
+    }
+
+    /// A line end that is cut in the middle is one, and what follows it is the next.
+    #[test]
+    fn a_line_end_may_be_cut() {
+        let pieces: [&[u8]; 4] = [b"data: a\r", b"\n", b"\n", b"data: b\r\n\r"];
+        let want: Vec<_> = ["a", "b"].map(|data| ("message".to_owned(), data.to_owned())).into();
+        assert_eq!(read(&mut Parser::default(), &pieces), want);
     }
 
     #[test]

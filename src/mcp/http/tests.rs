@@ -29,10 +29,10 @@ struct Request {
     message: Value,
 }
 
-type Heard1 = Arc<Mutex<Vec<Request>>>;
+type Record = Arc<Mutex<Vec<Request>>>;
 
 /// A server whose answers are up to `script`, and what it heard.
-async fn serve(script: impl Fn(&Request) -> Reply + Clone + Send + Sync + 'static) -> (String, Heard1) {
+async fn serve(script: impl Fn(&Request) -> Reply + Clone + Send + Sync + 'static) -> (String, Record) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     serve_on(listener, script)
 }
@@ -40,21 +40,21 @@ async fn serve(script: impl Fn(&Request) -> Reply + Clone + Send + Sync + 'stati
 fn serve_on(
     listener: tokio::net::TcpListener,
     script: impl Fn(&Request) -> Reply + Clone + Send + Sync + 'static,
-) -> (String, Heard1) {
-    let heard = Heard1::default();
+) -> (String, Record) {
+    let heard = Record::default();
     let url = format!("http://{}/mcp", listener.local_addr().unwrap());
-    let hears = Arc::clone(&heard);
+    let memory = Arc::clone(&heard);
     let app = axum::Router::new().fallback(move |request: axum::extract::Request| {
-        let (hears, script) = (Arc::clone(&hears), script.clone());
+        let (memory, script) = (Arc::clone(&memory), script.clone());
         async move {
-            let (head, body) = request.into_parts();
+            let (parts, body) = request.into_parts();
             let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
             let request = Request {
-                method: head.method.to_string(),
-                headers: head.headers,
+                method: parts.method.to_string(),
+                headers: parts.headers,
                 message: serde_json::from_slice(&body).unwrap_or_default(),
             };
-            locked(&hears).push(request.clone());
+            locked(&memory).push(request.clone());
             script(&request)
         }
     });

@@ -89,6 +89,7 @@ struct Shared {
     turns: Mutex<BTreeMap<InstanceName, Arc<tokio::sync::Mutex<()>>>>,
     /// The names of containers between their making and their start.
     making: Arc<Mutex<BTreeSet<String>>>,
+    died: events::Died,
     closed: AtomicBool,
     changed: watch::Sender<u64>,
 }
@@ -108,10 +109,10 @@ impl DockerRuntime {
         let client = Arc::new(Client::new(options.address.clone()));
         let changed = watch::Sender::new(0);
         let stop = CancellationToken::new();
-        let (listening, stopped) = (
-            events::listen(Arc::clone(&client), options.cluster.clone(), changed.clone()),
-            stop.clone(),
-        );
+        let died = events::Died::default();
+        let (telling, noting) = (changed.clone(), Arc::clone(&died));
+        let listening = events::listen(Arc::clone(&client), options.cluster.clone(), telling, noting);
+        let stopped = stop.clone();
         tokio::spawn(async move {
             tokio::select! {
                 () = stopped.cancelled() => {}
@@ -126,6 +127,7 @@ impl DockerRuntime {
                 sessions: Mutex::default(),
                 turns: Mutex::default(),
                 making: Arc::default(),
+                died,
                 closed: AtomicBool::new(false),
                 changed,
             }),

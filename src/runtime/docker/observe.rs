@@ -129,6 +129,16 @@ fn ending(code: Option<i64>, out_of_memory: bool, at: Timestamp) -> Ending {
     }
 }
 
+/// What the engine's init says where the program that it is to start is not there, in our words.
+fn not_found(line: &str) -> Option<String> {
+    let said = line.strip_prefix("[FATAL tini (")?.split_once(")] exec ")?.1;
+    let (program, why) = said.split_once(" failed: ")?;
+    Some(match why {
+        "No such file or directory" => format!("the image has no program {program} (command names one that is in it)"),
+        _ => format!("{program} can't be executed: {why}"),
+    })
+}
+
 /// The labels of a container that was inspected.
 pub(super) fn labels_of(container: &ContainerInspectResponse) -> HashMap<String, String> {
     let config = container.config.as_ref();
@@ -166,7 +176,11 @@ impl Shared {
             started: created,
         };
         match state {
-            State::RUNNING | State::PAUSED | State::RESTARTING | State::STOPPING => return Ok(Some(live)),
+            State::RUNNING | State::PAUSED | State::RESTARTING | State::STOPPING
+                if !super::lock(&self.died).contains(&live.life) =>
+            {
+                return Ok(Some(live));
+            }
             State::REMOVING => return Ok(None),
             // Between its making and its start. Asked before the engine is, so that the answer is not older.
             State::CREATED if self.is_being_made(&name) => return Ok(None),
@@ -188,7 +202,10 @@ impl Shared {
                 Ok(Some(live))
             }
             Some(Found::Ended(mut ending)) => {
-                ending.last_line = self.last_words(&live.life).await;
+                ending.last_line = self
+                    .last_words(&live.life)
+                    .await
+                    .map(|line| not_found(&line).unwrap_or(line));
                 live.state = LiveState::Ended(ending);
                 Ok(Some(live))
             }
@@ -214,6 +231,24 @@ mod tests {
     use bollard::models::ContainerState;
 
     use super::*;
+
+    #[test]
+    fn a_program_that_is_not_there_is_told_in_words() {
+        for (line, want) in [
+            (
+                "[FATAL tini (7)] exec npx failed: No such file or directory",
+                Some("the image has no program npx (command names one that is in it)"),
+            ),
+            (
+                "[FATAL tini (7)] exec /x failed: Permission denied",
+                Some("/x can't be executed: Permission denied"),
+            ),
+            ("exec npx failed: No such file or directory", None),
+            ("[FATAL tini (7)] something else", None),
+        ] {
+            assert_eq!(not_found(line).as_deref(), want);
+        }
+    }
 
     #[test]
     fn endings_are_read_as_the_engine_tells_them() {

@@ -79,7 +79,7 @@ for ((round = 1; round <= rounds; round++)); do
         if ((RANDOM % 2)); then docker kill "$victim" >/dev/null 2>&1 || true; else docker rm -f "$victim" >/dev/null 2>&1 || true; fi
         deaths=$((deaths + 1))
     fi
-    sleep "$(printf '0.%03d' $((RANDOM % 500 + 30)))"
+    sleep "$(printf '0.%03d' $((RANDOM % 900 + 50)))"
     kill -KILL "$mcpd"
     wait "$mcpd" 2>/dev/null || true
     for job in "${jobs[@]}"; do wait "$job" || true; done

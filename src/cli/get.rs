@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::record::{Conflict, Event, InstanceStatus, Mutation};
-use crate::resource::{Declared as _, Document, Id, KINDS, Kind, Project};
+use crate::resource::{Declared as _, Document, Id, KINDS, Kind, Project, Secret};
 use crate::wire::words::plain;
 use crate::wire::{Item, Listing, Unclaimed};
 
@@ -36,6 +36,7 @@ use super::{Outcome, Output, Session};
   mcpctl get server time -o yaml       one declaration
   mcpctl get all -o yaml > all.yaml    every declaration, in apply order
   mcpctl get prompts -p ops            the prompts of one project
+  mcpctl get secret keys --reveal -o yaml   its values in the clear
   mcpctl get instances -w              states as they change
   mcpctl get events server/time        what happened to one resource")]
 pub(super) struct Get {
@@ -45,6 +46,9 @@ pub(super) struct Get {
     name: Option<String>,
     #[command(flatten)]
     within: noun::InProject,
+    /// Show the values of one secret in the clear; it takes the right to edit it, and is written down
+    #[arg(long)]
+    reveal: bool,
     /// Stay, and print a line per change
     #[arg(short, long)]
     watch: bool,
@@ -74,6 +78,16 @@ impl Get {
                 let form = session.form(FORMS)?;
                 let named = |name| noun::resource(kind.name, Some(name), &self.within);
                 let id = name.map(named).transpose()?;
+                if self.reveal && (self.watch || id.as_ref().is_none_or(|id| id.kind().name != Secret::NAME)) {
+                    let hint = "as: mcpctl get secret NAME --reveal".to_owned();
+                    return Err(Failure::usage("--reveal goes with one secret", hint));
+                }
+                // A table has no place for values.
+                let form = if self.reveal && form != Output::Json {
+                    Output::Yaml
+                } else {
+                    form
+                };
                 let client = session.client()?;
                 if self.watch {
                     let list = watched(kind, id.as_ref(), &self.within)?;
@@ -81,7 +95,8 @@ impl Get {
                 }
                 match id {
                     Some(id) => {
-                        let item: Item = client.get(&noun::path(&id)).await?;
+                        let reveal = if self.reveal { "?reveal=true" } else { "" };
+                        let item: Item = client.get(&format!("{}{reveal}", noun::path(&id))).await?;
                         show_one(session, kind, &item, form, client.url())?;
                     }
                     None => show(

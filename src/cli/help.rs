@@ -24,9 +24,9 @@ fn forms_of(command: &str) -> Option<&'static [Output]> {
         "apply" | "diff" | "patch" | "delete" | "conflicts" => CHANGE,
         "create" => CREATION,
         "status" | "sync" => STATUS,
-        "describe" | "version" | "why" => PAGE,
+        "describe" | "version" | "why" | "backup" | "restore" => PAGE,
         "logs" => LOGS,
-        "dev" => NEWS,
+        "dev" | "completion" => NEWS,
         _ => return None,
     })
 }

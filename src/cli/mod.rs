@@ -5,6 +5,7 @@
 mod apply;
 mod backup;
 mod client;
+mod completion;
 mod conflicts;
 mod create;
 mod delete;
@@ -126,6 +127,7 @@ enum Verb {
     Conflicts(conflicts::Conflicts),
     Backup(backup::Backup),
     Restore(restore::Restore),
+    Completion(completion::Completion),
     Version(version::Version),
 }
 
@@ -207,6 +209,11 @@ fn guarded(work: impl FnOnce() -> u8) -> u8 {
 }
 
 fn parsed(arguments: &[OsString], around: std::io::Result<Surroundings>, doors: Doors) -> u8 {
+    if let (Some(word), Ok(around)) = (arguments.get(1), &around)
+        && word == completion::ASKED
+    {
+        return completion::answer(help::command::<Cli>(), &arguments[2..], around);
+    }
     let matches = help::command::<Cli>().try_get_matches_from(arguments);
     match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => match around {
@@ -279,6 +286,7 @@ fn executed(cli: Cli, around: Surroundings, doors: Doors) -> u8 {
             Verb::Conflicts(verb) => verb.run(&session).await,
             Verb::Backup(verb) => verb.run(&session).await,
             Verb::Restore(verb) => verb.run(&session).await,
+            Verb::Completion(verb) => verb.run(&session),
             Verb::Version(verb) => verb.run(&session),
         }
     };

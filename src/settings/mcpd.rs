@@ -588,20 +588,29 @@ mod tests {
         let settings = resolve(&["--print-settings", "--log", "debug"], &[("MCPD_CLUSTER", "one")]).expect("settings");
         assert!(settings.print);
         insta::assert_snapshot!(settings.table(), @"
-        NAME                     VALUE                        ORIGIN
-        MCPD_LISTEN              127.0.0.1:3100               default
-        MCPD_DATA_DIR            /home/ada/.local/state/mcpd  default
-        MCPD_CLUSTER             one                          environment
-        MCPD_PUBLIC_URL          -                            default
-        MCPD_ALLOWED_HOSTS       -                            default
-        MCPD_ALLOWED_ORIGINS     -                            default
-        MCPD_WATCH               -                            default
-        MCPD_IDENTITY_FILE       -                            default
-        MCPD_RUNTIME             process                      default
-        MCPD_RECONCILE_INTERVAL  30s                          default
-        MCPD_LOG                 debug                        flag --log
-        MCPD_LOG_FORMAT          text                         default
-        --insecure-listen        false                        default
+        NAME                      VALUE                        ORIGIN
+        MCPD_LISTEN               127.0.0.1:3100               default
+        MCPD_DATA_DIR             /home/ada/.local/state/mcpd  default
+        MCPD_CLUSTER              one                          environment
+        MCPD_PUBLIC_URL           -                            default
+        MCPD_ALLOWED_HOSTS        -                            default
+        MCPD_ALLOWED_ORIGINS      -                            default
+        MCPD_WATCH                -                            default
+        MCPD_IDENTITY_FILE        -                            default
+        MCPD_RUNTIME              docker                       default
+        DOCKER_HOST               unix:///var/run/docker.sock  default
+        MCPD_NODE_RUNNER_IMAGE    -                            default
+        MCPD_PYTHON_RUNNER_IMAGE  -                            default
+        MCPD_RUNNER_ENV           -                            default
+        MCPD_CA_BUNDLE            -                            default
+        MCPD_RUNNER_CACHE         -                            default
+        MCPD_MCP_NETWORK          mcp-servers                  default
+        MCPD_CONTAINER_ACCESS     publish                      default
+        MCPD_VOLUME_ROOTS         -                            default
+        MCPD_RECONCILE_INTERVAL   30s                          default
+        MCPD_LOG                  debug                        flag --log
+        MCPD_LOG_FORMAT           text                         default
+        --insecure-listen         false                        default
         ");
         let Err(SettingsError::Usage(help)) = resolve(&["--help"], &[]) else {
             panic!("help is no settings");

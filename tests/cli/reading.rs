@@ -18,23 +18,24 @@ fn help_is_help() {
     Usage: mcpctl [OPTIONS] <COMMAND>
 
     Commands:
-      dev        Run the servers of a folder while you edit it
-      get        Show resources, one or all of a kind
-      describe   Show everything about one resource
-      why        Show why a resource is not well
-      logs       Show what a server wrote to stderr
-      create     Create a resource
-      apply      Make declarations so
-      diff       Show what differs
-      patch      Change fields of a resource
-      delete     Delete a resource
-      status     Show how all of it stands
-      sync       Read the repository and make it so, now
-      conflicts  Show what lost against the store, or turn it round
-      backup     How well what is declared is kept elsewhere, and what a new host needs
-      restore    Check what a restore brought back
-      version    Print mcpctl's version
-      help       Print this message or the help of the given subcommand(s)
+      dev         Run the servers of a folder while you edit it
+      get         Show resources, one or all of a kind
+      describe    Show everything about one resource
+      why         Show why a resource is not well
+      logs        Show what a server wrote to stderr
+      create      Create a resource
+      apply       Make declarations so
+      diff        Show what differs
+      patch       Change fields of a resource
+      delete      Delete a resource
+      status      Show how all of it stands
+      sync        Read the repository and make it so, now
+      conflicts   Show what lost against the store, or turn it round
+      backup      How well what is declared is kept elsewhere, and what a new host needs
+      restore     Check what a restore brought back
+      completion  Print a script that completes mcpctl's words in a shell
+      version     Print mcpctl's version
+      help        Print this message or the help of the given subcommand(s)
 
     Options:
       -h, --help

@@ -562,6 +562,56 @@ mod tests {
         assert_eq!(shown("MCPD_WATCH"), Some("/home/ada/here/repo"));
     }
 
+    /// Values for runners may be credentials: neither the table nor a fault shows one.
+    #[test]
+    fn how_containers_are_made_is_told_without_credentials() {
+        let variables = "TOKEN=hunter2,npm_config_registry=https://u:hunter2@r.example";
+        let arguments = [
+            "--ca-bundle",
+            "ca.pem",
+            "--volume-roots",
+            "/srv, data",
+            "--container-access",
+            "network",
+        ];
+        let settings = resolve(&arguments, &[("MCPD_RUNNER_ENV", variables)]).expect("settings");
+        assert_eq!(settings.containers.runner_env.reveal().len(), 2);
+        assert_eq!(settings.containers.access, crate::settings::ContainerAccess::Network);
+        assert_eq!(
+            settings.containers.ca_bundle,
+            Some(PathBuf::from("/home/ada/here/ca.pem"))
+        );
+        let roots = ["/srv", "/home/ada/here/data"].map(PathBuf::from);
+        assert_eq!(settings.containers.volume_roots, roots);
+        let told = format!("{} {settings:?}", settings.table());
+        assert!(
+            told.contains("TOKEN=***,npm_config_registry=***") && !told.contains("hunter2"),
+            "{told}"
+        );
+        for (name, value, want) in [
+            ("MCPD_RUNNER_ENV", "hunter2", "MCPD_RUNNER_ENV: entry 1 has no ="),
+            (
+                "MCPD_MCP_NETWORK",
+                "host",
+                "MCPD_MCP_NETWORK: \"host\" is not a network's name",
+            ),
+            (
+                "MCPD_CONTAINER_ACCESS",
+                "x",
+                "MCPD_CONTAINER_ACCESS: there is no access \"x\"",
+            ),
+            (
+                "MCPD_NODE_RUNNER_IMAGE",
+                "a b",
+                "MCPD_NODE_RUNNER_IMAGE: \"a b\" is not an image",
+            ),
+        ] {
+            let error = resolve(&[], &[(name, value)]).expect_err(want);
+            assert_eq!(error.to_string(), want);
+            assert!(error.hint().is_some(), "{want}");
+        }
+    }
+
     #[test]
     fn strangers_in_the_environment_are_told() {
         let settings = resolve(
@@ -588,20 +638,29 @@ mod tests {
         let settings = resolve(&["--print-settings", "--log", "debug"], &[("MCPD_CLUSTER", "one")]).expect("settings");
         assert!(settings.print);
         insta::assert_snapshot!(settings.table(), @"
-        NAME                     VALUE                        ORIGIN
-        MCPD_LISTEN              127.0.0.1:3100               default
-        MCPD_DATA_DIR            /home/ada/.local/state/mcpd  default
-        MCPD_CLUSTER             one                          environment
-        MCPD_PUBLIC_URL          -                            default
-        MCPD_ALLOWED_HOSTS       -                            default
-        MCPD_ALLOWED_ORIGINS     -                            default
-        MCPD_WATCH               -                            default
-        MCPD_IDENTITY_FILE       -                            default
-        MCPD_RUNTIME             process                      default
-        MCPD_RECONCILE_INTERVAL  30s                          default
-        MCPD_LOG                 debug                        flag --log
-        MCPD_LOG_FORMAT          text                         default
-        --insecure-listen        false                        default
+        NAME                      VALUE                        ORIGIN
+        MCPD_LISTEN               127.0.0.1:3100               default
+        MCPD_DATA_DIR             /home/ada/.local/state/mcpd  default
+        MCPD_CLUSTER              one                          environment
+        MCPD_PUBLIC_URL           -                            default
+        MCPD_ALLOWED_HOSTS        -                            default
+        MCPD_ALLOWED_ORIGINS      -                            default
+        MCPD_WATCH                -                            default
+        MCPD_IDENTITY_FILE        -                            default
+        MCPD_RUNTIME              docker                       default
+        DOCKER_HOST               unix:///var/run/docker.sock  default
+        MCPD_NODE_RUNNER_IMAGE    -                            default
+        MCPD_PYTHON_RUNNER_IMAGE  -                            default
+        MCPD_RUNNER_ENV           -                            default
+        MCPD_CA_BUNDLE            -                            default
+        MCPD_RUNNER_CACHE         -                            default
+        MCPD_MCP_NETWORK          mcp-servers                  default
+        MCPD_CONTAINER_ACCESS     publish                      default
+        MCPD_VOLUME_ROOTS         -                            default
+        MCPD_RECONCILE_INTERVAL   30s                          default
+        MCPD_LOG                  debug                        flag --log
+        MCPD_LOG_FORMAT           text                         default
+        --insecure-listen         false                        default
         ");
         let Err(SettingsError::Usage(help)) = resolve(&["--help"], &[]) else {
             panic!("help is no settings");

@@ -293,20 +293,29 @@ fn mcpd_says_it_in_the_same_way() {
     ]);
     assert_snapshot!(shown, @"
     exit 0
-    NAME                     VALUE           ORIGIN
-    MCPD_LISTEN              127.0.0.1:3100  default
-    MCPD_DATA_DIR            /data           flag --data-dir
-    MCPD_CLUSTER             one             flag --cluster
-    MCPD_PUBLIC_URL          -               default
-    MCPD_ALLOWED_HOSTS       -               default
-    MCPD_ALLOWED_ORIGINS     -               default
-    MCPD_WATCH               /repo           flag --watch
-    MCPD_IDENTITY_FILE       -               default
-    MCPD_RUNTIME             process         default
-    MCPD_RECONCILE_INTERVAL  30s             default
-    MCPD_LOG                 info            default
-    MCPD_LOG_FORMAT          text            default
-    --insecure-listen        false           default
+    NAME                      VALUE                        ORIGIN
+    MCPD_LISTEN               127.0.0.1:3100               default
+    MCPD_DATA_DIR             /data                        flag --data-dir
+    MCPD_CLUSTER              one                          flag --cluster
+    MCPD_PUBLIC_URL           -                            default
+    MCPD_ALLOWED_HOSTS        -                            default
+    MCPD_ALLOWED_ORIGINS      -                            default
+    MCPD_WATCH                /repo                        flag --watch
+    MCPD_IDENTITY_FILE        -                            default
+    MCPD_RUNTIME              docker                       default
+    DOCKER_HOST               unix:///var/run/docker.sock  default
+    MCPD_NODE_RUNNER_IMAGE    -                            default
+    MCPD_PYTHON_RUNNER_IMAGE  -                            default
+    MCPD_RUNNER_ENV           -                            default
+    MCPD_CA_BUNDLE            -                            default
+    MCPD_RUNNER_CACHE         -                            default
+    MCPD_MCP_NETWORK          mcp-servers                  default
+    MCPD_CONTAINER_ACCESS     publish                      default
+    MCPD_VOLUME_ROOTS         -                            default
+    MCPD_RECONCILE_INTERVAL   30s                          default
+    MCPD_LOG                  info                         default
+    MCPD_LOG_FORMAT           text                         default
+    --insecure-listen         false                        default
     warning: unknown setting MCPD_LISTN in the environment; did you mean MCPD_LISTEN?
     ");
 }

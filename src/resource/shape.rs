@@ -466,7 +466,7 @@ impl Fields {
             problem.hint(format!("did you mean \"{near}\"?"))
         } else if self.kind.is_some() && matches!(key, "metadata" | "spec") {
             problem.hint("documents are flat: name and the fields stand at the top level")
-        } else if self.fields.len() <= 16 {
+        } else if self.fields.len() <= 24 {
             problem.hint(format!("fields are {}", names.collect::<Vec<_>>().join(", ")))
         } else {
             problem

@@ -562,6 +562,56 @@ mod tests {
         assert_eq!(shown("MCPD_WATCH"), Some("/home/ada/here/repo"));
     }
 
+    /// Values for runners may be credentials: neither the table nor a fault shows one.
+    #[test]
+    fn how_containers_are_made_is_told_without_credentials() {
+        let variables = "TOKEN=hunter2,npm_config_registry=https://u:hunter2@r.example";
+        let arguments = [
+            "--ca-bundle",
+            "ca.pem",
+            "--volume-roots",
+            "/srv, data",
+            "--container-access",
+            "network",
+        ];
+        let settings = resolve(&arguments, &[("MCPD_RUNNER_ENV", variables)]).expect("settings");
+        assert_eq!(settings.containers.runner_env.reveal().len(), 2);
+        assert_eq!(settings.containers.access, crate::settings::ContainerAccess::Network);
+        assert_eq!(
+            settings.containers.ca_bundle,
+            Some(PathBuf::from("/home/ada/here/ca.pem"))
+        );
+        let roots = ["/srv", "/home/ada/here/data"].map(PathBuf::from);
+        assert_eq!(settings.containers.volume_roots, roots);
+        let told = format!("{} {settings:?}", settings.table());
+        assert!(
+            told.contains("TOKEN=***,npm_config_registry=***") && !told.contains("hunter2"),
+            "{told}"
+        );
+        for (name, value, want) in [
+            ("MCPD_RUNNER_ENV", "hunter2", "MCPD_RUNNER_ENV: entry 1 has no ="),
+            (
+                "MCPD_MCP_NETWORK",
+                "host",
+                "MCPD_MCP_NETWORK: \"host\" is not a network's name",
+            ),
+            (
+                "MCPD_CONTAINER_ACCESS",
+                "x",
+                "MCPD_CONTAINER_ACCESS: there is no access \"x\"",
+            ),
+            (
+                "MCPD_NODE_RUNNER_IMAGE",
+                "a b",
+                "MCPD_NODE_RUNNER_IMAGE: \"a b\" is not an image",
+            ),
+        ] {
+            let error = resolve(&[], &[(name, value)]).expect_err(want);
+            assert_eq!(error.to_string(), want);
+            assert!(error.hint().is_some(), "{want}");
+        }
+    }
+
     #[test]
     fn strangers_in_the_environment_are_told() {
         let settings = resolve(

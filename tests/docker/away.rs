@@ -54,7 +54,7 @@ async fn docker_an_engine_that_comes_back_finds_everything_as_it_was() {
     let mut changed = bench.runtime.changed();
     changed.mark_unchanged();
     let proxy = Proxy::open(path.clone());
-    tokio::time::timeout(Duration::from_secs(60), changed.changed())
+    tokio::time::timeout(Duration::from_mins(1), changed.changed())
         .await
         .expect("it is noticed")
         .unwrap();
@@ -97,7 +97,7 @@ async fn docker_what_happens_is_noticed() {
             "kill" => bench.docker.kill_container(&life.0, None).await.unwrap(),
             _ => bench.remove(&life).await,
         }
-        tokio::time::timeout(Duration::from_secs(60), changed.changed())
+        tokio::time::timeout(Duration::from_mins(1), changed.changed())
             .await
             .expect(what)
             .unwrap();

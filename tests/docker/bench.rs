@@ -23,7 +23,7 @@ pub const FIXTURE: &str = "mcpctl/fixture:test";
 /// The same file without a word of how to start it.
 pub const BARE: &str = "mcpctl/fixture-bare:test";
 /// The longest that anything is waited for.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 static CLUSTERS: AtomicU32 = AtomicU32::new(0);
 

@@ -4,7 +4,9 @@
     clippy::expect_used,
     clippy::print_stdout,
     clippy::disallowed_methods,
-    reason = "tests with an engine, processes and files"
+    clippy::needless_pass_by_value,
+    clippy::similar_names,
+    reason = "tests with an engine, processes and files; declarations are written where they are used, and a life is live"
 )]
 
 mod away;

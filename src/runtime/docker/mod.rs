@@ -24,7 +24,11 @@ mod network;
 mod observe;
 mod probe;
 mod session;
+#[cfg(test)]
+mod session_tests;
 mod spec;
+#[cfg(test)]
+mod spec_tests;
 mod start;
 mod stop;
 mod tar;

@@ -17,9 +17,9 @@ use crate::settings::{ContainerAccess, ContainerSettings};
 use super::labels::{Marks, labels, volume_name};
 
 /// Where a bundle of certificates is in a runner's container.
-const CA_BUNDLE: &str = "/etc/mcpctl/ca-bundle.pem";
+pub(super) const CA_BUNDLE: &str = "/etc/mcpctl/ca-bundle.pem";
 /// The variables that make node, Python, their package managers and curl trust it.
-const CA_VARIABLES: &[&str] = &[
+pub(super) const CA_VARIABLES: &[&str] = &[
     "NODE_EXTRA_CA_CERTS",
     "SSL_CERT_FILE",
     "PIP_CERT",
@@ -27,14 +27,14 @@ const CA_VARIABLES: &[&str] = &[
     "CURL_CA_BUNDLE",
 ];
 /// Where runners keep what they have fetched: npm and uv, each in a folder of its own.
-const CACHE: &str = "/cache";
+pub(super) const CACHE: &str = "/cache";
 const CACHE_VARIABLES: &[(&str, &str)] = &[("npm_config_cache", "/cache/npm"), ("UV_CACHE_DIR", "/cache/uv")];
 /// The home of the runner images.
 const HOME: &str = "/home/mcp";
 /// Memory that is a folder. Programs are fetched into some of them and must be allowed to run.
-const TMPFS: &str = "rw,exec,nosuid,nodev,mode=1777,size=1g";
+pub(super) const TMPFS: &str = "rw,exec,nosuid,nodev,mode=1777,size=1g";
 /// The version of the runner images that this mcpd builds.
-const VERSION: &str = env!("CARGO_PKG_VERSION");
+pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What a container is started from, and who makes it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -88,11 +88,11 @@ _mcpctl() {
 compdef _mcpctl mcpctl
 "#;
 
-const FISH: &str = r#"# Completion of mcpctl for fish.
+const FISH: &str = r"# Completion of mcpctl for fish.
 complete -c mcpctl -e
 complete -c mcpctl -f -a '(mcpctl __complete -- (commandline -opc)[2..-1] (commandline -ct) 2>/dev/null)'
 complete -c mcpctl -n 'contains -- (commandline -opc)[-1] -f --filename --data-file --content-file' -F
-"#;
+";
 
 /// A word that is offered, and what it means.
 type Offer = (String, String);

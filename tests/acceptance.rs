@@ -35,6 +35,7 @@ scripts!(
     bad_pushes,
     secrets,
     cli_contract,
+    completion,
     crash_and_retry,
     dev_saves,
     docker_deaths,

@@ -1,4 +1,4 @@
-//! Pushes: judged before the ref moves, told of afterwards. What is said here is the grammar of docs/ARCHITECTURE.md.
+//! Pushes: judged before the ref moves, told of afterwards. What is said here is the grammar of docs/GITOPS.md.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

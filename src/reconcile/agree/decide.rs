@@ -118,7 +118,7 @@ pub fn decide(base: Option<Base>, repository: RepositorySide, store: StoreSide) 
 mod tests {
     use super::*;
 
-    /// The rows of the table in docs/ARCHITECTURE.md, in its order. The merge row gives the store's whole.
+    /// The rows of the table in docs/GITOPS.md, in its order. The merge row gives the store's whole.
     #[test]
     fn the_table() {
         let digest = |letter: &str| Digest::of(letter);

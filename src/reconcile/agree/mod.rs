@@ -1,6 +1,6 @@
 //! agree: repository and store, three-way, symmetric, may conflict; the store wins, and what lost is kept.
 //!
-//! [`decide`] is the table of docs/ARCHITECTURE.md for one resource; [`plan`] applies it to everything that was seen and
+//! [`decide`] is the table of docs/GITOPS.md for one resource; [`plan`] applies it to everything that was seen and
 //! says what is to be done, as a value. The hostile world in `world.rs` (tests) proves that performing it in any order
 //! of crashes, failures and other people's edits loses no edit in silence.
 

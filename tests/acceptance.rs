@@ -47,6 +47,7 @@ scripts!(
     kill_nine,
     look,
     push_and_call,
+    resources_and_prompts,
 );
 
 fn run(name: &str) {

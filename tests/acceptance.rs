@@ -48,6 +48,7 @@ scripts!(
     look,
     push_and_call,
     resources_and_prompts,
+    templates,
 );
 
 fn run(name: &str) {

@@ -48,6 +48,8 @@ scripts!(
     kill_nine,
     look,
     push_and_call,
+    resources_and_prompts,
+    templates,
 );
 
 fn run(name: &str) {

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use crate::engine::{Only, Wanted};
 use crate::kit::{Diagnostic, Position};
-use crate::resource::{FileText, Id, Problem, yaml};
+use crate::resource::{Declared as _, FileText, Id, Kind, Problem, Secret, yaml};
 
 use super::{ApiError, LARGEST_BODY};
 
@@ -114,7 +114,7 @@ pub(super) fn documents(bytes: &[u8], only: Only) -> Result<Vec<Wanted>, ApiErro
 }
 
 /// The problems of a patched document, each at the patch's own key where the patch names the field.
-pub(super) fn diagnostics(patch: &[u8], problems: Vec<Problem>) -> Vec<Diagnostic> {
+pub(super) fn diagnostics(kind: &Kind, patch: &[u8], problems: Vec<Problem>) -> Vec<Diagnostic> {
     let text = String::from_utf8_lossy(patch);
     let one = |problem: Problem| {
         let field = problem.path.split(['.', '[']).next().unwrap_or_default().to_owned();
@@ -141,5 +141,9 @@ pub(super) fn diagnostics(patch: &[u8], problems: Vec<Problem>) -> Vec<Diagnosti
             None => diagnostic,
         }
     };
-    problems.into_iter().map(one).collect()
+    let mut diagnostics: Vec<Diagnostic> = problems.into_iter().map(one).collect();
+    if kind.name == Secret::NAME {
+        diagnostics.iter_mut().for_each(yaml::withhold);
+    }
+    diagnostics
 }

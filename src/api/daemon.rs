@@ -1,5 +1,6 @@
 //! mcpd: composes the rooms, serves, and stops in good order.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -105,11 +106,15 @@ pub struct Daemon {
 }
 
 /// The runtime's links for the gateway: neither room names the other.
-struct Pipework(Arc<Runtime>);
+struct Pipework(Arc<Runtime>, Masks);
 
 impl Attach for Pipework {
     fn attach<'a>(&'a self, instance: &'a InstanceName, life: &'a Life) -> BoxFuture<'a, std::io::Result<Link>> {
         Box::pin(self.0.attach(instance, life))
+    }
+
+    fn mask<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        self.1.mask(text)
     }
 }
 
@@ -197,12 +202,12 @@ impl Daemon {
         for warning in identities.warnings() {
             tracing::warn!("{warning}");
         }
-        let salt = store.meta("store").unwrap_or_default();
+        let salt = salt(&store).await?;
         let vault = Vault::new(identities, salt, masks.clone(), variables(&around.environment));
         let deploy_key = deploy_key(data, settings.cluster.as_str()).map_err(fault(data))?;
         let (fleet, fleet_seen) = watch::channel(Arc::<Fleet>::default());
         let (routes, routes_seen) = watch::channel(Arc::<Routes>::default());
-        let pipework = Arc::new(Pipework(Arc::clone(&runtime)));
+        let pipework = Arc::new(Pipework(Arc::clone(&runtime), masks.clone()));
         let gateway = Gateway::start(pipework, fleet_seen, routes_seen, stop.clone());
         let counting = gateway.clone();
         let engine = Engine::start(
@@ -272,6 +277,19 @@ impl Daemon {
         }
         Ok(())
     }
+}
+
+/// What digests of secret values are keyed with: random, kept in the store and shown nowhere.
+async fn salt(store: &Store) -> Result<String, DaemonError> {
+    const FACT: &str = "secret-salt";
+    if let Some(salt) = store.meta(FACT) {
+        return Ok(salt);
+    }
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(|_| DaemonError::Random)?;
+    let salt = crate::kit::Digest::of(bytes).to_string();
+    store.set_meta(FACT, &salt).await?;
+    Ok(salt)
 }
 
 /// The environment as secrets name it; what is not UTF-8 can't be named.

@@ -52,9 +52,10 @@ pub(super) fn need(method: &Method, uri: &Uri) -> Option<Need> {
 /// Whether values in the clear are asked for.
 fn reveals(uri: &Uri) -> bool {
     let parts = uri.query().unwrap_or_default().split('&');
+    // What is escaped may spell it too, and nothing else that a look asks for needs an escape.
     parts
-        .map(|part| part.split('=').next())
-        .any(|key| key == Some("reveal"))
+        .map(|part| part.split('=').next().unwrap_or_default())
+        .any(|key| key == "reveal" || key.contains(['%', '+']))
 }
 
 fn run<K: Declared>(name: &str) -> Option<Need> {
@@ -209,6 +210,7 @@ mod tests {
             ("GET /api/v1/secrets/keys", "view secrets"),
             ("GET /api/v1/secrets/keys?reveal=true", "edit secrets/keys"),
             ("GET /api/v1/secrets/keys?x=1&reveal=1", "edit secrets/keys"),
+            ("GET /api/v1/secrets/keys?%72eveal=true", "edit secrets/keys"),
             ("GET /api/v1/backup/status", "view *"),
             ("GET /api/v1/backup/log", "view *"),
             ("GET /api/v1/backup/key", "view *"),

@@ -240,8 +240,8 @@ pub(super) async fn merge(
     let (document, revision) = items::in_force(&id, &view).ok_or_else(|| undeclared(&id))?;
     let mut spec = app.0.engine.clear_spec(document)?.reveal().clone();
     merge_patch(&mut spec, &patch);
-    let document =
-        Document::new(id.clone(), &spec).map_err(|problems| ApiError::invalid(body::diagnostics(&bytes, problems)))?;
+    let document = Document::new(id.clone(), &spec)
+        .map_err(|problems| ApiError::invalid(body::diagnostics(kind, &bytes, problems)))?;
     let only = if only == Only::IfThere {
         Only::IfAt(revision)
     } else {
@@ -305,7 +305,6 @@ async fn perform(app: &App, principal: &Principal, wanted: Wanted, asked: &Asked
         .rows
         .get(&id)
         .is_some_and(|row| row.document.is_some());
-    let document = wanted.after.clone();
     let request = EditRequest {
         actor: principal.actor("api"),
         wanted: vec![wanted],
@@ -324,8 +323,8 @@ async fn perform(app: &App, principal: &Principal, wanted: Wanted, asked: &Asked
     }
     let view = app.0.engine.store().view();
     let report = app.0.engine.report().borrow().clone();
-    let document = document.ok_or_else(|| undeclared(&id))?;
-    let revision = items::in_force(&id, &view).map_or(edited.plan.revision, |(_, revision)| revision);
+    // What was stored, and not what was sent: a secret came in the clear.
+    let (document, revision) = items::in_force(&id, &view).ok_or_else(|| undeclared(&id))?;
     Ok(tagged(code, items::item(&document, revision, &view, &report)))
 }
 

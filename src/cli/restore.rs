@@ -37,7 +37,7 @@ impl Restore {
             let kinds: Vec<String> = state
                 .kinds
                 .iter()
-                .map(|(kind, count)| format!("{count} {kind}"))
+                .map(|(kind, count)| crate::kit::count(*count, kind.trim_end_matches('s')))
                 .collect();
             terminal.line(&format!("digest     {}", plain(&state.digest)))?;
             terminal.line(&format!(

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::kit::{Diagnostic, nearest};
 use crate::reconcile::{agree, converge};
 use crate::record::{Actor, Edit, EditChange, Mutation, StoreView};
-use crate::resource::{Document, FieldChange, Id, broken_references, built_in};
+use crate::resource::{Declared as _, Document, FieldChange, Id, Secret, broken_references, built_in};
 use crate::store::StoreError;
 use crate::wire::{PlanBody, Step, words};
 
@@ -72,12 +72,17 @@ impl Engine {
     /// Checks and makes a change. It is durable when this returns; its commit follows.
     pub async fn edit(&self, request: EditRequest) -> Result<Edited, EngineError> {
         let _one_at_a_time = self.0.editing.lock().await;
-        let faults = in_the_clear(&request.wanted);
+        let faults = in_the_clear(&request.wanted, &self.store().view());
         if !faults.is_empty() {
             return Err(EngineError::Invalid(faults));
         }
         let recipients = lock(&self.0.recipients).clone();
-        let (recipients, _) = self.0.parts.vault.recipients(recipients.as_deref());
+        let (recipients, faults) = self.0.parts.vault.recipients(recipients.as_deref());
+        let secret = |wanted: &Wanted| wanted.id.kind().name == Secret::NAME && wanted.after.is_some();
+        if !faults.is_empty() && request.wanted.iter().any(secret) {
+            // Somebody who is left out by a slip of the pen would notice it when it is too late.
+            return Err(EngineError::Invalid(faults));
+        }
         for _ in 0..TRIES {
             let view = self.store().view();
             let mut sealed = request.wanted.clone();

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex};
 
 use crate::kit::Diagnostic;
-use crate::record::{Actor, AuditEvent, Decision};
+use crate::record::{Actor, AuditEvent, Decision, StoreView};
 use crate::repo::{Hosted, NewFile, Quarantine};
 use crate::resource::yaml::{self, is_declaration};
 use crate::resource::{Declared as _, Document, FileText, Secret};
@@ -40,7 +40,7 @@ impl Findings {
             }
         }
         // The tip's own files are read with the rest of its tree.
-        if file.commit != tip && is_declaration(&file.path) {
+        if file.commit != tip && is_declaration(&file.path) && !is_hidden(&file.path) {
             let read = yaml::read(&FileText {
                 path: file.path.clone(),
                 bytes: Ok(bytes.clone()),
@@ -61,6 +61,11 @@ impl Findings {
         });
         self.faults.push(Diagnostic { note, ..fault });
     }
+}
+
+/// Whether a file stands where declarations are not looked for.
+fn is_hidden(path: &str) -> bool {
+    path.split('/').any(|part| part.starts_with('.'))
 }
 
 fn fault(path: &str, found: &Found) -> Diagnostic {
@@ -84,7 +89,7 @@ pub(super) async fn look(hosted: &Hosted, new: &str, quarantine: Option<&Quarant
 }
 
 /// What looks like a credential in a change through the API: mcpd would write it into the history itself.
-pub(super) fn in_the_clear(wanted: &[Wanted]) -> Vec<Diagnostic> {
+pub(super) fn in_the_clear(wanted: &[Wanted], view: &StoreView) -> Vec<Diagnostic> {
     let mut faults = vec![];
     for one in wanted {
         let Some(after) = one
@@ -94,7 +99,14 @@ pub(super) fn in_the_clear(wanted: &[Wanted]) -> Vec<Diagnostic> {
         else {
             continue;
         };
-        faults.extend(in_document(after).into_iter().map(|found| {
+        // What is there already, let through by a push, is no news.
+        let there = view.rows.get(&one.id).and_then(|row| row.document.as_deref());
+        let mut known = there.map(in_document).unwrap_or_default();
+        let new = in_document(after).into_iter().filter(|found| {
+            let same = known.iter().position(|known| known.pattern.name == found.pattern.name);
+            same.map(|at| known.swap_remove(at)).is_none()
+        });
+        faults.extend(new.map(|found| {
             let place = one.source.clone();
             let at = place.unwrap_or_else(|| Diagnostic::of_file(one.id.to_string(), ""));
             Diagnostic {
@@ -110,10 +122,8 @@ pub(super) fn in_the_clear(wanted: &[Wanted]) -> Vec<Diagnostic> {
 }
 
 fn in_document(document: &Document) -> Vec<Found> {
+    // No comment survives here, so none lets anything through.
     scan(&yaml::print(document))
-        .into_iter()
-        .filter(|found| found.allowed.is_none())
-        .collect()
 }
 
 impl Inner {

@@ -136,6 +136,13 @@ impl Inner {
                 one.after = Some(Arc::clone(present));
                 continue;
             }
+            if present.is_some_and(|present| present.opening() == Opening::Sealed) && after.text.is_none() {
+                // What nobody here can read is never written over.
+                return Err(EngineError::Closed(
+                    one.id.clone(),
+                    "sealed: no identity of this host opens it".to_owned(),
+                ));
+            }
             let sealed = match self.parts.vault.seal(&after, present, recipients, now()) {
                 Ok(sealed) => sealed,
                 Err(error) => {

@@ -118,10 +118,15 @@ impl Vault {
 
     /// For whom secrets are encrypted: this host, and who stands in `.mcpctl/recipients`; and what is wrong with that file.
     pub(super) fn recipients(&self, text: Option<&str>) -> (Vec<Recipient>, Vec<Diagnostic>) {
+        let own = self.identities.own_recipient().clone();
+        if text == Some(crate::repo::UNREADABLE) {
+            let fault = Diagnostic::of_file(crate::repo::RECIPIENTS, "it can't be read")
+                .hint("a plain file of at most 64 KiB is needed; secrets stay encrypted as they are until then");
+            return (vec![own], vec![fault]);
+        }
         let said = text
             .map(|text| Recipients::parse(crate::repo::RECIPIENTS, text))
             .unwrap_or_default();
-        let own = self.identities.own_recipient().clone();
         let others = said.known.into_iter().filter(|other| *other != own);
         (std::iter::once(own.clone()).chain(others).collect(), said.diagnostics)
     }

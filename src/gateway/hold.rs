@@ -64,7 +64,7 @@ impl Holder {
     pub async fn run(self, let_go: CancellationToken) {
         let ended = tokio::select! {
             () = let_go.cancelled() => None,
-            reason = self.work() => Some(one_line(&reason, REASON)),
+            reason = self.work() => Some(one_line(&self.attach.mask(&reason), REASON)),
         };
         self.subscriptions.forget_life(&self.life);
         if let Some(reason) = ended {
@@ -134,7 +134,10 @@ impl Holder {
         // Subscribed first, so that a change while the first lists are read is not missed.
         let changed = connection.changed();
         let (greeting, lists) = match self.first_words(connection, over_http, deadline).await {
-            Ok(said) => said,
+            Ok((mut greeting, lists)) => {
+                greeting.server = self.attach.mask(&greeting.server).into_owned();
+                (greeting, lists)
+            }
             // Over HTTP each conversation is a session of its own, so there it is no second one.
             Err(error @ HandshakeError::Refused { .. }) if !self.member.fresh && !over_http => {
                 return format!("it ran before mcpd started and does not go on: {error}");

@@ -22,6 +22,7 @@ mod tests;
 mod upstreams;
 mod view;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
@@ -38,6 +39,11 @@ use view::View;
 pub trait Attach: Send + Sync + 'static {
     /// The way to a life. Called once for each life that joins the fleet.
     fn attach<'a>(&'a self, instance: &'a InstanceName, life: &'a Life) -> BoxFuture<'a, std::io::Result<Link>>;
+
+    /// What a server says of itself or of its end, fit to be logged and shown: without the secret values that it was given.
+    fn mask<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        Cow::Borrowed(text)
+    }
 }
 
 /// What a client connects to.

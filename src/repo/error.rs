@@ -27,6 +27,9 @@ pub enum RepoError {
     /// The repository holds more files than are read.
     #[error("the repository holds more than {0} YAML files or folders")]
     TooManyFiles(usize),
+    /// A push nests folders too deep to be looked into.
+    #[error("the push nests folders too deep: {0}")]
+    TooDeep(String),
     /// A push brings more commits than are looked into.
     #[error("the push brings more than {0} commits: push them in parts")]
     TooManyCommits(usize),

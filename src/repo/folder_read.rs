@@ -221,10 +221,13 @@ impl Look {
     }
 }
 
-/// Who secrets are encrypted for; a file that can't be read is none.
+/// Who secrets are encrypted for; a file that can't be read is no absence.
 fn recipients(root: &Path) -> Option<Arc<str>> {
-    let (_, bytes) = read_file(&root.join(super::RECIPIENTS)).ok()??;
-    (bytes.len() <= super::MOST_RECIPIENTS).then(|| String::from_utf8_lossy(&bytes).into())
+    match read_file(&root.join(super::RECIPIENTS)) {
+        Ok(Some((_, bytes))) if bytes.len() <= super::MOST_RECIPIENTS => Some(String::from_utf8_lossy(&bytes).into()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        _ => Some(super::UNREADABLE.into()),
+    }
 }
 
 fn unreadable(path: String, error: &io::Error) -> Arc<ParsedFile> {

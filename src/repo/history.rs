@@ -9,7 +9,6 @@ use super::blocking::blocking;
 use super::error::{RepoError, git};
 use super::hooks::Quarantine;
 use super::hosted::{Hosted, commit_id, head};
-use super::read::LARGEST_FILE;
 
 /// A file that some commit of a push brings.
 #[derive(Debug, Clone)]
@@ -18,7 +17,7 @@ pub struct NewFile {
     pub path: String,
     /// The commit that brings it first.
     pub commit: String,
-    /// Its bytes; nothing where it is over 1 MiB.
+    /// Its bytes; nothing where it is over 16 MiB.
     pub bytes: Option<Vec<u8>>,
 }
 
@@ -37,6 +36,10 @@ pub struct Logged {
     pub manual: bool,
 }
 
+/// The largest file that is looked into, in bytes.
+const LARGEST: usize = 16 << 20;
+/// The deepest nesting of folders.
+const DEEPEST: usize = 256;
 /// The most commits of one push that are looked into.
 const MOST_COMMITS: usize = 10_000;
 /// The most new files of one push that are looked into.
@@ -124,7 +127,8 @@ impl Hosted {
 /// Finds what differs between a commit's tree and those of its parents.
 struct Files<'r> {
     repository: &'r Repository,
-    met: HashSet<Oid>,
+    /// By content, and by whether its name makes it a declaration.
+    met: HashSet<(Oid, bool)>,
     found: Vec<(String, Oid)>,
 }
 
@@ -137,7 +141,10 @@ impl Files<'_> {
                 let there = entry.name().ok().and_then(|name| parent.get_name(name));
                 there.is_some_and(|there| there.id() == id)
             };
-            if before.iter().any(same) || self.met.contains(&id) {
+            let declares = entry.name_bytes().ends_with(b".yaml")
+                || entry.name_bytes().ends_with(b".yml")
+                || entry.name_bytes().ends_with(b".json");
+            if before.iter().any(same) || self.met.contains(&(id, declares)) {
                 continue;
             }
             if self.met.len() >= MOST_FILES {
@@ -151,10 +158,13 @@ impl Files<'_> {
             };
             match entry.kind() {
                 Some(ObjectType::Blob) => {
-                    self.met.insert(id);
+                    self.met.insert((id, declares));
                     self.found.push((path, id));
                 }
-                Some(ObjectType::Tree) if path.split('/').count() <= super::read::DEEPEST => {
+                Some(ObjectType::Tree) if path.split('/').count() > DEEPEST => {
+                    return Err(RepoError::TooDeep(path.chars().take(200).collect()));
+                }
+                Some(ObjectType::Tree) => {
                     let below = self.repository.find_tree(id).map_err(git("walking a push"))?;
                     let parents: Vec<git2::Tree<'_>> = before
                         .iter()
@@ -174,7 +184,7 @@ impl Files<'_> {
     fn bytes(&self, id: Oid) -> Result<Option<Vec<u8>>, RepoError> {
         let odb = self.repository.odb().map_err(git("reading a push"))?;
         let (size, _) = odb.read_header(id).map_err(git("reading a push"))?;
-        if size > LARGEST_FILE {
+        if size > LARGEST {
             return Ok(None);
         }
         let object = odb.read(id).map_err(git("reading a push"))?;

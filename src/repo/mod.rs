@@ -88,6 +88,8 @@ impl Snapshot {
 
 /// Who secrets are encrypted for, beside mcpd itself.
 pub const RECIPIENTS: &str = ".mcpctl/recipients";
+/// What stands in [`Snapshot::recipients`] where the file is there and can't be read: it is never taken for an absence.
+pub const UNREADABLE: &str = "\0";
 /// The most that is read of it, in bytes.
 const MOST_RECIPIENTS: usize = 64 << 10;
 

@@ -108,7 +108,8 @@ pub(super) fn read_tree(
     Ok((Tree::assemble(walk.files), walk.parsed))
 }
 
-/// The text of one small file of a tree by its path; nothing where there is none, where it is no plain file or too large.
+/// The text of one small file of a tree by its path; nothing where there is none, [`super::UNREADABLE`] where it is no plain
+/// file or too large.
 pub(super) fn small_file(
     repository: &Repository,
     tree: &git2::Tree<'_>,
@@ -123,7 +124,7 @@ pub(super) fn small_file(
         .read_header(entry.id())
         .map_err(git("reading a file of the repository"))?;
     if size > most || kind != ObjectType::Blob || entry.filemode() & 0o170_000 != 0o100_000 {
-        return Ok(None);
+        return Ok(Some(super::UNREADABLE.into()));
     }
     let object = odb.read(entry.id()).map_err(git("reading a file of the repository"))?;
     Ok(Some(String::from_utf8_lossy(object.data()).into()))

@@ -145,9 +145,18 @@ impl Identities {
         &self.own.recipient
     }
 
-    /// The own key's file as it is to be kept safe: this is all that opens the secrets on another host.
+    /// Every key that is in use, as one file to be kept safe: those of other files first, in their order, because values
+    /// are generated from the first key; then the own one. This is all that a new host needs.
     pub fn export(&self) -> Redacted<String> {
-        Redacted::new(self.own.file.clone())
+        let others = self.extra.iter().filter_map(|file| read(file).ok().flatten());
+        let mut all = String::new();
+        for text in others.chain([self.own.file.clone()]) {
+            all.push_str(&text);
+            if !text.ends_with('\n') {
+                all.push('\n');
+            }
+        }
+        Redacted::new(all)
     }
 
     /// Runs `look` over the keys: those of other files, then the own one.
@@ -246,10 +255,8 @@ fn own(path: &Path, now: Timestamp) -> Result<Own, IdentityError> {
             source,
         }
     };
-    // An empty file is what a crash between creating and writing leaves.
-    let text = read(path)
-        .map_err(fault("read"))?
-        .filter(|text| !text.trim().is_empty());
+    // It is written beside and renamed: an empty one was not left by a crash of ours, and is not written over either.
+    let text = read(path).map_err(fault("read"))?;
     let Some(text) = text else {
         let (secret, recipient, key) = key::make();
         let second = now.strftime("%Y-%m-%dT%H:%M:%SZ");

@@ -136,7 +136,22 @@ wait_for env_is a TOKEN third-value-0817
 say '-- a patch changes one value and leaves the others as they stand'
 cp "$file" before.yaml
 expect 0 mcpctl patch secret keys data.OTHER=fourth-value-0818
-assert_lacks "$out$err" fourth-value
+assert_eq "$out" '~ secret/keys  data.OTHER "***" → "*** (changed)"'
+expect 0 mcpctl patch secret keys data.OTHER=fourth-value-0818 -o json
+assert_lacks "$out$err" value-08
+expect 0 mcpctl patch secret keys data.OTHER=fourth-value-0818
+assert_contains "$out" 'is so already'
+# A mistake is told without what was sent.
+for body in '{"data":{"bad key":"fifth-value-0819"}}' '{"data":"fifth-value-0819"}' '{"foo":"fifth-value-0819"}' \
+    '{"data":{"K":{"from":"fifth-value-0819"}}}' '{"data":{"K":"fifth-value-0819","M":"***"}}'; do
+    assert_lacks "$(curl -sS -X PATCH -H "Authorization: Bearer $token" -H 'Content-Type: application/merge-patch+json' \
+        --data-binary "$body" "$url/api/v1/secrets/keys")" fifth-value "$body"
+done
+for text in 'kind: secret\nname: x\ndata:\n  A: one\n   B: fifth-value-0819\n' 'kind: secert\nname: x\ndata: {A: fifth-value-0819}\n' \
+    'kind: secret\nname: x\ndata: {A: "fifth-value-0819}\n' 'name: x\ndata: {A: fifth-value-0819}\n'; do
+    assert_lacks "$(printf '%b' "$text" | curl -sS -X POST -H "Authorization: Bearer $token" -H 'Content-Type: application/yaml' \
+        --data-binary @- "$url/api/v1/apply")" fifth-value "$text"
+done
 expect 0 mcpctl sync
 git -C work pull -q --ff-only origin main
 changed=$({ diff before.yaml "$file" || true; } | sed -n 's/^> *\([A-Za-z]*\):.*/\1/p' | sed /lastmodified/d | sort | tr '\n' ' ')
@@ -190,6 +205,8 @@ expect 3 mcpctl restore --verify
 assert_contains "$out" 'sealed     secret/keys'
 expect 1 mcpctl patch secret keys data.OTHER=x
 assert_contains "$err" 'secret/keys is sealed'
+expect 1 mcpctl apply -f secret.yaml
+assert_contains "$err" 'secret/keys is sealed'
 git -C work fetch -q
 assert_eq "$(git -C work rev-parse HEAD)" "$(head_of_remote)" 'commits were made over what is sealed'
 [[ $(digest) != "$was" ]] || fail 'a sealed state has the digest of an open one'
@@ -204,3 +221,21 @@ assert_eq "$(tool_env a MADE)" "$made" 'the value that was made is another one'
 git -C work pull -q --ff-only origin main
 assert_contains "$(<"$file")" "$(mcpctl backup -o json | jq -r '.recipients[0]')"
 nowhere third-value-0817
+
+say '-- wiped once more, with what this host gave out: the values that were made are still the same'
+mcpctl backup identity >second.txt
+stop_mcpd
+rm -rf "$data"
+MCPD_IDENTITY_FILE=$here/second.txt start_mcpd
+repoint work
+push_ok work -o wait=30
+expect 0 mcpctl sync --wait 60
+assert_eq "$(digest)" "$was" 'the digest differs after the second wipe'
+assert_eq "$(tool_env a MADE)" "$made"
+
+say '-- values are shown to who may change them, and that is written down'
+expect 0 mcpctl get secret keys --reveal
+assert_contains "$out" third-value-0817
+assert_contains "$(api GET /audit/events)" 'reveal secret/keys'
+expect 0 mcpctl get secret keys -o yaml
+assert_lacks "$out" third-value

@@ -38,7 +38,7 @@ async fn every_commit_of_a_push_is_looked_into() {
 
     // What is here already is not looked into again.
     assert!(world.push(&["-q", "origin", "main"]).await.0);
-    let large = "x".repeat(2 << 20);
+    let large = "x".repeat(17 << 20);
     let next = world.commit("large.bin", &large).await;
     let found = brought(&world, &next).await;
     let seen: Vec<_> = found

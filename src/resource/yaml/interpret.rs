@@ -450,7 +450,7 @@ pub fn is_clear_secret(diagnostic: &Diagnostic) -> bool {
 }
 
 /// Takes out of a diagnostic what may be a secret value: it goes to logs and to people who may not see it.
-fn withhold(diagnostic: &mut Diagnostic) {
+pub fn withhold(diagnostic: &mut Diagnostic) {
     diagnostic.excerpt = None;
     if let Some((expected, _)) = diagnostic.message.split_once(", found ") {
         diagnostic.message = format!("{expected}, found something else");

@@ -20,14 +20,14 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::kit::{Diagnostic, Position};
+use crate::kit::{Diagnostic, Position, nearest};
 
 use super::document::Document;
 use super::id::Id;
 use super::tree::{FileText, Placed, Unreadable};
 
 pub use edit::{EditError, put};
-pub use interpret::is_clear_secret;
+pub use interpret::{is_clear_secret, withhold};
 pub use print::print;
 pub use source::LARGEST;
 
@@ -110,6 +110,31 @@ enum Clear {
 }
 
 fn read_as(file: &FileText, largest: usize, clear: Clear) -> ParsedFile {
+    let mut read = read_whole(file, largest, clear);
+    // A fault of the text itself is found before anybody knows what the text declares.
+    if !read.diagnostics.is_empty() && file.bytes.as_ref().is_ok_and(|bytes| may_hold_secrets(bytes)) {
+        read.diagnostics.iter_mut().for_each(withhold);
+    }
+    read
+}
+
+/// Whether a text may declare a secret, as far as lines tell.
+fn may_hold_secrets(bytes: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(bytes);
+    text.split(['\n', ',', '{']).any(|line| {
+        let line = line.trim_start_matches(|c: char| c.is_whitespace() || "-\"'".contains(c));
+        let key: String = line.chars().take_while(|c| c.is_ascii_alphanumeric()).collect();
+        let value = line.split_once(':').map_or("", |(_, value)| value);
+        let value = value.trim_matches(|c: char| c.is_whitespace() || "\"'}".contains(c));
+        match key.as_str() {
+            "data" | "secrets" | "secret" => line.contains(':'),
+            "kind" => value.to_ascii_lowercase().starts_with("sec") || nearest(value, ["secret"]).is_some(),
+            _ => false,
+        }
+    })
+}
+
+fn read_whole(file: &FileText, largest: usize, clear: Clear) -> ParsedFile {
     let whole = |bytes: Option<&[u8]>, diagnostic: Diagnostic| ParsedFile {
         path: file.path.clone(),
         documents: vec![],

@@ -89,6 +89,8 @@ struct Shared {
     client: Arc<Client>,
     images: Images,
     sessions: Mutex<BTreeMap<Life, Session>>,
+    /// The lives that were started or attached to here.
+    used: Mutex<BTreeSet<Life>>,
     /// One start an instance at a time.
     turns: Mutex<BTreeMap<InstanceName, Arc<tokio::sync::Mutex<()>>>>,
     /// The names of containers between their making and their start.
@@ -129,6 +131,7 @@ impl DockerRuntime {
                 client,
                 images: Images::default(),
                 sessions: Mutex::default(),
+                used: Mutex::default(),
                 turns: Mutex::default(),
                 making: Arc::default(),
                 died,
@@ -171,6 +174,7 @@ impl DockerRuntime {
 
     /// The way to a life that runs. Pipes are had once at a time; dropping them leaves the server's stdin open.
     pub async fn attach(&self, instance: &InstanceName, life: &Life) -> io::Result<Link> {
+        lock(&self.shared.used).insert(life.clone());
         self.shared.attach(instance, life).await
     }
 
@@ -221,7 +225,7 @@ impl Shared {
         }
     }
 
-    /// Stops every container of this cluster.
+    /// Stops every container of this cluster that was started or attached to here.
     async fn stop_all(&self) {
         // A start that is under way ends first: no life escapes.
         let turns: Vec<_> = lock(&self.turns).values().cloned().collect();
@@ -234,7 +238,10 @@ impl Shared {
                 return;
             }
         };
-        let stops = listed.iter().map(|container| self.stop(&container.life, CLOSING));
+        // What was never ours to route to is not ours to end.
+        let used = lock(&self.used).clone();
+        let ours = listed.iter().filter(|container| used.contains(&container.life));
+        let stops = ours.map(|container| self.stop(&container.life, CLOSING));
         for stopped in futures_util::future::join_all(stops).await {
             if let Err(error) = stopped {
                 tracing::warn!(%error, "a server goes on after the shutdown");

@@ -106,6 +106,7 @@ impl Shared {
                 let session = Session::listen(&self.client, &self.options.logs, &order.instance, &life, true).await;
                 self.sessions().insert(life.clone(), session);
             }
+            super::lock(&self.used).insert(life.clone());
             self.rise();
             return Ok(life);
         }

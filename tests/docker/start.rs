@@ -135,6 +135,10 @@ async fn docker_the_runner_image_is_built_where_it_is_missing() {
     }
     bench.docker.inspect_image(&built).await.expect("it is there now");
     if !was_there {
-        bench.docker.remove_image(&built, None::<bollard::query_parameters::RemoveImageOptions>, None).await.unwrap();
+        bench
+            .docker
+            .remove_image(&built, None::<bollard::query_parameters::RemoveImageOptions>, None)
+            .await
+            .unwrap();
     }
 }

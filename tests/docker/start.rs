@@ -109,3 +109,36 @@ async fn docker_a_closed_runtime_starts_nothing() {
     ));
     assert!(bench.containers().await.is_empty());
 }
+
+/// The runner image is built where it is missing, once for all who ask, without a context and from what is there.
+#[tokio::test(flavor = "multi_thread")]
+async fn docker_the_runner_image_is_built_where_it_is_missing() {
+    let Some(bench) = Bench::at(crate::bench::socket(), |settings| settings.node_runner_image = None).await else {
+        return;
+    };
+    let base = "node:24-slim";
+    if bench.docker.inspect_image(base).await.is_err() {
+        assert!(std::env::var_os("CI").is_none(), "no image {base}");
+        println!("skipped: no image {base} (tests/support/images.sh base makes it)");
+        return;
+    }
+    let built = format!("mcpctl/node-runner:{}", env!("CARGO_PKG_VERSION"));
+    let was_there = bench.docker.inspect_image(&built).await.is_ok();
+    let server = json!({"command": ["node", "--version"]});
+    let (one, two) = tokio::join!(
+        bench.start("one/0", server.clone()),
+        bench.start("two/0", server.clone())
+    );
+    for life in [one.unwrap(), two.unwrap()] {
+        assert_eq!(bench.ending(&life).await.to_string(), "exited with code 0");
+        bench.runtime.stop(&life, Duration::ZERO).await.unwrap();
+    }
+    bench.docker.inspect_image(&built).await.expect("it is there now");
+    if !was_there {
+        bench
+            .docker
+            .remove_image(&built, None::<bollard::query_parameters::RemoveImageOptions>, None)
+            .await
+            .unwrap();
+    }
+}

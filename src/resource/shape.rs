@@ -193,12 +193,7 @@ impl Shape {
             Self::List { .. } | Self::Map(_) | Self::Fields(_) | Self::Any => inline()?,
             Self::Either(shapes) => {
                 let fits = |value: &Value| shapes.iter().any(|shape| shape.check(value).is_empty());
-                match inline() {
-                    // A mapping that was meant and does not fit is no text.
-                    Ok(value @ Value::Object(_)) => value,
-                    Ok(value) if fits(&value) => value,
-                    _ => Value::from(text),
-                }
+                inline().ok().filter(fits).unwrap_or_else(|| Value::from(text))
             }
         };
         match self.check(&value).into_iter().next() {

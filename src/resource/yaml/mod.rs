@@ -123,7 +123,7 @@ fn may_hold_secrets(bytes: &[u8]) -> bool {
     let text = String::from_utf8_lossy(bytes);
     text.split(['\n', ',', '{']).any(|line| {
         let line = line.trim_start_matches(|c: char| c.is_whitespace() || "-\"'".contains(c));
-        let key: String = line.chars().take_while(|c| c.is_ascii_alphanumeric()).collect();
+        let key: String = line.chars().take_while(char::is_ascii_alphanumeric).collect();
         let value = line.split_once(':').map_or("", |(_, value)| value);
         let value = value.trim_matches(|c: char| c.is_whitespace() || "\"'}".contains(c));
         match key.as_str() {

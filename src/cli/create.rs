@@ -4,6 +4,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches};
 use reqwest::Method;
 use serde_json::Value;
 
+use crate::kit::Diagnostic;
 use crate::resource::{Declared as _, Document, Id, KINDS, Kind, Project, Scope, Server, Template, kind_named};
 use crate::wire::{Item, Listing, PlanBody};
 
@@ -222,7 +223,8 @@ impl Create {
             [one] if !dry_run => {
                 let item: Item = client
                     .call(Method::POST, &noun::list_path(&one.id), &sending(one.to_json()))
-                    .await?;
+                    .await
+                    .map_err(|failure| named(documents, failure))?;
                 let terminal = &session.terminal;
                 match form {
                     Output::Json => terminal.line(&shown::json(&item.resource))?,
@@ -237,12 +239,39 @@ impl Create {
                     many => ("/apply".to_owned(), many.iter().map(Document::to_json).collect()),
                 };
                 let path = format!("{path}?dryRun={dry_run}");
-                let answer: PlanBody = client.call(Method::POST, &path, &sending(body)).await?;
+                let answer: PlanBody = client
+                    .call(Method::POST, &path, &sending(body))
+                    .await
+                    .map_err(|failure| named(documents, failure))?;
                 plan::show(session, &answer, dry_run, form)?
             }
         };
         wait::afterwards(session, &client, seconds, outcome).await
     }
+}
+
+/// A refusal that speaks of what was to be made: nobody has seen the request that mcpd points into.
+fn named(documents: &[Document], mut failure: Failure) -> Failure {
+    let Failure::Refused { body, .. } = &mut failure else {
+        return failure;
+    };
+    for diagnostic in &mut body.diagnostics {
+        let Some(place) = diagnostic.file.strip_prefix("<body>") else {
+            continue;
+        };
+        let number = place.trim_matches(['[', ']']).parse().unwrap_or(0);
+        let Some(document) = documents.get::<usize>(number) else {
+            continue;
+        };
+        *diagnostic = Diagnostic {
+            hint: diagnostic.hint.take(),
+            ..Diagnostic::of_file(document.id.to_string(), std::mem::take(&mut diagnostic.message))
+        };
+    }
+    if let [one] = &body.diagnostics[..] {
+        body.detail = format!("{}: {}", one.place(), one.message);
+    }
+    failure
 }
 
 /// Gives a server the variables of its template, in the template's order; those that nobody said are handed back.

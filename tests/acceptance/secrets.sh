@@ -94,6 +94,20 @@ printf 'kind: secret\nname: keys\ndata: {TOKEN: "***"}\n' >mask.yaml
 expect 1 mcpctl apply -f mask.yaml
 assert_contains "$err" 'a mask is no value'
 
+# A slip in what is sent is told without what was sent.
+sent=unheard-value-0899
+for body in "{\"data\":{\"TOKEN\":\"$sent\"},\"nonsense\":true}" "{\"data\":{\"TOKEN\":[\"$sent\"]}}"; do
+    run api PATCH /secrets/keys "$body"
+    assert_eq "$(<.code)" 400
+    assert_lacks "$out" "$sent"
+done
+twin="{\"kind\":\"secret\",\"name\":\"twin\",\"data\":{\"TOKEN\":\"$sent\"}}"
+for body in "[$twin,$twin]" "{\"kind\":\"secret\",\"name\":\"twin\",\"data\":{\"TOKEN\":\"$sent\",\"TOKEN\":\"x\"}}" "${twin%?}"; do
+    run api POST /apply "$body"
+    assert_eq "$(<.code)" 400
+    assert_lacks "$out" "$sent"
+done
+
 say '-- a server gets what it asks for, and nothing else'
 fake work/servers/a.yaml a
 cat >>work/servers/a.yaml <<'TEXT'

@@ -173,7 +173,8 @@ printf 'Line one\nLine two: # not a comment\n' >text.md
 expect 0 mcpctl create prompt notes -p old --content-file text.md --summary Notes
 expect 1 mcpctl create prompt hello -p old --content again
 expect 1 mcpctl create prompt hello -p nowhere --content x
-assert_contains "$err" 'project "nowhere" is not declared'
+assert_line "$err" 'error: prompt/nowhere/hello: project: project "nowhere" is not declared'
+assert_lacks "$err" '<body>' 'a fault points into a request that nobody wrote'
 assert_eq "$(mcpctl get prompt hello -o json | jq -r .content)" 'Hello, everybody.'
 assert_eq "$(mcpctl get prompt hello -p old -o json | jq -r '[.project, .content] | join(" ")')" 'old Hello, project.'
 assert_eq "$(mcpctl get prompt/old/hello -o json | jq -r .content)" 'Hello, project.'

@@ -107,6 +107,35 @@ error: a.yaml:3:1: secret/a stands in the clear
 hint: encrypt it: mcpctl create secret a --data KEY=VALUE does and commits it; then take it out here
 "##,
     ),
+    // Whatever is wrong with it, and however it is written: the line of a secret is not shown.
+    (
+        "{kind: secret, name: a, data: {KEY: hunter2}}\n",
+        r##"
+error: a.yaml:1:25: secret/a stands in the clear
+hint: encrypt it: mcpctl create secret a --data KEY=VALUE does and commits it; then take it out here
+"##,
+    ),
+    (
+        "kind: secret\nname: a\ndata: {KEY: hunter2, KEY: hunter3}\n",
+        r##"
+error: a.yaml:3:22: "KEY" is given twice
+note: a.yaml:3:8: the first one
+"##,
+    ),
+    (
+        "kind: secret\nname: a\ndata:\n  KEY: !hunter2\n",
+        r##"
+error: a.yaml:4:8: tags are not allowed
+hint: a text that begins with ! needs quotes
+"##,
+    ),
+    (
+        "kind: secret\nname: a\ndata:\n  KEY: \"hunter2\n",
+        r##"
+error: a.yaml:4:8: this quoted text is not closed
+hint: close it with the quote that opened it
+"##,
+    ),
     (
         "kind: secret\nname: a\ndata:\n  KEY: ENC[AES256_GCM,data:x,iv:y,tag:z,type:str]\nsops: {mac: x}\n---\nkind: server\nname: b\ncommand: [x]\n",
         r##"

@@ -298,7 +298,15 @@ impl<'s, 't> Interpreter<'s, 't> {
     }
 
     fn valid(&mut self, node: &Node<'t>, document: Document) {
-        let locate = |path: &str| self.source.located(node.at(path).value.span());
+        let secret = document.id.kind().name == Secret::NAME;
+        let locate = |path: &str| {
+            let mut place = self.source.located(node.at(path).value.span());
+            // The values of a secret may stand in the same line.
+            if secret {
+                place.line.clear();
+            }
+            place
+        };
         let start = node.span();
         let parsed = Parsed {
             name_at: locate("name"),
@@ -455,6 +463,17 @@ pub fn withhold(diagnostic: &mut Diagnostic) {
     if let Some((expected, _)) = diagnostic.message.split_once(", found ") {
         diagnostic.message = format!("{expected}, found something else");
         diagnostic.hint = None;
+    }
+    // What was read as a tag or as a number may be a value that lacks its quotes.
+    for text in [Some(&mut diagnostic.message), diagnostic.hint.as_mut()]
+        .into_iter()
+        .flatten()
+    {
+        for words in ["tags are not allowed", "quote it"] {
+            if text.strip_prefix(words).is_some_and(|rest| rest.starts_with(": ")) {
+                words.clone_into(text);
+            }
+        }
     }
 }
 

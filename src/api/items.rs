@@ -81,7 +81,7 @@ pub(super) fn item(document: &Arc<Document>, revision: u64, view: &StoreView, re
 pub(super) async fn whole(app: &App, document: &Arc<Document>, revision: u64) -> Result<Item, ApiError> {
     let store = app.0.engine.store();
     let (view, report) = (store.view(), app.0.engine.report().borrow().clone());
-    let conflict = store.conflict(&document.id).await?;
+    let conflicts = store.conflicts_of(&document.id).await?;
     let upstreams = Arc::clone(&app.0.gateway.upstreams().borrow());
     let mut status = standing::status(document, &view, &report);
     let facts = standing::Facts {
@@ -90,7 +90,7 @@ pub(super) async fn whole(app: &App, document: &Arc<Document>, revision: u64) ->
         status: &status,
         view: &view,
         report: &report,
-        conflict: conflict.as_ref(),
+        conflicts: &conflicts,
         upstreams: &upstreams,
     };
     // What ships in the binary is in no repository, and nothing waits for it.

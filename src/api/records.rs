@@ -76,7 +76,7 @@ pub(super) async fn conflicts(State(app): State<App>, Ask(page): Ask<Page>) -> R
         return Ok(feed::watch(app, true, |app| {
             Box::pin(async move {
                 let conflicts = app.0.engine.store().conflicts().await.unwrap_or_default();
-                entries(&conflicts, |it| it.id.to_string())
+                entries(&conflicts, |it| format!("{:020}", it.number))
             })
         }));
     }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use crate::engine::Report;
+use crate::kit::count;
 use crate::kit::time::Timestamp;
 use crate::record::{ChainLink, Conflict, Handshake, InstanceStatus, PendingExport, State, StoreView, Upstreams};
 use crate::resource::{BUILT_IN, Declared, Document, Id, Project, Server, built_in};
@@ -106,7 +107,7 @@ pub(super) struct Facts<'a> {
     pub(super) status: &'a ItemStatus,
     pub(super) view: &'a StoreView,
     pub(super) report: &'a Report,
-    pub(super) conflict: Option<&'a Conflict>,
+    pub(super) conflicts: &'a [Conflict],
     pub(super) upstreams: &'a Upstreams,
 }
 
@@ -149,15 +150,15 @@ impl Facts<'_> {
     }
 
     fn conflicted(&self) -> Condition {
-        match self.conflict {
-            Some(conflict) => condition(
+        match self.conflicts {
+            [first, ..] => condition(
                 "Conflicted",
                 Truth::True,
                 "StoreKept",
-                told(conflict),
-                Some(conflict.at),
+                told(self.conflicts),
+                Some(first.at),
             ),
-            None => condition("Conflicted", Truth::False, "Agreed", String::new(), None),
+            [] => condition("Conflicted", Truth::False, "Agreed", String::new(), None),
         }
     }
 
@@ -185,7 +186,7 @@ impl Facts<'_> {
         let well = |member: &&MemberStatus| !matches!(member.state.as_str(), "RUNNING" | "STOPPED");
         let ill: Vec<&MemberStatus> = self.status.servers.iter().filter(well).collect();
         if ill.is_empty() {
-            let all = crate::kit::count(self.status.servers.len(), "server");
+            let all = count(self.status.servers.len(), "server");
             return condition("Ready", Truth::True, "Running", all, None);
         }
         let names: Vec<String> = ill
@@ -246,12 +247,9 @@ impl Facts<'_> {
                 ..rung(ChainLink::Plan, Standing::Broken, message)
             };
         }
-        if let Some(conflict) = self.conflict {
-            return rung(
-                ChainLink::Plan,
-                Standing::Broken,
-                format!("in conflict: {}", told(conflict)),
-            );
+        if !self.conflicts.is_empty() {
+            let told = told(self.conflicts);
+            return rung(ChainLink::Plan, Standing::Broken, format!("in conflict: {told}"));
         }
         let declared = self.report.tree.documents.get(self.id()).map(|placed| &placed.document);
         if source.state == SourceState::WaitingForApproval && declared != Some(self.document) {
@@ -324,18 +322,26 @@ impl Facts<'_> {
 fn tools(status: &InstanceStatus) -> String {
     status
         .tools
-        .map_or_else(|| "listed".to_owned(), |tools| crate::kit::count(tools, "tool"))
+        .map_or_else(|| "listed".to_owned(), |tools| count(tools, "tool"))
 }
 
 fn or(text: &str, otherwise: &str) -> String {
     if text.is_empty() { otherwise } else { text }.to_owned()
 }
 
-/// A conflict in words, without its mark.
-fn told(conflict: &Conflict) -> String {
+/// Conflicts of a resource in words, without their mark: the newest one, and how many there are before it.
+fn told(conflicts: &[Conflict]) -> String {
+    let Some((conflict, earlier)) = conflicts.split_last() else {
+        return String::new();
+    };
     let line = words::conflict(conflict);
     let mark = format!("! {}  ", conflict.id);
-    line.strip_prefix(&mark).unwrap_or(&line).to_owned()
+    let line = line.strip_prefix(&mark).unwrap_or(&line);
+    if earlier.is_empty() {
+        line.to_owned()
+    } else {
+        format!("{line}, and {} before it", count(earlier.len(), "conflict"))
+    }
 }
 
 fn is_broken(chain: &[Rung]) -> bool {

@@ -66,6 +66,7 @@ impl Known {
             commit: "3fa2c1e9aa".into(),
             revision: 7,
             path: path.clone(),
+            document: None,
         };
         let placed = Placed {
             document: Arc::clone(document),
@@ -92,6 +93,7 @@ impl Known {
                 before: None,
                 after: None,
             }],
+            notes: vec![],
             attempt: None,
         });
     }
@@ -111,7 +113,7 @@ impl Known {
             status: &status,
             view: &self.view,
             report: &report,
-            conflict: self.conflict.as_ref(),
+            conflicts: self.conflict.as_slice(),
             upstreams: &self.upstreams,
         })
     }
@@ -273,6 +275,9 @@ fn a_chain_begins_at_the_commit() {
     let mut known = Known::new(&running);
     let side = |text: &str| Some(document("server/time", &json!({"command": ["x"], "description": text})));
     known.conflict = Some(Conflict {
+        number: 1,
+        fields: vec![],
+        reason: None,
         id: id("server/time"),
         base: side("a"),
         repository: side("b"),

@@ -17,7 +17,8 @@ use super::{Outcome, Output, Session, help, plan};
 /// Show what lost against the store, or turn it round
 ///
 /// Where the repository and the store changed the same field, the store's value is kept and the repository's is
-/// remembered here. "accept" decides: the repository's value by one more commit, or the store's for good.
+/// remembered here ("mcpctl describe conflict KIND/NAME" has both diffs). "accept" decides all conflicts of a resource: what
+/// lost comes back by one more commit, or the store's side stays for good. A conflict also ends when what lost is in force.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   mcpctl conflicts

@@ -5,9 +5,10 @@ use clap::Args;
 use crate::kit::Name;
 use crate::record::{Conflict, Event, InstanceStatus};
 use crate::resource::{BUILT_IN, Template};
-use crate::wire::words::{conflict, plain};
+use crate::wire::words::plain;
 use crate::wire::{Condition, Item, ItemStatus, Listing, Truth};
 
+use super::clash;
 use super::error::Failure;
 use super::noun;
 use super::shown::{self, Recording};
@@ -18,12 +19,13 @@ use super::{Outcome, Output, Session, help};
 /// Show everything about one resource
 ///
 /// Its status and why it is so, where it is declared (file:line@commit), what holds of it and what does not, its instances
-/// with the next retry (of a project: its servers), an open conflict, what happened to it lately, and the declaration. Of a
+/// with the next retry (of a project: its servers), open conflicts with both diffs, what happened to it lately, and the declaration. Of a
 /// template also what its servers have to be told, and the words that make one.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   mcpctl describe server time
   mcpctl describe template filesystem
+  mcpctl describe conflict server/web
   mcpctl describe project/demo -o json")]
 pub(super) struct Describe {
     /// The kind, or KIND/NAME
@@ -37,15 +39,24 @@ pub(super) struct Describe {
 impl Describe {
     pub(super) async fn run(self, session: &Session) -> Result<Outcome, Failure> {
         let form = session.form(help::PAGE)?;
+        let (word, rest) = self.kind.split_once('/').unwrap_or((&self.kind, ""));
+        if noun::is_conflict(word) {
+            let name = self.name.as_deref().unwrap_or(rest);
+            return conflicts(session, form, name).await;
+        }
         let id = noun::resource(&self.kind, self.name.as_deref(), &self.within)?;
         let client = session.client()?;
         let item: Item = client.get(&noun::path(&id)).await?;
         let status = shown::status(&item);
-        let clash = if is_conflicted(&status) {
+        let clashes = if is_conflicted(&status) {
             let conflicts: Listing<Conflict> = client.get("/conflicts").await?;
-            conflicts.items.into_iter().find(|conflict| conflict.id == id)
+            conflicts
+                .items
+                .into_iter()
+                .filter(|conflict| conflict.id == id)
+                .collect()
         } else {
-            None
+            vec![]
         };
         let terminal = &session.terminal;
         if form == Output::Json {
@@ -53,7 +64,7 @@ impl Describe {
                 "resource": item.resource,
                 "status": item.status,
                 "revision": item.revision,
-                "conflict": clash,
+                "conflicts": clashes,
             })))?;
             return Ok(Outcome::Done);
         }
@@ -71,8 +82,8 @@ impl Describe {
             table.fill(status.instances.iter().map(Recording::cells));
             section(terminal, "instances", &table.take(terminal))?;
         }
-        if let Some(clash) = clash {
-            section(terminal, "conflict", &[conflict(&clash)])?;
+        for conflict in &clashes {
+            section(terminal, "conflict", &clash::lines(conflict))?;
         }
         if !status.events.is_empty() {
             let mut table = Table::new(Event::HEADING.iter().copied(), true);
@@ -89,6 +100,31 @@ impl Describe {
         section(terminal, "declaration", &lines)?;
         Ok(Outcome::Done)
     }
+}
+
+/// The conflicts of a resource, or the one with a number, with both diffs.
+async fn conflicts(session: &Session, form: Output, name: &str) -> Result<Outcome, Failure> {
+    let listing: Listing<Conflict> = session.client()?.get("/conflicts").await?;
+    let found: Vec<&Conflict> = listing
+        .items
+        .iter()
+        .filter(|conflict| conflict.answers_to(name))
+        .collect();
+    if found.is_empty() {
+        return Err(Failure::Missing(format!("conflict/{name}")));
+    }
+    let terminal = &session.terminal;
+    if form == Output::Json {
+        terminal.line(&shown::json(&found))?;
+        return Ok(Outcome::Done);
+    }
+    for (n, conflict) in found.iter().enumerate() {
+        if n > 0 {
+            terminal.line("")?;
+        }
+        clash::lines(conflict).iter().try_for_each(|line| terminal.line(line))?;
+    }
+    Ok(Outcome::Done)
 }
 
 fn is_conflicted(status: &ItemStatus) -> bool {

@@ -4,6 +4,7 @@
 
 mod apply;
 mod backup;
+mod clash;
 mod client;
 mod completion;
 mod conflicts;

@@ -79,6 +79,11 @@ pub(super) fn noun(word: &str) -> Result<Noun, Failure> {
         .ok_or_else(|| unknown(word, true))
 }
 
+/// Whether a word stands for the records of conflicts.
+pub(super) fn is_conflict(word: &str) -> bool {
+    matches!(noun(word), Ok(Noun::Recorded(Recorded::Conflicts)))
+}
+
 /// The failure for a word that is no kind.
 fn unknown(word: &str, recorded: bool) -> Failure {
     let more = RECORDED

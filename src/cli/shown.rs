@@ -292,24 +292,27 @@ impl Recording for InstanceStatus {
 }
 
 impl Recording for Conflict {
-    const HEADING: &'static [&'static str] = &["RESOURCE", "FIELDS", "COMMIT", "PLACE", "AGE"];
+    const HEADING: &'static [&'static str] = &["NUMBER", "RESOURCE", "LOST", "COMMIT", "PLACE", "AGE"];
 
     fn cells(&self) -> Vec<String> {
-        let fields = match (&self.store, &self.repository) {
-            (Some(store), Some(repository)) => {
-                let paths: Vec<String> = field_changes(Some(store), Some(repository))
-                    .into_iter()
-                    .map(|c| c.path)
-                    .collect();
+        let lost = match (&self.store, &self.repository) {
+            (Some(_), Some(_)) if !self.fields.is_empty() => {
+                let paths: Vec<String> = self.fields.iter().map(|path| path.join(".")).collect();
                 paths.join(",")
             }
-            (Some(_), None) => "deleted in the repository".to_owned(),
-            (None, _) => "deleted in the store".to_owned(),
+            (Some(store), Some(repository)) => {
+                let changes = field_changes(Some(store), Some(repository));
+                let paths: Vec<String> = changes.into_iter().map(|change| change.path).collect();
+                paths.join(",")
+            }
+            (Some(_), None) => "its deletion".to_owned(),
+            (None, _) => "all of it: deleted in the store".to_owned(),
         };
         let commit = self.commit.chars().take(7).collect();
         vec![
+            self.number.to_string(),
             self.id.to_string(),
-            fields,
+            lost,
             commit,
             self.place.clone().unwrap_or_default(),
             since(self.at),
@@ -321,8 +324,10 @@ impl Recording for Conflict {
     }
 
     fn answers_to(&self, name: &str) -> bool {
-        name.parse::<Id>()
-            .map_or_else(|_| self.id.name.as_str() == name, |id| id == self.id)
+        name.parse::<Id>().map_or_else(
+            |_| self.id.name.as_str() == name || self.number.to_string() == name,
+            |id| id == self.id,
+        )
     }
 }
 

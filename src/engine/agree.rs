@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use crate::kit::Digest;
 use crate::reconcile::agree::{self, Export, Plan, Recovery};
-use crate::record::{Actor, Conflict, Event, Import, Level, PendingExport, StoreView};
+use crate::record::{Actor, Import, PendingExport, StoreView};
 use crate::repo::{Landing, Snapshot, Source};
 use crate::resource::{Document, Id, Tree};
 use crate::store::StoreError;
 
+use super::conflicts;
 use super::report::{Happening, now};
 use super::{EngineError, Inner, lock};
 
@@ -93,6 +94,7 @@ impl Inner {
             head,
             store: view,
             landed,
+            only: None,
             allow_mass_delete,
             now: now(),
         })
@@ -172,23 +174,29 @@ impl Inner {
             }
             return Ok(Pass::Again);
         }
-        self.import(plan, snapshot, view).await?;
+        self.import(plan, snapshot).await?;
         if !plan.changes.is_empty() {
             // A person's word for a mass deletion was for what has just been done.
             if self.is_allowed(snapshot.head.as_deref().unwrap_or_default()) {
                 self.allow(None).await?;
             }
         }
-        for drop in &plan.drops {
-            self.parts.store.drop_exports(drop.revision, drop.ids.clone()).await?;
+        if !plan.rebase.is_empty() {
+            // What waits has changed: its exports are planned on what it is now.
+            return Ok(Pass::Again);
         }
         let imported = !plan.changes.is_empty() || !plan.settle.is_empty() || !plan.drops.is_empty();
         let exported = self.export(&plan.exports, snapshot, view, stuck).await?;
         Ok(if imported || exported { Pass::Again } else { Pass::Rest })
     }
 
-    async fn import(&self, plan: &Plan, snapshot: &Snapshot, view: &StoreView) -> Result<(), EngineError> {
-        if plan.changes.is_empty() && plan.settle.is_empty() && plan.conflicts.is_empty() {
+    async fn import(&self, plan: &Plan, snapshot: &Snapshot) -> Result<(), EngineError> {
+        let nothing = plan.changes.is_empty()
+            && plan.settle.is_empty()
+            && plan.conflicts.is_empty()
+            && plan.rebase.is_empty()
+            && plan.drops.is_empty();
+        if nothing {
             return Ok(());
         }
         let head = snapshot.head.clone().unwrap_or_default();
@@ -202,19 +210,6 @@ impl Inner {
         };
         let actor = self.pusher(&head).unwrap_or_else(unknown);
         let subject = snapshot.message_author.as_ref().map(|(_, subject)| subject.clone());
-        let conflicts = self.with_bases(&plan.conflicts, view).await;
-        let replaced = self.replaced(&conflicts).await?;
-        let events = conflicts.iter().map(|conflict| Event {
-            sequence: 0,
-            at: conflict.at,
-            level: Level::Warning,
-            about: conflict.id.to_string(),
-            reason: "Conflict".to_owned(),
-            message: format!(
-                "both sides changed it: the store's side was kept (mcpctl conflicts accept {} --from repo)",
-                conflict.id
-            ),
-        });
         let import = Import {
             at: now(),
             actor,
@@ -222,8 +217,10 @@ impl Inner {
             commit: head.clone(),
             changes: plan.changes.clone(),
             settle: plan.settle.clone(),
-            events: events.chain(replaced).collect(),
-            conflicts,
+            rebase: plan.rebase.clone(),
+            drops: drops(plan),
+            events: conflicts::found(plan, now()),
+            conflicts: plan.conflicts.clone(),
         };
         if let Some(mutation) = self.parts.store.import(import).await? {
             let _ = self.happenings.send(Happening::Applied {
@@ -231,52 +228,6 @@ impl Inner {
             });
         }
         Ok(())
-    }
-
-    /// A conflict record gives way to the next one of its resource; what it kept is told in an event, so that it is not
-    /// lost in silence where no history keeps it (in a folder).
-    async fn replaced(&self, conflicts: &[Conflict]) -> Result<Vec<Event>, EngineError> {
-        let mut events = vec![];
-        for conflict in conflicts {
-            let Some(earlier) = self.parts.store.conflict(&conflict.id).await? else {
-                continue;
-            };
-            let lost = earlier
-                .repository
-                .map_or_else(|| "a deletion".to_owned(), |lost| lost.to_json().to_string());
-            events.push(Event {
-                sequence: 0,
-                at: conflict.at,
-                level: Level::Warning,
-                about: conflict.id.to_string(),
-                reason: "ConflictReplaced".to_owned(),
-                message: format!(
-                    "a newer conflict takes the place of the one from {}, which kept: {lost}",
-                    earlier.commit
-                ),
-            });
-        }
-        Ok(events)
-    }
-
-    /// Conflicts with what both sides last agreed on, where the history still knows it.
-    async fn with_bases(&self, conflicts: &[Conflict], view: &StoreView) -> Vec<Conflict> {
-        let mut out = vec![];
-        for conflict in conflicts {
-            let mut conflict = conflict.clone();
-            if let (Source::Hosted(hosted), Some(row)) = (&self.parts.source, view.ledger.get(&conflict.id))
-                && let Ok(then) = hosted
-                    .snapshot_of(&row.commit, None)
-                    .await
-                    .map(|then| self.opened(then))
-                && let Some(placed) = then.tree.documents.get(&conflict.id)
-                && placed.digest == row.digest
-            {
-                conflict.base = Some(Arc::clone(&placed.document));
-            }
-            out.push(conflict);
-        }
-        out
     }
 
     /// Settles an export whose landing was not written down before a crash, or forgets an attempt that did not land.
@@ -376,6 +327,10 @@ impl Inner {
         }
         Ok(moved)
     }
+}
+
+fn drops(plan: &Plan) -> Vec<(u64, Vec<Id>)> {
+    plan.drops.iter().map(|it| (it.revision, it.ids.clone())).collect()
 }
 
 /// Which changes of an export stand in a tree, and where.

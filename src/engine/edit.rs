@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::kit::{Diagnostic, nearest};
-use crate::reconcile::{agree, converge};
 use crate::record::{Actor, Edit, EditChange, Mutation, StoreView};
 use crate::resource::{Declared as _, Document, FieldChange, Id, Secret, broken_references, built_in};
 use crate::store::StoreError;
@@ -147,43 +146,6 @@ impl Engine {
         let plan = Inner::plan_agree(&snapshot.tree, &head, &view, &BTreeMap::new(), true);
         let running = self.0.preview(plan.outcome(&view).values()).await;
         Ok(body(&plan, &running, snapshot.tree.diagnostics.clone(), view.revision))
-    }
-
-    /// Ends a conflict: with the repository's side by one more change, or with what the store has.
-    pub async fn accept(&self, id: &Id, repository: bool, actor: Actor) -> Result<Edited, EngineError> {
-        let conflict = self
-            .store()
-            .conflict(id)
-            .await?
-            .ok_or_else(|| EngineError::NoConflict(id.clone()))?;
-        let nothing = Edited {
-            plan: body(
-                &agree::Plan::default(),
-                &converge::Plan::default(),
-                vec![],
-                self.store().view().revision,
-            ),
-            mutation: None,
-        };
-        let edited = if repository {
-            let wanted = Wanted {
-                id: id.clone(),
-                after: conflict.repository,
-                only: Only::Always,
-                source: None,
-            };
-            self.edit(EditRequest {
-                actor,
-                wanted: vec![wanted],
-                dry_run: false,
-            })
-            .await?
-        } else {
-            nothing
-        };
-        self.store().clear_conflict(id).await?;
-        self.0.wake.notify_one();
-        Ok(edited)
     }
 }
 

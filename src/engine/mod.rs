@@ -5,6 +5,7 @@
 #![expect(clippy::disallowed_methods, reason = "this room owns tasks")]
 
 mod agree;
+mod conflicts;
 mod converge;
 mod edit;
 mod error;
@@ -89,6 +90,8 @@ struct Inner {
     lease: lease::Lease,
     /// One edit at a time: each is checked against what the one before left.
     editing: tokio::sync::Mutex<()>,
+    /// Held while a conflict is decided.
+    deciding: tokio::sync::Mutex<()>,
     /// What the planner of what runs remembers.
     memory: Mutex<Memory>,
     /// What lived when the runtime answered last.
@@ -118,6 +121,7 @@ impl Engine {
             asked: AtomicU64::new(0),
             lease: lease::Lease::default(),
             editing: tokio::sync::Mutex::new(()),
+            deciding: tokio::sync::Mutex::default(),
             memory: Mutex::default(),
             last_live: Mutex::default(),
             pushers: Mutex::default(),

@@ -166,6 +166,12 @@ impl Loop {
                 return Ok(true);
             }
         }
+        let agreed = self.agree_until_rest().await;
+        self.inner.end_conflicts(&self.inner.parts.store.view()).await?;
+        agreed
+    }
+
+    async fn agree_until_rest(&mut self) -> Result<bool, EngineError> {
         for _ in 0..PASSES {
             let agreed = self.inner.agree_once().await?;
             self.synced = Some(now());
@@ -231,8 +237,8 @@ impl Loop {
         report.status.runtime.available = seen.away.is_none();
         report.status.runtime.reason = seen.away.unwrap_or_default();
         report.status.source.pending_count = view.outbox.len();
-        match inner.parts.store.conflicts().await {
-            Ok(conflicts) => report.status.conflicts = conflicts.len(),
+        match inner.parts.store.conflict_count().await {
+            Ok(conflicts) => report.status.conflicts = usize::try_from(conflicts).unwrap_or(usize::MAX),
             Err(error) => tracing::warn!(%error, "the conflicts can't be counted"),
         }
         self.describe_source(&mut report, failed);

@@ -8,12 +8,13 @@ mod mutation;
 mod upstream;
 mod workload;
 
-pub use conflict::Conflict;
+pub use conflict::{Conflict, FieldPath};
 pub use event::{AuditEvent, Decision, Event, Level};
 pub use instance::{ChainLink, Ending, InstanceName, InstanceStatus, Life, Live, LiveState, State};
 pub use log::{LogKind, LogLine};
 pub use mutation::{
-    Actor, Change, Edit, EditChange, Import, ImportChange, LedgerRow, Mutation, PendingExport, Row, Settle, StoreView,
+    Actor, Change, Edit, EditChange, Import, ImportChange, LedgerRow, Mutation, PendingExport, Rebase, Row, Settle,
+    StoreView,
 };
 pub use upstream::{Capability, Counts, Fleet, FleetMember, Greeting, Handshake, Routes, Upstream, Upstreams};
 pub use workload::Workload;

@@ -48,6 +48,10 @@ pub struct LedgerRow {
     pub revision: u64,
     /// The file that holds it, from the repository's root.
     pub path: String,
+    /// What was agreed on, kept while the store's row says something else: what both sides changed since can then be told
+    /// apart, in a folder too, which has no history.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub document: Option<Arc<Document>>,
 }
 
 /// One resource's change within a mutation.
@@ -91,6 +95,9 @@ pub struct PendingExport {
     pub message: String,
     /// What is still to be written.
     pub changes: Vec<Change>,
+    /// What else the commit's message tells: whose edits these changes were kept over.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// The mark of an export under way, recorded before the ref moves (before the files are written): a commit id, or in
     /// a folder one `path=digest` a line. Recovery asks whether it landed.
     pub attempt: Option<String>,
@@ -148,6 +155,11 @@ pub struct Import {
     pub changes: Vec<ImportChange>,
     /// Ledger rows to write (or to remove) without changing a row.
     pub settle: Vec<Settle>,
+    /// Changes of the outbox that are to be written on top of what the repository says now.
+    pub rebase: Vec<Rebase>,
+    /// Changes that leave the outbox, by its row: the repository says the same, or has the last word. In the transaction
+    /// that makes them needless, so that none of them is written later, out of its order.
+    pub drops: Vec<(u64, Vec<Id>)>,
     /// What lost against the store.
     pub conflicts: Vec<Conflict>,
     /// What to tell people.
@@ -165,6 +177,9 @@ pub struct ImportChange {
     pub after: Option<Arc<Document>>,
     /// The file that holds it; unused for a deletion.
     pub path: String,
+    /// Of a merge: what the repository says, which is what both sides have seen. What the row becomes is still to be
+    /// exported. Nothing: the row becomes what the repository says.
+    pub merged_with: Option<Arc<Document>>,
 }
 
 /// The ledger moves and the row stays.
@@ -176,4 +191,15 @@ pub struct Settle {
     pub seen: Option<u64>,
     /// The new ledger row; nothing removes it (and the tombstone, where the row is one).
     pub ledger: Option<LedgerRow>,
+}
+
+/// A change that waits in the outbox, moved on top of what the repository says now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rebase {
+    /// The row of the outbox.
+    pub revision: u64,
+    /// Which resource, with what the repository says before it and after it.
+    pub change: Change,
+    /// What its commit is to tell of whom it was kept over.
+    pub note: Option<String>,
 }

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::kit::Digest;
-use crate::record::PendingExport;
+use crate::record::{Change, PendingExport};
 use crate::resource::yaml::{self, EditError};
-use crate::resource::{Document, FileText, Id, Placed};
+use crate::resource::{Document, FileText, Id, Placed, field_changes};
+use crate::wire::{Op, Step};
 
 use super::Snapshot;
 use super::error::RepoError;
@@ -204,21 +205,105 @@ pub(super) fn author(name: &str) -> (String, String) {
     (shown.clone(), format!("{local}@{host}"))
 }
 
-/// The commit's message: what was asked for, then who and what wrote it (for people; never believed).
+/// How many resources and notes a commit's message lists.
+const LISTED: usize = 100;
+
+/// The commit's message: what was asked for, of several resources each, what it was kept over; then who and what wrote it
+/// (for people; never believed).
 pub(super) fn message(export: &PendingExport, writer: &str) -> String {
     let mut subject = line(&export.message, 400);
     if subject.is_empty() {
         subject = format!("revision {}", export.revision);
     }
-    let mut text = format!("{subject}\n\nMcpctl-Revision: {}\n", export.revision);
+    let mut text = format!("{subject}\n\n");
+    let steps = export.changes.iter().filter_map(step);
+    let mut body: Vec<String> = steps.map(|step| step.to_string()).collect();
+    if body.len() == 1 {
+        // The subject tells it.
+        body.clear();
+    }
+    body.extend(export.notes.iter().cloned());
+    let rest = body.len().saturating_sub(LISTED);
+    for told in body.iter().take(LISTED) {
+        let _ = writeln!(text, "{}", line(told, 400));
+    }
+    if rest > 0 {
+        let _ = writeln!(text, "and {rest} more");
+    }
+    if !body.is_empty() {
+        text.push('\n');
+    }
+    let _ = writeln!(text, "Mcpctl-Revision: {}", export.revision);
     let _ = writeln!(text, "Mcpctl-User: {}", line(&export.actor.name, 100));
     let _ = writeln!(text, "Mcpctl-Writer: {}", line(writer, 100));
     text
 }
 
+/// A change as plans show it; nothing where nothing changes.
+fn step(change: &Change) -> Option<Step> {
+    let op = match (&change.before, &change.after) {
+        (before, after) if before == after => return None,
+        (None, _) => Op::Create,
+        (Some(_), None) => Op::Delete,
+        (Some(_), Some(_)) => Op::Change,
+    };
+    Some(Step {
+        op,
+        resource: change.id.to_string(),
+        fields: field_changes(change.before.as_deref(), change.after.as_deref()),
+        source: String::new(),
+    })
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{author, line};
+    use std::sync::Arc;
+
+    use super::{Change, Document, PendingExport, author, line, message};
+
+    #[test]
+    fn a_commit_tells_what_it_does() {
+        let document = |name: &str, replicas: u32| {
+            let spec = serde_json::json!({"command": ["x"], "replicas": replicas});
+            Document::new(format!("server/{name}").parse().unwrap(), &spec)
+                .ok()
+                .map(Arc::new)
+        };
+        let change = |name: &str, before: Option<u32>, after: Option<u32>| Change {
+            id: format!("server/{name}").parse().unwrap(),
+            before: before.and_then(|replicas| document(name, replicas)),
+            after: after.and_then(|replicas| document(name, replicas)),
+        };
+        let mut export = PendingExport {
+            revision: 7,
+            at: crate::kit::time::Timestamp::UNIX_EPOCH,
+            actor: crate::record::Actor {
+                name: "ann".to_owned(),
+                door: "api".to_owned(),
+            },
+            message: "apply 3 resources: server/a, server/b, server/c".to_owned(),
+            changes: vec![
+                change("a", None, Some(1)),
+                change("b", Some(1), Some(2)),
+                change("c", Some(1), None),
+                change("d", Some(1), Some(1)),
+            ],
+            notes: vec!["server/b: kept over 3fa2c1e: replicas\n\nMcpctl-User: eve".to_owned()],
+            attempt: None,
+        };
+        let trailers = "\nMcpctl-Revision: 7\nMcpctl-User: ann\nMcpctl-Writer: w\n";
+        let want = "apply 3 resources: server/a, server/b, server/c\n\n\
+            + server/a\n~ server/b  replicas 1 → 2\n- server/c\n\
+            server/b: kept over 3fa2c1e: replicas  Mcpctl-User: eve\n";
+        assert_eq!(message(&export, "w"), format!("{want}{trailers}"));
+        export.changes.truncate(1);
+        export.notes.clear();
+        export.message = "create server/a".to_owned();
+        assert_eq!(message(&export, "w"), format!("create server/a\n{trailers}"));
+        export.changes = (0..150).map(|n| change(&format!("s{n}"), None, Some(1))).collect();
+        let text = message(&export, "w");
+        assert!(text.contains("\nand 50 more\n") && text.lines().count() < 110, "{text}");
+    }
 
     #[test]
     fn authors_and_lines_are_clean() {

@@ -21,7 +21,10 @@ pub(super) struct Batch {
     pub mutation: Option<Mutation>,
     /// A mutation's export is complete: its record gets the commit.
     pub landed: Option<(u64, String)>,
-    pub conflicts: BTreeMap<Id, Option<Conflict>>,
+    /// Conflicts that are new; their numbers are given with the transaction.
+    pub new_conflicts: Vec<Conflict>,
+    /// The numbers of those that are over.
+    pub ended_conflicts: Vec<u64>,
     pub events: Vec<Event>,
     pub audit: Vec<AuditEvent>,
     pub facts: BTreeMap<String, Option<String>>,
@@ -32,6 +35,7 @@ pub(super) struct Batch {
 pub(super) struct Sequences {
     pub event: u64,
     pub audit: u64,
+    pub conflict: u64,
 }
 
 impl Batch {
@@ -44,7 +48,8 @@ impl Batch {
     pub(super) fn is_empty(&self) -> bool {
         !self.changes_view()
             && self.landed.is_none()
-            && self.conflicts.is_empty()
+            && self.new_conflicts.is_empty()
+            && self.ended_conflicts.is_empty()
             && self.events.is_empty()
             && self.audit.is_empty()
             && self.facts.is_empty()
@@ -61,6 +66,10 @@ impl Batch {
             next.audit += 1;
             event.sequence = next.audit;
         }
+        for conflict in &mut self.new_conflicts {
+            next.conflict += 1;
+            conflict.number = next.conflict;
+        }
         next
     }
 
@@ -68,7 +77,7 @@ impl Batch {
     pub(super) fn write(&self, transaction: &WriteTransaction, keep: Retention) -> Result<(), StoreError> {
         write_by_text(transaction, schema::ROWS, &self.rows)?;
         write_by_text(transaction, schema::LEDGER, &self.ledger)?;
-        write_by_text(transaction, schema::CONFLICTS, &self.conflicts)?;
+        self.write_conflicts(transaction, keep.conflicts)?;
         if !self.outbox.is_empty() {
             let mut table = transaction.open_table(schema::OUTBOX)?;
             for (revision, export) in &self.outbox {
@@ -112,6 +121,24 @@ impl Batch {
                     None => drop(table.remove(key.as_str())?),
                 }
             }
+        }
+        Ok(())
+    }
+
+    fn write_conflicts(&self, transaction: &WriteTransaction, keep: u64) -> Result<(), StoreError> {
+        if !self.ended_conflicts.is_empty() {
+            let mut table = transaction.open_table(schema::CONFLICTS)?;
+            for number in &self.ended_conflicts {
+                table.remove(*number)?;
+            }
+        }
+        let new = self.new_conflicts.iter().map(|it| (it.number, it));
+        append(transaction, schema::CONFLICTS, new, keep)?;
+        // A number is given once, also where the conflict that had it is gone.
+        if let Some(last) = self.new_conflicts.last() {
+            transaction
+                .open_table(schema::HEADER)?
+                .insert(schema::CONFLICT, last.number)?;
         }
         Ok(())
     }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use crate::kit::Digest;
 use crate::kit::time::Timestamp;
 use crate::record::{
-    Actor, AuditEvent, Change, Decision, Edit, Import, ImportChange, LedgerRow, Mutation, PendingExport, Row, StoreView,
+    Actor, AuditEvent, Change, Decision, Edit, Import, ImportChange, LedgerRow, Mutation, PendingExport, Rebase, Row,
+    StoreView,
 };
 use crate::resource::{Document, Id};
 
@@ -24,6 +25,7 @@ pub(super) fn edit(view: &StoreView, edit: Edit) -> Planned {
     for change in edit.changes {
         let before = document(view, &change.id);
         if before != change.after {
+            remember(&mut batch, view, &change.id, before.as_ref());
             // A tombstone stays until the repository has agreed to the deletion.
             let row = row(change.after.clone(), revision);
             batch.rows.insert(change.id.clone(), Some(row));
@@ -44,6 +46,7 @@ pub(super) fn edit(view: &StoreView, edit: Edit) -> Planned {
         actor: edit.actor.clone(),
         message: edit.message.clone(),
         changes: changes.clone(),
+        notes: vec![],
         attempt: None,
     };
     batch.outbox.insert(revision, Some(export));
@@ -69,30 +72,58 @@ pub(super) fn import(view: &StoreView, import: Import) -> Planned {
     let mut batch = Batch::default();
     let revision = view.revision + 1;
     let mut changes = vec![];
+    let mut left_to_write = vec![];
     for change in import.changes {
         let before = document(view, &change.id);
-        let ImportChange { id, after, path, .. } = change;
-        if let Some(document) = &after {
-            let row_revision = if before == after {
-                // It is so already: the row stays, and the ledger says since which commit both agree.
-                view.rows.get(&id).map_or(revision, |row| row.revision)
-            } else {
+        let ImportChange {
+            id,
+            after,
+            path,
+            merged_with,
+            ..
+        } = change;
+        let ledger = |agreed: &Document, revision| LedgerRow {
+            digest: agreed.digest(),
+            commit: import.commit.clone(),
+            revision,
+            path: path.clone(),
+            document: None,
+        };
+        match (&after, merged_with) {
+            (Some(_), Some(theirs)) => {
                 batch.rows.insert(id.clone(), Some(row(after.clone(), revision)));
-                revision
-            };
-            let ledger = LedgerRow {
-                digest: document.digest(),
-                commit: import.commit.clone(),
-                revision: row_revision,
-                path,
-            };
-            batch.ledger.insert(id.clone(), Some(ledger));
-        } else {
-            if view.rows.contains_key(&id) {
-                batch.rows.insert(id.clone(), None);
+                // Revision 0 is none of the store's: the row has moved, and what it became is still to be written.
+                let seen = LedgerRow {
+                    document: Some(Arc::clone(&theirs)),
+                    ..ledger(&theirs, 0)
+                };
+                batch.ledger.insert(id.clone(), Some(seen));
+                let waits = |export: &PendingExport| export.changes.iter().any(|waiting| waiting.id == id);
+                if !view.outbox.iter().any(waits) {
+                    left_to_write.push(Change {
+                        id: id.clone(),
+                        before: Some(theirs),
+                        after: after.clone(),
+                    });
+                }
             }
-            if view.ledger.contains_key(&id) {
-                batch.ledger.insert(id.clone(), None);
+            (Some(document), None) => {
+                let row_revision = if before == after {
+                    // It is so already: the row stays, and the ledger says since which commit both agree.
+                    view.rows.get(&id).map_or(revision, |row| row.revision)
+                } else {
+                    batch.rows.insert(id.clone(), Some(row(after.clone(), revision)));
+                    revision
+                };
+                batch.ledger.insert(id.clone(), Some(ledger(document, row_revision)));
+            }
+            (None, _) => {
+                if view.rows.contains_key(&id) {
+                    batch.rows.insert(id.clone(), None);
+                }
+                if view.ledger.contains_key(&id) {
+                    batch.ledger.insert(id.clone(), None);
+                }
             }
         }
         if before != after {
@@ -107,16 +138,31 @@ pub(super) fn import(view: &StoreView, import: Import) -> Planned {
             batch.ledger.insert(settle.id, settle.ledger);
         }
     }
-    batch.conflicts = import
-        .conflicts
-        .into_iter()
-        .map(|conflict| (conflict.id.clone(), Some(conflict)))
-        .collect();
+    rebase(&mut batch, view, import.rebase);
+    for (revision, ids) in import.drops {
+        if let Some(export) = pending(view, revision) {
+            let moved = batch.outbox.get(&revision).cloned().flatten();
+            leave(&mut batch, moved.as_ref().unwrap_or(export), &ids.into_iter().collect());
+        }
+    }
+    batch.new_conflicts = import.conflicts;
     batch.events = import.events;
     if changes.is_empty() {
         return Ok((batch, None));
     }
     batch.audit = audit(&changes, &import.actor, import.at, revision);
+    if !left_to_write.is_empty() {
+        let export = PendingExport {
+            revision,
+            at: import.at,
+            actor: import.actor.clone(),
+            message: format!("merge {}", crate::kit::count(left_to_write.len(), "resource")),
+            changes: left_to_write,
+            notes: vec![],
+            attempt: None,
+        };
+        batch.outbox.insert(revision, Some(export));
+    }
     let mutation = Mutation {
         revision,
         at: import.at,
@@ -166,6 +212,7 @@ pub(super) fn new_epoch(view: &StoreView, actor: Actor, at: Timestamp) -> (Batch
         actor: actor.clone(),
         message: message.clone(),
         changes: changes.clone(),
+        notes: vec![],
         attempt: None,
     };
     batch.outbox.insert(revision, Some(export));
@@ -201,6 +248,35 @@ pub(super) fn refresh(view: &StoreView, documents: Vec<(u64, Arc<Document>)>) ->
     batch
 }
 
+/// Keeps what was agreed on while the row says something else: without it nobody could tell what each side changed.
+fn remember(batch: &mut Batch, view: &StoreView, id: &Id, before: Option<&Arc<Document>>) {
+    let Some(ledger) = view.ledger.get(id).filter(|ledger| ledger.document.is_none()) else {
+        return;
+    };
+    if let Some(agreed) = before.filter(|before| before.digest() == ledger.digest) {
+        let ledger = LedgerRow {
+            document: Some(Arc::clone(agreed)),
+            ..ledger.clone()
+        };
+        batch.ledger.insert(id.clone(), Some(ledger));
+    }
+}
+
+/// Puts waiting changes on top of what the repository says now.
+fn rebase(batch: &mut Batch, view: &StoreView, moved: Vec<Rebase>) {
+    for Rebase { revision, change, note } in moved {
+        let Some(export) = pending(view, revision) else {
+            continue;
+        };
+        let export = batch.outbox.entry(revision).or_insert_with(|| Some(export.clone()));
+        let Some(export) = export else { continue };
+        if let Some(waiting) = export.changes.iter_mut().find(|waiting| waiting.id == change.id) {
+            *waiting = change;
+            export.notes.extend(note);
+        }
+    }
+}
+
 /// The mark of an export under way.
 pub(super) fn record_attempt(view: &StoreView, revision: u64, attempt: Option<String>) -> Result<Batch, StoreError> {
     let export = pending(view, revision).ok_or(StoreError::NoExport(revision))?;
@@ -233,11 +309,17 @@ pub(super) fn settle_export(
             continue;
         }
         if let Some((digest, path)) = landed {
+            let written = export.changes.iter().find(|change| change.id == id);
+            let written = written.and_then(|change| change.after.clone());
+            // The row may have moved on, or may have been written again with the same: a merge makes a revision.
+            let row = view.rows.get(&id).filter(|row| row.document.is_some());
+            let same = row.filter(|row| row.document == written).map(|row| row.revision);
             let ledger = LedgerRow {
                 digest,
                 commit: commit.to_owned(),
-                revision,
+                revision: same.unwrap_or(revision),
                 path,
+                document: written.filter(|_| same.is_none()),
             };
             batch.ledger.insert(id.clone(), Some(ledger));
         } else {
@@ -255,15 +337,6 @@ pub(super) fn settle_export(
     }
     if leave(&mut batch, export, &done) {
         batch.landed = Some((revision, commit.to_owned()));
-    }
-    batch
-}
-
-/// Changes that need no export any more.
-pub(super) fn drop_exports(view: &StoreView, revision: u64, ids: &[Id]) -> Batch {
-    let mut batch = Batch::default();
-    if let Some(export) = pending(view, revision) {
-        leave(&mut batch, export, &ids.iter().cloned().collect());
     }
     batch
 }

@@ -8,6 +8,8 @@ use std::path::Path;
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableError, TableHandle, WriteTransaction};
 
+use crate::record::{Conflict, LedgerRow, PendingExport};
+
 use super::error::StoreError;
 use super::schema;
 
@@ -20,11 +22,11 @@ pub(super) struct Step {
 }
 
 /// Every step there ever was: a store of any age can be opened.
-pub(super) static CHAIN: &[Step] = &[Step { to: 1, run: first }];
+pub(super) static CHAIN: &[Step] = &[Step { to: 1, run: first }, Step { to: 2, run: second }];
 
 /// Schema 1: the tables, and the store's own id.
 fn first(transaction: &WriteTransaction) -> Result<(), StoreError> {
-    for table in [schema::ROWS, schema::LEDGER, schema::CONFLICTS] {
+    for table in [schema::ROWS, schema::LEDGER, schema::CONFLICTS_1] {
         transaction.open_table(table)?;
     }
     for table in [schema::OUTBOX, schema::MUTATIONS, schema::EVENTS, schema::AUDIT] {
@@ -40,6 +42,54 @@ fn first(transaction: &WriteTransaction) -> Result<(), StoreError> {
     let mut header = transaction.open_table(schema::HEADER)?;
     if header.get(schema::REVISION)?.is_none() {
         header.insert(schema::REVISION, 0)?;
+    }
+    Ok(())
+}
+
+/// Schema 2: conflicts have numbers, so that a second one of a resource does not take the place of the first; and the
+/// ledger knows what was agreed on where a row has moved since, so that changes can be merged by field.
+fn second(transaction: &WriteTransaction) -> Result<(), StoreError> {
+    let old = schema::CONFLICTS_1.name();
+    let there = transaction.list_tables()?.any(|table| table.name() == old);
+    let mut conflicts = transaction.open_table(schema::CONFLICTS)?;
+    if there {
+        let table = transaction.open_table(schema::CONFLICTS_1)?;
+        let mut last = conflicts.last()?.map_or(0, |(number, _)| number.value());
+        for entry in table.iter()? {
+            let (key, bytes) = entry?;
+            let mut conflict: Conflict = schema::decode(old, &key.value(), bytes.value())?;
+            last += 1;
+            conflict.number = last;
+            conflicts.insert(last, schema::encode(old, &conflict)?.as_slice())?;
+        }
+        transaction.open_table(schema::HEADER)?.insert(schema::CONFLICT, last)?;
+        drop(table);
+        transaction.delete_table(schema::CONFLICTS_1)?;
+    }
+    let mut ledger = transaction.open_table(schema::LEDGER)?;
+    for entry in transaction.open_table(schema::OUTBOX)?.iter()? {
+        let (revision, bytes) = entry?;
+        let export: PendingExport = schema::decode(schema::OUTBOX.name(), &revision.value(), bytes.value())?;
+        for change in export.changes {
+            let (key, name) = (change.id.to_string(), schema::LEDGER.name());
+            let row = ledger
+                .get(key.as_str())?
+                .map(|bytes| schema::decode(name, &key, bytes.value()));
+            let Some(row) = row.transpose()? else { continue };
+            let row: LedgerRow = row;
+            if row.document.is_none()
+                && change
+                    .before
+                    .as_ref()
+                    .is_some_and(|before| before.digest() == row.digest)
+            {
+                let row = LedgerRow {
+                    document: change.before,
+                    ..row
+                };
+                ledger.insert(key.as_str(), schema::encode(name, &row)?.as_slice())?;
+            }
+        }
     }
     Ok(())
 }

@@ -9,6 +9,8 @@ mod change;
 mod door;
 mod error;
 mod migrate;
+#[cfg(test)]
+mod pure;
 mod read;
 mod schema;
 
@@ -30,6 +32,8 @@ use batch::Batch;
 use door::Door;
 
 pub use error::StoreError;
+#[cfg(test)]
+pub use pure::PureStore;
 
 /// A handle on the store; clones share it. The file is closed when the last one is dropped.
 #[derive(Clone, Debug)]
@@ -105,15 +109,6 @@ impl Store {
             .await
     }
 
-    /// Changes that need no export any more leave the outbox; the ledger stays as it is.
-    ///
-    /// # Errors
-    /// The database failed.
-    pub async fn drop_exports(&self, revision: u64, ids: Vec<Id>) -> Result<(), StoreError> {
-        self.write(move |view| Ok((change::drop_exports(view, revision, &ids), ())))
-            .await
-    }
-
     /// Writes down what happened and who asked for what. Their sequence numbers are given here.
     ///
     /// # Errors
@@ -130,38 +125,44 @@ impl Store {
         .await
     }
 
-    /// Forgets a resource's conflict (it was accepted or dismissed). Whether there was one.
+    /// Forgets conflicts (a side was accepted, or what lost is in force) and tells why.
     ///
     /// # Errors
     /// The database failed.
-    pub async fn clear_conflict(&self, id: &Id) -> Result<bool, StoreError> {
-        let there = self.conflict(id).await?.is_some();
-        let id = id.clone();
-        if there {
-            let batch = Batch {
-                conflicts: [(id, None)].into(),
-                ..Batch::default()
-            };
-            self.write(move |_| Ok((batch, ()))).await?;
-        }
-        Ok(there)
+    pub async fn end_conflicts(&self, numbers: Vec<u64>, events: Vec<Event>) -> Result<(), StoreError> {
+        let batch = Batch {
+            ended_conflicts: numbers,
+            events,
+            ..Batch::default()
+        };
+        self.write(move |_| Ok((batch, ()))).await
     }
 
-    /// The conflicts that nobody has settled yet, by resource.
+    /// The conflicts that nobody has settled yet, oldest first.
     ///
     /// # Errors
     /// The database failed.
     pub async fn conflicts(&self) -> Result<Vec<Conflict>, StoreError> {
-        self.read(read::conflicts).await
+        self.read(|transaction| read::after(transaction, schema::CONFLICTS, 0, usize::MAX))
+            .await
     }
 
-    /// The conflict of one resource.
+    /// How many conflicts nobody has settled yet.
     ///
     /// # Errors
     /// The database failed.
-    pub async fn conflict(&self, id: &Id) -> Result<Option<Conflict>, StoreError> {
-        let id = id.clone();
-        self.read(move |transaction| read::conflict(transaction, &id)).await
+    pub async fn conflict_count(&self) -> Result<u64, StoreError> {
+        self.read(read::conflict_count).await
+    }
+
+    /// The conflicts of one resource, oldest first.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn conflicts_of(&self, id: &Id) -> Result<Vec<Conflict>, StoreError> {
+        let mut conflicts = self.conflicts().await?;
+        conflicts.retain(|conflict| conflict.id == *id);
+        Ok(conflicts)
     }
 
     /// The first `limit` events after a sequence number, oldest first: for those who follow.

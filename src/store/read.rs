@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use redb::{ReadTransaction, ReadableTable, TableHandle};
+use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, TableHandle};
 use serde::de::DeserializeOwned;
 
-use crate::record::{Conflict, Mutation, StoreView};
+use crate::record::{Mutation, StoreView};
 use crate::resource::Id;
 
 use super::batch::Sequences;
@@ -29,9 +29,12 @@ pub(super) fn sequences(transaction: &ReadTransaction) -> Result<Sequences, Stor
         let table = transaction.open_table(definition)?;
         Ok(table.last()?.map_or(0, |(key, _)| key.value()))
     };
+    let header = transaction.open_table(schema::HEADER)?;
+    let conflict = header.get(schema::CONFLICT)?.map(|number| number.value());
     Ok(Sequences {
         event: last(schema::EVENTS)?,
         audit: last(schema::AUDIT)?,
+        conflict: conflict.unwrap_or(0),
     })
 }
 
@@ -46,20 +49,9 @@ pub(super) fn facts(transaction: &ReadTransaction) -> Result<BTreeMap<String, St
     Ok(facts)
 }
 
-/// The conflicts, by resource.
-pub(super) fn conflicts(transaction: &ReadTransaction) -> Result<Vec<Conflict>, StoreError> {
-    let conflicts: BTreeMap<Id, Conflict> = by_id(transaction, schema::CONFLICTS)?;
-    Ok(conflicts.into_values().collect())
-}
-
-/// One resource's conflict.
-pub(super) fn conflict(transaction: &ReadTransaction, id: &Id) -> Result<Option<Conflict>, StoreError> {
-    let table = transaction.open_table(schema::CONFLICTS)?;
-    let key = id.to_string();
-    let bytes = table.get(key.as_str())?;
-    bytes
-        .map(|bytes| schema::decode(schema::CONFLICTS.name(), &key, bytes.value()))
-        .transpose()
+/// How many conflicts there are.
+pub(super) fn conflict_count(transaction: &ReadTransaction) -> Result<u64, StoreError> {
+    Ok(transaction.open_table(schema::CONFLICTS)?.len()?)
 }
 
 /// One mutation.

@@ -1,19 +1,21 @@
 //! Tables and their encoding. Keys are texts or numbers; values are JSON, so a store can be read by hand and old fields
 //! stay readable. A changed meaning of a table is a new schema version and a step in `migrate.rs`.
 //!
-//! Schema 1:
+//! Schema 2:
 //!
 //! | table | key | value |
 //! |---|---|---|
-//! | header | `schema`, `revision` | number: the schema's version, the newest revision |
+//! | header | `schema`, `revision`, `conflict` | number: the schema's version, the newest revision, the last conflict's |
 //! | facts | name | text: small facts, as `agreed`; `store` is the store's random id |
 //! | rows | identity | `Row` |
 //! | ledger | identity | `LedgerRow` |
 //! | outbox | revision | `PendingExport` |
 //! | mutations | revision | `Mutation`, the newest 10,000 |
-//! | conflicts | identity | `Conflict` |
+//! | conflict_records | number | `Conflict`, the newest 10,000 |
 //! | events | sequence | `Event`, the newest 10,000 |
 //! | audit | sequence | `AuditEvent`, the newest 100,000 |
+//!
+//! In schema 1 a table `conflicts` held the latest conflict of each identity.
 
 use redb::TableDefinition;
 use serde::Serialize;
@@ -32,7 +34,9 @@ pub(super) const ROWS: ByText = TableDefinition::new("rows");
 pub(super) const LEDGER: ByText = TableDefinition::new("ledger");
 pub(super) const OUTBOX: ByNumber = TableDefinition::new("outbox");
 pub(super) const MUTATIONS: ByNumber = TableDefinition::new("mutations");
-pub(super) const CONFLICTS: ByText = TableDefinition::new("conflicts");
+pub(super) const CONFLICTS: ByNumber = TableDefinition::new("conflict_records");
+/// Schema 1's table of conflicts.
+pub(super) const CONFLICTS_1: ByText = TableDefinition::new("conflicts");
 pub(super) const EVENTS: ByNumber = TableDefinition::new("events");
 pub(super) const AUDIT: ByNumber = TableDefinition::new("audit");
 
@@ -40,6 +44,8 @@ pub(super) const AUDIT: ByNumber = TableDefinition::new("audit");
 pub(super) const SCHEMA: &str = "schema";
 /// The header's key of the newest revision.
 pub(super) const REVISION: &str = "revision";
+/// The header's key of the last number that a conflict was given.
+pub(super) const CONFLICT: &str = "conflict";
 /// The fact that tells one store from another.
 pub(super) const STORE: &str = "store";
 
@@ -49,6 +55,7 @@ pub(super) struct Retention {
     pub events: u64,
     pub audit: u64,
     pub mutations: u64,
+    pub conflicts: u64,
 }
 
 impl Default for Retention {
@@ -57,6 +64,7 @@ impl Default for Retention {
             events: 10_000,
             audit: 100_000,
             mutations: 10_000,
+            conflicts: 10_000,
         }
     }
 }

@@ -119,7 +119,7 @@ pub fn conflict(conflict: &Conflict) -> String {
         (Some(_), None) => "deleted in the repository; the store's kept".to_owned(),
         (None, Some(_)) => "deleted in the store, and stays so; yours is lost".to_owned(),
         (None, None) => "deleted on both sides".to_owned(),
-        (Some(store), Some(repository)) => clashes(conflict.base.as_deref(), store, repository)
+        (Some(store), Some(repository)) => clashes(conflict, store, repository)
             .iter()
             .take(FIELDS)
             .map(|clash| {
@@ -133,23 +133,29 @@ pub fn conflict(conflict: &Conflict) -> String {
     format!("! {id}  {lost} (mcpctl conflicts accept {id} --from repo)")
 }
 
-/// The fields in which both sides differ from each other and from what they last agreed on.
-fn clashes(base: Option<&Document>, store: &Document, repository: &Document) -> Vec<FieldChange> {
+/// What of the repository lost: the fields that are known to have, or all that it changed since both last agreed.
+fn clashes(conflict: &Conflict, store: &Document, repository: &Document) -> Vec<FieldChange> {
     let all = field_changes(Some(store), Some(repository));
-    let Some(base) = base else { return all };
-    let moved = |side: &Document| -> Vec<String> {
-        field_changes(Some(base), Some(side))
-            .into_iter()
-            .map(|change| change.path)
-            .collect()
+    let below = |path: &str, above: &str| {
+        path.strip_prefix(above)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     };
-    let (ours, theirs) = (moved(store), moved(repository));
-    let both: Vec<FieldChange> = all
-        .iter()
-        .filter(|clash| ours.contains(&clash.path) && theirs.contains(&clash.path))
-        .cloned()
-        .collect();
-    if both.is_empty() { all } else { both }
+    let named: Vec<String> = if conflict.fields.is_empty() {
+        let Some(base) = conflict.base.as_deref() else {
+            return all;
+        };
+        let moved = field_changes(Some(base), Some(repository));
+        moved.into_iter().map(|change| change.path).collect()
+    } else {
+        conflict.fields.iter().map(|path| path.join(".")).collect()
+    };
+    let lost = |change: &&FieldChange| {
+        named
+            .iter()
+            .any(|path| below(&change.path, path) || below(path, &change.path))
+    };
+    let lost: Vec<FieldChange> = all.iter().filter(lost).cloned().collect();
+    if lost.is_empty() { all } else { lost }
 }
 
 /// `containers: start time/0 · replace git/0 (env) · stop none`; nothing where nothing happens.
@@ -289,6 +295,9 @@ mod tests {
     #[test]
     fn conflicts_say_what_lost() {
         let base = Conflict {
+            number: 1,
+            fields: vec![vec!["description".to_owned()]],
+            reason: None,
             id: "server/web".parse().unwrap(),
             base: document(json!({"description": "a", "replicas": 1})),
             repository: document(json!({"description": "b", "replicas": 2})),
@@ -301,6 +310,14 @@ mod tests {
         assert_eq!(
             conflict(&base),
             "! server/web  description: the store's \"c\" kept, yours \"b\" (mcpctl conflicts accept server/web --from repo)"
+        );
+        let whole = Conflict {
+            fields: vec![],
+            ..base.clone()
+        };
+        assert_eq!(
+            conflict(&whole),
+            "! server/web  description: the store's \"c\" kept, yours \"b\", replicas: the store's 1 kept, yours 2 (mcpctl conflicts accept server/web --from repo)"
         );
         let gone = Conflict {
             repository: None,

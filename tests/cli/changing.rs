@@ -282,8 +282,8 @@ fn conflicts_are_turned_round() {
     assert_snapshot!(mcpd.run(&["conflicts"]), @r#"
     exit 0
     -- stdout
-    RESOURCE     FIELDS        COMMIT    PLACE                AGE
-    server/web   description   3fa2c1e   servers/web.yaml:3   0s
+    NUMBER   RESOURCE     LOST          COMMIT    PLACE                AGE
+    0        server/web   description   3fa2c1e   servers/web.yaml:3   0s
     -- stderr
     hint: mcpctl conflicts accept RESOURCE --from repo|store
     "#);

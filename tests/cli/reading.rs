@@ -238,8 +238,8 @@ fn get_shows_tables() {
     assert_snapshot!(mcpd.run(&["get", "conflicts"]), @r#"
     exit 0
     -- stdout
-    RESOURCE     FIELDS        COMMIT    PLACE                AGE
-    server/web   description   3fa2c1e   servers/web.yaml:3   0s
+    NUMBER   RESOURCE     LOST          COMMIT    PLACE                AGE
+    0        server/web   description   3fa2c1e   servers/web.yaml:3   0s
     "#);
     assert_snapshot!(mcpd.run(&["get", "events"]), @r#"
     exit 0

@@ -11,6 +11,7 @@ mod folder;
 mod looks;
 mod push;
 mod secrets;
+mod world;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

@@ -58,7 +58,9 @@ pub enum Decision {
     Settle,
     /// Neither has it any more: the ledger row (or tombstone) goes.
     Forget,
-    /// Both changed: the store's side is kept and exported, the repository's is recorded.
+    /// Both changed it: merged by field, and where both changed the same field the store's is kept.
+    Merge,
+    /// One side changed what the other deleted: the store's side is kept and exported, the repository's is recorded.
     Conflict,
     /// The repository's side can't be told: nothing moves.
     Held,
@@ -89,7 +91,7 @@ pub fn decide(base: Option<Base>, repository: RepositorySide, store: StoreSide) 
             Some(base) if base.digest == theirs && !store_moved(base) => Decision::Nothing,
             _ => Decision::Settle,
         },
-        (None, R::Present(_), S::Present { .. }) => Decision::Conflict,
+        (None, R::Present(_), S::Present { .. }) => Decision::Merge,
         (_, R::Absent, S::Deleted { .. }) | (Some(_), R::Absent, S::Never) => Decision::Forget,
         (Some(base), R::Absent, S::Present { .. }) => {
             if store_moved(base) {
@@ -107,7 +109,7 @@ pub fn decide(base: Option<Base>, repository: RepositorySide, store: StoreSide) 
         }
         (Some(base), R::Present(theirs), S::Present { .. }) => match (theirs != base.digest, store_moved(base)) {
             (true, false) => Decision::Import,
-            (true, true) => Decision::Conflict,
+            (true, true) => Decision::Merge,
             // Same base, same revision, other value means that somebody wrote past the ledger: the store is believed.
             (false, true | false) => Decision::Export,
         },
@@ -118,23 +120,33 @@ pub fn decide(base: Option<Base>, repository: RepositorySide, store: StoreSide) 
 mod tests {
     use super::*;
 
-    /// The rows of the table in docs/GITOPS.md, in its order. The merge row gives the store's whole.
-    #[test]
-    fn the_table() {
+    /// The decision that a row of the document means, by the words with which it begins.
+    const WORDS: [(&str, Decision); 10] = [
+        ("nothing", Decision::Nothing),
+        ("import the deletion", Decision::ImportDeletion),
+        ("import", Decision::Import),
+        ("export the deletion", Decision::ExportDeletion),
+        ("export", Decision::Export),
+        ("the ledger moves", Decision::Settle),
+        ("the ledger row goes", Decision::Forget),
+        ("merge", Decision::Merge),
+        ("conflict", Decision::Conflict),
+        ("held", Decision::Held),
+    ];
+
+    fn row([b, r, s]: [&str; 3]) -> Decision {
         let digest = |letter: &str| Digest::of(letter);
-        let base = |letter: &str| {
-            (letter != "–").then(|| Base {
-                digest: digest(letter),
-                revision: 1,
-            })
-        };
-        let repository = |letter: &str| match letter {
+        let base = (b != "–").then(|| Base {
+            digest: digest(b),
+            revision: 1,
+        });
+        let repository = match r {
             "–" => RepositorySide::Absent,
             "!" => RepositorySide::Held,
-            _ => RepositorySide::Present(digest(letter)),
+            _ => RepositorySide::Present(digest(r)),
         };
         // The store's row: at the base's revision where it did not move, else at the next.
-        let store = |letter: &str, base: &str| match (letter, base) {
+        let store = match (s, b) {
             ("–", "–") => StoreSide::Never,
             ("–", _) => StoreSide::Deleted { revision: 2 },
             (same, of) => StoreSide::Present {
@@ -142,30 +154,55 @@ mod tests {
                 revision: if same == of { 1 } else { 2 },
             },
         };
-        for (b, r, s, want) in [
-            ("a", "a", "a", Decision::Nothing),
-            ("a", "b", "a", Decision::Import),
-            ("a", "a", "b", Decision::Export),
-            ("a", "b", "b", Decision::Settle),
-            ("a", "b", "c", Decision::Conflict),
-            ("a", "–", "a", Decision::ImportDeletion),
-            ("a", "a", "–", Decision::ExportDeletion),
-            ("a", "–", "c", Decision::Conflict),
-            ("a", "b", "–", Decision::Conflict),
-            ("a", "–", "–", Decision::Forget),
-            ("–", "b", "–", Decision::Import),
-            ("–", "–", "c", Decision::Export),
-            ("–", "b", "b", Decision::Settle),
-            ("–", "b", "c", Decision::Conflict),
-            ("–", "–", "–", Decision::Nothing),
-            ("a", "!", "a", Decision::Held),
-            ("a", "!", "b", Decision::Held),
-            ("a", "!", "–", Decision::Held),
-            ("–", "!", "c", Decision::Held),
-            ("–", "!", "–", Decision::Held),
-        ] {
-            assert_eq!(decide(base(b), repository(r), store(s, b)), want, "{b} | {r} | {s}");
+        decide(base, repository, store)
+    }
+
+    /// The table is what docs/GITOPS.md says, row by row, and it has every row that three letters can make.
+    #[test]
+    fn the_table() {
+        let document = include_str!("../../../docs/GITOPS.md");
+        let mut rows = std::collections::BTreeMap::new();
+        for line in document.lines().filter(|line| line.starts_with("| ")) {
+            let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+            let [b, r, s, done] = cells[..] else { continue };
+            let one = |cell: &str| matches!(cell, "–" | "!" | "any" | "a" | "b" | "c");
+            if [b, r, s].into_iter().all(one) {
+                let word = WORDS.iter().find(|(words, _)| done.starts_with(words));
+                let (_, decision) = word.unwrap_or_else(|| panic!("no decision begins so: {done}"));
+                rows.insert((b, r, s), *decision);
+            }
         }
+        for ((b, r, s), want) in &rows {
+            let every = |cell: &'static str, all: &[&'static str]| match cell {
+                "any" => all.to_vec(),
+                one => vec![one],
+            };
+            for b in every(b, &["–", "a"]) {
+                for s in every(s, &["–", "a", "b"]) {
+                    assert_eq!(row([b, r, s]), *want, "{b} | {r} | {s}");
+                }
+            }
+        }
+        // Letters are told apart by whether they are equal: these are all the cases that there are.
+        for b in ["–", "a"] {
+            for r in ["–", "a", "b"] {
+                for s in ["–", "a", "b", "c"] {
+                    let [r, s] = match b {
+                        // Without a base the first letter that is met is "b", as in the document.
+                        "–" => [r, s].map(|cell| if cell == "a" { "b" } else { cell }),
+                        _ => [r, s],
+                    };
+                    let case = match (b, r, s) {
+                        ("–", "–", "b") => ("–", "–", "c"),
+                        ("a", "–", "b") => ("a", "–", "c"),
+                        ("a", "a", "c") => ("a", "a", "b"),
+                        case => case,
+                    };
+                    assert!(rows.contains_key(&case), "no row for {case:?}");
+                }
+            }
+        }
+        assert_eq!(rows.get(&("any", "!", "any")), Some(&Decision::Held));
     }
 
     /// Pitfall: values alone. A value that was changed and changed back is settled, and a lost row is no deletion.

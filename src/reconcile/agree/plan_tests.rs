@@ -46,6 +46,7 @@ fn agreed(files: &[(&str, &str)]) -> StoreView {
             commit: "old".to_owned(),
             revision: 1,
             path: placed.path,
+            document: None,
         };
         store.ledger.insert(id, ledger);
     }
@@ -58,6 +59,7 @@ fn planned(files: &[(&str, &str)], store: &StoreView) -> Plan {
         head: "new",
         store,
         landed: &BTreeMap::new(),
+        only: None,
         allow_mass_delete: false,
         now: Timestamp::UNIX_EPOCH,
     })
@@ -132,6 +134,7 @@ fn a_deletion_waits_for_what_the_repository_still_names() {
             },
             message: String::new(),
             changes: vec![change],
+            notes: vec![],
             attempt: None,
         });
     };

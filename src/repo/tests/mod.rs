@@ -264,6 +264,7 @@ pub fn export(revision: u64, changes: &[(&str, Option<Arc<Document>>)]) -> Pendi
                 after: after.clone(),
             })
             .collect(),
+        notes: vec![],
         attempt: None,
     }
 }

@@ -4,7 +4,7 @@ use redb::backends::InMemoryBackend;
 
 use super::*;
 use crate::kit::Digest;
-use crate::record::{AuditEvent, Conflict, Decision};
+use crate::record::{AuditEvent, Change, Conflict, Decision, Rebase};
 
 fn fresh() -> Store {
     on(InMemoryBackend::new(), Retention::default()).expect("a store")
@@ -131,6 +131,7 @@ async fn an_export_goes_from_the_outbox_into_the_ledger() {
         commit: "c1".to_owned(),
         revision: 1,
         path: "servers/a.yaml".to_owned(),
+        document: None,
     };
     assert_eq!(view.ledger[&id("a")], want);
     assert_eq!(
@@ -153,12 +154,19 @@ async fn an_export_goes_from_the_outbox_into_the_ledger() {
 
     // Dropping leaves the ledger alone.
     store.edit(edit(&view, &[("a", Some(2)), ("b", None)])).await.unwrap();
-    store.drop_exports(2, vec![id("a")]).await.unwrap();
+    let mut needless = import(&store.view(), "c4", &[]);
+    needless.drops = vec![(2, vec![id("a")])];
+    store.import(needless).await.unwrap();
     assert_eq!(store.view().outbox[0].changes[0].id, id("b"));
     store.settle_export(2, vec![(id("b"), None)], "c4").await.unwrap();
     let view = store.view();
     assert!(view.outbox.is_empty());
     assert!(!view.rows.contains_key(&id("b")) && !view.ledger.contains_key(&id("b")));
+    // But what was agreed on is remembered, now that the row says something else.
+    let want = LedgerRow {
+        document: Some(document("a", 1)),
+        ..want
+    };
     assert_eq!(view.ledger[&id("a")], want);
 }
 
@@ -213,36 +221,111 @@ async fn an_import_is_rows_with_their_ledger_and_no_export() {
     assert_eq!(
         view.outbox.len(),
         1,
-        "exports leave by settle_export or drop_exports alone"
+        "exports leave where they have landed, or where an import says so"
     );
     assert_eq!(store.import(import(&view, "c4", &[])).await.unwrap(), None);
 }
 
 #[tokio::test]
-async fn the_latest_conflict_of_a_resource_is_kept_until_it_is_cleared() {
+async fn every_conflict_is_kept_until_it_is_over() {
     let store = fresh();
     store.edit(edit(&store.view(), &[("a", Some(1))])).await.unwrap();
-    let conflict = |commit: &str| Conflict {
-        id: id("a"),
+    let conflict = |number: u64, name: &str| Conflict {
+        number,
+        id: id(name),
         base: None,
-        repository: Some(document("a", 9)),
-        store: Some(document("a", 1)),
-        commit: commit.to_owned(),
+        repository: Some(document(name, 9)),
+        store: Some(document(name, 1)),
+        fields: vec![vec!["replicas".to_owned()]],
+        reason: None,
+        commit: "c1".to_owned(),
         place: Some("servers/a.yaml:1:1".to_owned()),
         at: at(5),
         revision: 1,
     };
-    for commit in ["c1", "c2"] {
-        let mut import = import(&store.view(), commit, &[]);
-        import.conflicts = vec![conflict(commit)];
+    for name in ["a", "b", "a"] {
+        let mut import = import(&store.view(), "c1", &[]);
+        import.conflicts = vec![conflict(0, name)];
         assert_eq!(store.import(import).await.unwrap(), None);
     }
     store.edit(edit(&store.view(), &[("a", Some(4))])).await.unwrap();
-    assert_eq!(store.conflicts().await.unwrap(), [conflict("c2")]);
-    assert_eq!(store.conflict(&id("a")).await.unwrap(), Some(conflict("c2")));
-    assert!(store.clear_conflict(&id("a")).await.unwrap());
-    assert!(!store.clear_conflict(&id("a")).await.unwrap());
-    assert!(store.conflicts().await.unwrap().is_empty());
+    let want = [conflict(1, "a"), conflict(2, "b"), conflict(3, "a")];
+    assert_eq!(store.conflicts().await.unwrap(), want);
+    assert_eq!(
+        store.conflicts_of(&id("a")).await.unwrap(),
+        [conflict(1, "a"), conflict(3, "a")]
+    );
+    assert_eq!(store.conflict_count().await.unwrap(), 3);
+    store.end_conflicts(vec![1, 2, 3], vec![event("over")]).await.unwrap();
+    assert_eq!(store.conflict_count().await.unwrap(), 0);
+    // A number is given once.
+    let mut import = import(&store.view(), "c2", &[]);
+    import.conflicts = vec![conflict(0, "b")];
+    store.import(import).await.unwrap();
+    assert_eq!(store.conflicts().await.unwrap(), [conflict(4, "b")]);
+}
+
+/// A merge is a row, a ledger row of what the repository says, and an export; what waited is put on top of it.
+#[tokio::test]
+async fn a_merge_moves_what_waits() {
+    let store = fresh();
+    store
+        .import(import(&store.view(), "c1", &[("a", Some(1)), ("b", Some(1))]))
+        .await
+        .unwrap();
+    for replicas in [2, 3] {
+        store.edit(edit(&store.view(), &[("a", Some(replicas))])).await.unwrap();
+    }
+    let mut merge = import(&store.view(), "c2", &[("a", Some(4)), ("b", Some(5))]);
+    for change in &mut merge.changes {
+        change.merged_with = Some(document(change.id.name.as_str(), 9));
+    }
+    let moved = |revision, before, after| Rebase {
+        revision,
+        change: Change {
+            id: id("a"),
+            before: Some(document("a", before)),
+            after: Some(document("a", after)),
+        },
+        note: (revision == 3).then(|| "kept over c2".to_owned()),
+    };
+    merge.rebase = vec![moved(2, 9, 8), moved(3, 8, 4), moved(7, 1, 1)];
+    let made = store.import(merge).await.unwrap().unwrap();
+    assert_eq!(made.revision, 4);
+    let view = store.view();
+    let waiting: Vec<_> = view
+        .outbox
+        .iter()
+        .map(|row| (row.revision, &row.changes, &row.notes))
+        .collect();
+    let own = Change {
+        id: id("b"),
+        before: Some(document("b", 9)),
+        after: Some(document("b", 5)),
+    };
+    let want = [
+        (2, &vec![moved(2, 9, 8).change], &vec![]),
+        (3, &vec![moved(3, 8, 4).change], &vec!["kept over c2".to_owned()]),
+        (4, &vec![own], &vec![]),
+    ];
+    assert_eq!(waiting, want);
+    for name in ["a", "b"] {
+        let ledger = &view.ledger[&id(name)];
+        assert_eq!((ledger.revision, &ledger.document), (0, &Some(document(name, 9))));
+    }
+    // Once the last one has landed both sides agree on the row as it is.
+    let written = |replicas| {
+        vec![(
+            id("a"),
+            Some((document("a", replicas).digest(), "servers/a.yaml".to_owned())),
+        )]
+    };
+    store.settle_export(2, written(8), "c3").await.unwrap();
+    let ledger = store.view().ledger[&id("a")].clone();
+    assert_eq!((ledger.revision, ledger.document), (2, Some(document("a", 8))));
+    store.settle_export(3, written(4), "c4").await.unwrap();
+    let ledger = store.view().ledger[&id("a")].clone();
+    assert_eq!((ledger.revision, ledger.document), (4, None));
 }
 
 #[tokio::test]
@@ -251,6 +334,7 @@ async fn journals_are_bounded_and_their_numbers_never_come_again() {
         events: 5,
         audit: 3,
         mutations: 2,
+        conflicts: 4,
     };
     let file = tempfile::tempdir().unwrap();
     let path = file.path().join("store.redb");

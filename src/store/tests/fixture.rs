@@ -1,7 +1,8 @@
 //! The files of old schema versions are test data for ever.
 //!
 //! `tests/fixtures/store/v1.redb` was written by [`write_down`], and `v1.json` says what it holds. A further version has no
-//! file at first: the test then writes both and fails, and they are committed. A committed file is never made again.
+//! file at first: the test then writes both and fails, and they are committed. A committed file is never made again; what a store
+//! shows of it may gain fields.
 
 use std::path::PathBuf;
 
@@ -32,10 +33,13 @@ async fn write_down(path: &Path) {
     store.record_attempt(3, Some("c3".to_owned())).await.unwrap();
     let mut second = import(&store.view(), "c4", &[]);
     second.conflicts = vec![Conflict {
+        number: 0,
         id: id("a"),
         base: Some(document("a", 1)),
         repository: None,
         store: Some(document("a", 3)),
+        fields: vec![],
+        reason: None,
         commit: "c4".to_owned(),
         place: None,
         at: at(4),

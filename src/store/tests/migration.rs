@@ -32,15 +32,18 @@ fn cut_off(transaction: &WriteTransaction) -> Result<(), StoreError> {
     Err(StoreError::NoExport(0))
 }
 
+/// The newest version that this program knows.
+const TODAY: u64 = CHAIN.len() as u64;
+
 type Run = fn(&WriteTransaction) -> Result<(), StoreError>;
 
 fn chain(later: &[Run]) -> Vec<Step> {
-    let mut chain = vec![Step {
-        to: 1,
-        run: CHAIN[0].run,
-    }];
-    chain.extend(later.iter().zip(2..).map(|(run, to)| Step { to, run: *run }));
-    chain
+    let known = CHAIN.iter().map(|step| Step {
+        to: step.to,
+        run: step.run,
+    });
+    let later = later.iter().zip(TODAY + 1..).map(|(run, to)| Step { to, run: *run });
+    known.chain(later).collect()
 }
 
 fn contents(database: &Database) -> (u64, Vec<String>) {
@@ -69,16 +72,16 @@ fn a_migration_that_is_cut_off_continues_where_it_was() {
     let path = folder.path().join("store.redb");
     let database = Database::create(&path).unwrap();
     migrate(&database, CHAIN, &path).unwrap();
-    assert_eq!(contents(&database).0, 1);
+    assert_eq!(contents(&database).0, TODAY);
     assert!(migrate(&database, &chain(&[notes, cut_off]), &path).is_err());
     assert_eq!(
         contents(&database),
-        (2, vec!["first".to_owned()]),
+        (TODAY + 1, vec!["first".to_owned()]),
         "the whole step or none of it"
     );
     let whole = chain(&[notes, more_notes]);
     migrate(&database, &whole, &path).unwrap();
-    let want = (3, vec!["first".to_owned(), "after first".to_owned()]);
+    let want = (TODAY + 2, vec!["first".to_owned(), "after first".to_owned()]);
     assert_eq!(contents(&database), want);
     migrate(&database, &whole, &path).unwrap();
     assert_eq!(contents(&database), want);
@@ -135,13 +138,14 @@ async fn a_newer_or_foreign_file_is_refused_and_not_touched() {
     assert_eq!(
         error.to_string(),
         format!(
-            "{} has schema version 2, and this mcpd knows versions up to 1",
-            path.display()
+            "{} has schema version {}, and this mcpd knows versions up to {TODAY}",
+            path.display(),
+            TODAY + 1
         )
     );
     assert!(error.hint().unwrap().contains("newer mcpd"));
     let database = Database::create(&path).unwrap();
-    assert_eq!(contents(&database), (2, vec!["first".to_owned()]));
+    assert_eq!(contents(&database), (TODAY + 1, vec!["first".to_owned()]));
     drop(database);
 
     for table in ["header", "other"] {

@@ -76,9 +76,12 @@ pub(super) fn import(view: &StoreView, commit: &str, changes: &[(&str, Option<u3
                 seen: seen(view, &id(name)),
                 after: replicas.map(|replicas| document(name, replicas)),
                 path: id(name).canonical_path(),
+                merged_with: None,
             })
             .collect(),
         settle: vec![],
+        rebase: vec![],
+        drops: vec![],
         conflicts: vec![],
         events: vec![],
     }

@@ -17,6 +17,7 @@ enum Act {
     Attempt(usize),
     Settle(usize, Vec<usize>),
     Drop(usize, Vec<usize>),
+    Merge(usize, u32, u32),
     Stale(usize),
     Record,
     Reopen,
@@ -40,6 +41,7 @@ fn act() -> impl Strategy<Value = Act> {
         1 => (0..4_usize).prop_map(Act::Attempt),
         3 => (0..4_usize, names()).prop_map(|(export, names)| Act::Settle(export, names)),
         1 => (0..4_usize, names()).prop_map(|(export, names)| Act::Drop(export, names)),
+        2 => (0..NAMES.len(), 0..3_u32, 0..3_u32).prop_map(|(name, theirs, after)| Act::Merge(name, theirs, after)),
         1 => (0..NAMES.len()).prop_map(Act::Stale),
         1 => Just(Act::Record),
         1 => Just(Act::Reopen),
@@ -51,7 +53,7 @@ fn act() -> impl Strategy<Value = Act> {
 struct Model {
     revision: u64,
     rows: BTreeMap<&'static str, (Option<u32>, u64)>,
-    ledger: BTreeMap<&'static str, (Digest, String, u64)>,
+    ledger: BTreeMap<&'static str, (Digest, String, u64, Option<u32>)>,
     outbox: BTreeMap<u64, (Vec<&'static str>, Option<String>)>,
     commits: BTreeMap<u64, Option<String>>,
     audit: Vec<String>,
@@ -82,6 +84,13 @@ impl Model {
         }
         self.revision += 1;
         for (n, after) in &real {
+            let before = self.value(NAMES[*n]);
+            if let Some(ledger) = self.ledger.get_mut(NAMES[*n])
+                && ledger.3.is_none()
+                && before.is_some_and(|before| document(NAMES[*n], before).digest() == ledger.0)
+            {
+                ledger.3 = before;
+            }
             self.note(NAMES[*n], *after);
             self.rows.insert(NAMES[*n], (*after, self.revision));
         }
@@ -105,8 +114,10 @@ impl Model {
                     self.rows.insert(name, (*after, next));
                 }
                 let revision = self.rows[name].1;
-                self.ledger
-                    .insert(name, (document(name, *replicas).digest(), commit.to_owned(), revision));
+                self.ledger.insert(
+                    name,
+                    (document(name, *replicas).digest(), commit.to_owned(), revision, None),
+                );
             } else {
                 self.rows.remove(name);
                 self.ledger.remove(name);
@@ -115,6 +126,18 @@ impl Model {
         if moved {
             self.revision = next;
             self.commits.insert(next, Some(commit.to_owned()));
+        }
+    }
+
+    fn merge(&mut self, name: &'static str, theirs: u32, after: u32, commit: &str) {
+        self.note(name, Some(after));
+        self.revision += 1;
+        self.rows.insert(name, (Some(after), self.revision));
+        let digest = document(name, theirs).digest();
+        self.ledger.insert(name, (digest, commit.to_owned(), 0, Some(theirs)));
+        self.commits.insert(self.revision, Some(commit.to_owned()));
+        if !self.outbox.values().any(|(waiting, _)| waiting.contains(&name)) {
+            self.outbox.insert(self.revision, (vec![name], None));
         }
     }
 
@@ -152,7 +175,7 @@ impl Model {
         let want: Vec<_> = self
             .ledger
             .iter()
-            .map(|(name, (digest, commit, revision))| {
+            .map(|(name, (digest, commit, revision, agreed))| {
                 let (digest, commit, path) = (*digest, commit.clone(), id(name).canonical_path());
                 (
                     id(name),
@@ -161,6 +184,7 @@ impl Model {
                         commit,
                         revision: *revision,
                         path,
+                        document: agreed.map(|agreed| document(name, agreed)),
                     },
                 )
             })
@@ -222,6 +246,7 @@ async fn live(acts: Vec<Act>) {
                         commit: commit.clone(),
                         revision: view.revision,
                         path: id(NAMES[*n]).canonical_path(),
+                        document: None,
                     });
                     import.settle.push(settle(&view, NAMES[*n], ledger));
                 }
@@ -232,7 +257,7 @@ async fn live(acts: Vec<Act>) {
                     if keep {
                         model
                             .ledger
-                            .insert(name, (Digest::of(name), commit.clone(), view.revision));
+                            .insert(name, (Digest::of(name), commit.clone(), view.revision, None));
                     } else {
                         model.ledger.remove(name);
                         if model.value(name).is_none() {
@@ -269,7 +294,12 @@ async fn live(acts: Vec<Act>) {
                 if let Some((waiting, _)) = model.outbox.get(&revision).cloned() {
                     for name in names.iter().filter(|name| waiting.contains(name)) {
                         if let Some((digest, _)) = landed(name) {
-                            model.ledger.insert(name, (digest, commit.clone(), revision));
+                            let row = model.rows.get(name).copied().unwrap_or_default();
+                            let same = row.0.is_some_and(|value| document(name, value).digest() == digest);
+                            let written = (0..9).find(|value| document(name, *value).digest() == digest);
+                            let agreed = if same { (row.1, None) } else { (revision, written) };
+                            let row = (digest, commit.clone(), agreed.0, agreed.1);
+                            model.ledger.insert(name, row);
                         } else {
                             model.ledger.remove(name);
                             if model.rows.get(name) == Some(&(None, revision)) {
@@ -281,15 +311,24 @@ async fn live(acts: Vec<Act>) {
                 }
             }
             Act::Drop(place, names) => {
-                store
-                    .drop_exports(export(place), names.iter().map(|n| id(NAMES[*n])).collect())
-                    .await
-                    .unwrap();
+                let mut needless = import(&view, &commit, &[]);
+                needless.drops = vec![(export(place), names.iter().map(|n| id(NAMES[*n])).collect())];
+                store.import(needless).await.unwrap();
                 model.leave(
                     export(place),
                     &names.iter().map(|n| NAMES[*n]).collect::<Vec<_>>(),
                     None,
                 );
+            }
+            Act::Merge(n, theirs, after) => {
+                let name = NAMES[n];
+                if model.value(name).is_none_or(|now| now == after) {
+                    continue;
+                }
+                let mut import = import(&view, &commit, &[(name, Some(after))]);
+                import.changes[0].merged_with = Some(document(name, theirs));
+                store.import(import).await.unwrap();
+                model.merge(name, theirs, after, &commit);
             }
             Act::Stale(name) => {
                 let mut wrong = edit(&view, &[(NAMES[name], Some(9))]);

@@ -47,6 +47,7 @@ scripts!(
     docker_wiped_host,
     kill_nine,
     look,
+    merge_and_conflicts,
     push_and_call,
     resources_and_prompts,
     templates,

@@ -9,6 +9,7 @@
 
 mod folder;
 mod looks;
+mod merge;
 mod push;
 mod secrets;
 mod world;
@@ -148,6 +149,22 @@ impl Bench {
             actor: actor("bob", "api"),
             message: "an edit".to_owned(),
             changes: changes.iter().map(change).collect(),
+        };
+        self.store().edit(edit).await.unwrap();
+    }
+
+    /// A change of one resource by the API.
+    async fn edit_spec(&self, name: &str, spec: &serde_json::Value) {
+        let change = EditChange {
+            id: id(name),
+            seen: self.store().view().rows.get(&id(name)).map(|row| row.revision),
+            after: Some(Arc::new(Document::new(id(name), spec).unwrap())),
+        };
+        let edit = Edit {
+            at: crate::kit::time::now(),
+            actor: actor("bob", "api"),
+            message: "an edit".to_owned(),
+            changes: vec![change],
         };
         self.store().edit(edit).await.unwrap();
     }

@@ -10,7 +10,7 @@ use super::*;
 use crate::engine::{PUSHERS, lock};
 
 /// git without any of the machine's settings; it has to succeed.
-fn git(folder: &Path, arguments: &[&str]) -> String {
+pub(super) fn git(folder: &Path, arguments: &[&str]) -> String {
     let mut command = Command::new("git");
     command.args(arguments).current_dir(folder).env_clear();
     let output = command
@@ -31,13 +31,13 @@ fn git(folder: &Path, arguments: &[&str]) -> String {
 }
 
 /// A hosted repository that holds something, and a clone of it.
-struct World {
+pub(super) struct World {
     folder: tempfile::TempDir,
-    bench: Bench,
+    pub(super) bench: Bench,
 }
 
 impl World {
-    async fn with(names: &[&str]) -> Self {
+    pub(super) async fn with(names: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let bench = Bench::hosted(&folder.path().join("data")).await;
         let edits: Vec<_> = names.iter().map(|name| (*name, Some("one"))).collect();
@@ -59,11 +59,11 @@ impl World {
         Self { folder, bench }
     }
 
-    fn bare(&self) -> PathBuf {
+    pub(super) fn bare(&self) -> PathBuf {
         self.folder.path().join("data").join("config.git")
     }
 
-    fn clone(&self) -> PathBuf {
+    pub(super) fn clone(&self) -> PathBuf {
         self.folder.path().join("clone")
     }
 
@@ -78,12 +78,12 @@ impl World {
         }
     }
 
-    fn write(&self, path: &str, text: &str) {
+    pub(super) fn write(&self, path: &str, text: &str) {
         std::fs::write(self.clone().join(path), text).unwrap();
     }
 
     /// Commits what the clone holds; its objects are then where the judge looks for them.
-    fn commit(&self) -> String {
+    pub(super) fn commit(&self) -> String {
         git(&self.clone(), &["add", "-A"]);
         git(&self.clone(), &["commit", "-qm", "ann's words"]);
         self.send()
@@ -128,7 +128,7 @@ impl World {
     }
 
     /// A push from beginning to end.
-    async fn push(&self, options: &[&str]) -> (bool, Vec<String>) {
+    pub(super) async fn push(&self, options: &[&str]) -> (bool, Vec<String>) {
         let (old, new) = (self.head(), self.send());
         let (accepted, said) = self.judge(&old, &new, options).await;
         self.end(accepted.then_some(&*new));

@@ -16,9 +16,9 @@ use crate::resource::yaml::print::{self, print};
 pub struct Place<'n, 't> {
     pub node: &'n Node<'t>,
     /// The document's number in the file.
-    tree: usize,
+    pub tree: usize,
     /// The group's number in the document and the item's in the group.
-    item: Option<(usize, usize)>,
+    pub item: Option<(usize, usize)>,
 }
 
 /// All declarations of a file that was read without a fault, in order.

@@ -85,7 +85,8 @@ impl<'t> Editor<'_, 't> {
     pub fn block_mapping(&mut self, node: &Node<'t>, of: Change<'_>) -> Option<()> {
         let text = self.text;
         let entries = node.entries();
-        let column = text.column(text.start(&entries.first()?.0));
+        let first = text.start(&entries.first()?.0);
+        let column = text.column(first);
         let mut fates = vec![];
         let mut ends = vec![];
         for (key, value) in entries {
@@ -97,7 +98,7 @@ impl<'t> Editor<'_, 't> {
             fates.push(self.fate(key.text()?, value, of));
             ends.push(text.end(value, from));
         }
-        if fates.iter().all(|fate| *fate == Fate::Goes) {
+        if fates.iter().all(|fate| *fate == Fate::Goes) && !(text.first_in_line(first) && of.new?.nests()) {
             return None;
         }
         for ((key, value), fate) in entries.iter().zip(&fates) {

@@ -18,11 +18,20 @@ mod align;
 mod block_text;
 mod document;
 mod flow;
+#[cfg(test)]
+mod judge;
 mod list;
 mod mapping;
 mod text;
 mod value;
 mod write;
+
+#[cfg(test)]
+mod corpus_tests;
+#[cfg(test)]
+mod hand;
+#[cfg(test)]
+mod minimal_tests;
 
 use std::collections::HashSet;
 use std::sync::Arc;

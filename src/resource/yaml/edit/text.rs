@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use saphyr_parser::ScalarStyle;
 
-use crate::resource::yaml::node::{Data, Node};
+use crate::resource::yaml::node::{Data, Layout, Node};
 
 /// A piece of text that takes the place of some bytes.
 pub type Edit = (Range<usize>, String);
@@ -130,8 +130,15 @@ impl<'t> Text<'t> {
             Data::Scalar(text, ScalarStyle::Plain) if text.is_empty() => Form::Nothing,
             Data::Scalar(_, ScalarStyle::Literal | ScalarStyle::Folded) => Form::Lines,
             Data::Scalar(..) => Form::Inline,
-            _ if self.all[self.content(node)..].starts_with(['[', '{']) => Form::Flow,
-            _ => Form::Block,
+            Data::List(_, layout) | Data::Mapping(_, layout) => {
+                // Where an anchor stands the parser tells no layout, and where not the place may be that of the first entry.
+                let opens = || self.all[self.content(node)..].starts_with(['[', '{']);
+                match layout {
+                    Layout::Flow if !node.shared() || opens() => Form::Flow,
+                    _ => Form::Block,
+                }
+            }
+            Data::Shared(_) => Form::Alias,
         }
     }
 
@@ -155,7 +162,8 @@ impl<'t> Text<'t> {
                 let at = from + self.all[from..].len() - self.all[from..].trim_start_matches([' ', '\t']).len();
                 self.anchor(at).unwrap_or(from)
             }
-            Form::Alias | Form::Flow | Form::Inline => {
+            Form::Flow => self.closed(node).unwrap_or(end),
+            Form::Alias | Form::Inline => {
                 let start = self.start(node);
                 start + self.all[start..end.max(start)].trim_end().len()
             }
@@ -185,6 +193,23 @@ impl<'t> Text<'t> {
                     .map_or(from, |(key, value)| self.end(value, self.behind_key(key))),
             },
         }
+    }
+
+    /// Behind the bracket that closes a flow collection. The parser tells another place where a comma stands before it.
+    fn closed(&self, node: &Node<'_>) -> Option<usize> {
+        let content = self.content(node);
+        let last = match node.data() {
+            Data::List(items, _) => items.last().map(|item| self.end(item, self.start(item))),
+            _ => node
+                .entries()
+                .last()
+                .map(|(key, value)| self.end(value, self.behind_key(key))),
+        };
+        let mut at = self.skip(last.unwrap_or(content + 1));
+        if last.is_some() && self.all[at..].starts_with(',') {
+            at = self.skip(at + 1);
+        }
+        self.all[at..].starts_with([']', '}']).then_some(at + 1)
     }
 
     /// The bytes of a whole node that has no key.

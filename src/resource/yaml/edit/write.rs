@@ -55,8 +55,8 @@ impl<'v> Wanted<'v> {
         (0..self.value.as_array().map_or(0, Vec::len)).filter_map(move |n| self.item(n))
     }
 
-    /// Whether it is written on a line of its own only.
-    fn nests(self) -> bool {
+    /// Whether it is a list or a mapping that holds something.
+    pub fn nests(self) -> bool {
         match self.value {
             Value::Array(list) => !list.is_empty(),
             Value::Object(map) => !map.is_empty(),

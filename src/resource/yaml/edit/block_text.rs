@@ -17,7 +17,7 @@ pub fn edits(
     let header = text.header(slot.from);
     let written = &text.all[header.clone()];
     let body = text.line_end(header.end);
-    let raw_end = text.byte(node.end.index).max(body);
+    let raw_end = text.lines_end(node).max(body);
     if old.trim().is_empty() || new.trim().is_empty() || new.contains(|c: char| c.is_control() && c != '\n') {
         return None;
     }

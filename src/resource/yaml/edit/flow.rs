@@ -77,10 +77,12 @@ impl<'t> Editor<'_, 't> {
                 n += 1;
                 continue;
             }
-            let own_line = |n: usize| spread && text.last_in_line(behind(n)) && behind(n) < close;
+            let own_line =
+                |n: usize| text.first_in_line(spans[n].start) && text.last_in_line(behind(n)) && behind(n) < close;
             if own_line(n) {
                 let line = text.line_start(spans[n].start);
-                let range = text.above(line, indent.len(), 0)..text.line_end(behind(n));
+                let column = text.column(spans[n].start);
+                let range = text.above(line, column, 0)..text.line_end(behind(n));
                 self.edits.push((range, String::new()));
                 n += 1;
                 continue;

@@ -31,8 +31,8 @@ pub fn edit(path: &str, before: &str, id: &Id, new: Option<&Document>) -> Result
         Err(EditError::Refused(_)) if before.contains('&') => return Ok(None),
         Err(error) => return broken(&error.to_string(), ""),
     };
-    let old = outline(path, strip(before)).and_then(|told| told.into_iter().find(|it| it.id == *id));
-    let Some(old) = old else {
+    let told = outline(path, strip(before)).unwrap_or_default();
+    let Some(old) = told.iter().find(|it| it.id == *id) else {
         return broken("not a document of the text", "");
     };
     let Some(after) = after else {
@@ -43,10 +43,8 @@ pub fn edit(path: &str, before: &str, id: &Id, new: Option<&Document>) -> Result
     };
     let said =
         outline(path, strip(&after)).map(|told| told.into_iter().map(|it| (it.id, it.digest)).collect::<Vec<_>>());
-    let mut want: Vec<_> = outline(path, strip(before)).into_iter().flatten().collect();
-    want.retain(|it| it.id != *id || new.is_some());
-    let want: Vec<_> = want
-        .into_iter()
+    let stay = told.iter().filter(|it| it.id != *id || new.is_some()).cloned();
+    let want: Vec<_> = stay
         .map(|it| match new {
             Some(new) if it.id == *id => (it.id, new.digest()),
             _ => (it.id, it.digest),
@@ -55,7 +53,7 @@ pub fn edit(path: &str, before: &str, id: &Id, new: Option<&Document>) -> Result
     if said.as_deref() != Some(&want[..]) {
         return broken("it does not say what was asked, where it was asked", &after);
     }
-    if let Err(law) = lines(before, strip(&after), &old.document, new) {
+    if let Err(law) = lines(before, strip(&after), &told, &old.document, new) {
         return broken(&law, &after);
     }
     if new.is_some() {
@@ -78,11 +76,16 @@ fn strip(text: &str) -> &str {
 }
 
 /// The laws about lines and comments.
-fn lines(before: &str, after: &str, old: &Document, new: Option<&Document>) -> Result<(), String> {
+fn lines(
+    before: &str,
+    after: &str,
+    told: &[super::Told],
+    old: &Document,
+    new: Option<&Document>,
+) -> Result<(), String> {
     let body = strip(before);
     let text = Text::new(body);
     let trees = node::parse(body).map_err(|_| "unreadable".to_owned())?;
-    let told = outline("a.yaml", body).ok_or("unreadable")?;
     let all = places(&trees);
     let place = told
         .iter()
@@ -97,13 +100,7 @@ fn lines(before: &str, after: &str, old: &Document, new: Option<&Document>) -> R
         touched: HashSet::new(),
     };
     match new {
-        Some(new) => judge.value(
-            place.node,
-            text.start(place.node),
-            Some(&old.spec),
-            Some(&new.spec),
-            true,
-        ),
+        Some(new) => judge.value(place.node, text.start(place.node), Some(&old.spec), Some(&new.spec)),
         None => judge.removal(place, &trees),
     }
     let aliases = judge.touched.clone();
@@ -251,7 +248,7 @@ impl<'t> Judge<'_, 't> {
     }
 
     /// Whether something of this value may change: it, and what it relies on.
-    fn value(&mut self, node: &Node<'t>, from: usize, old: Option<&Value>, new: Option<&Value>, root: bool) {
+    fn value(&mut self, node: &Node<'t>, from: usize, old: Option<&Value>, new: Option<&Value>) {
         if old == new {
             return;
         }
@@ -279,7 +276,7 @@ impl<'t> Judge<'_, 't> {
                             self.entry_goes(text.start(key), text.end(value, from));
                         }
                     } else {
-                        self.value(value, from, a.as_ref(), b.as_ref(), false);
+                        self.value(value, from, a.as_ref(), b.as_ref());
                     }
                 }
                 let there = |key: &str| node.entry(key).is_some();
@@ -293,10 +290,13 @@ impl<'t> Judge<'_, 't> {
                 if let Some((next, _)) = next.filter(|_| form == Form::Block && !text.first_in_line(spans[0].0.start)) {
                     self.free(spans[0].0.start..next.start);
                 }
-                if form == Form::Flow {
-                    self.commas(&spans, more);
-                } else if !root && spans.iter().all(|(_, goes)| *goes) {
+                if spans.iter().all(|(_, goes)| *goes) {
                     self.free(from..end);
+                    if form == Form::Flow {
+                        self.gone.push(from..end);
+                    }
+                } else if form == Form::Flow {
+                    self.commas(&spans, more);
                 }
             }
             (Data::List(items, _), Some(Value::Array(new))) if !items.is_empty() => {
@@ -351,8 +351,12 @@ impl<'t> Judge<'_, 't> {
             let inner = dash.map_or(start, |dash| dash + 1);
             let there = pairs[n].or(changed.filter(|it| *it == n));
             match there {
-                Some(to) if !moved => self.value(item, inner, old.get(n), new.get(to), false),
-                Some(_) => self.free(text.above(text.line_start(start), text.column(start), 0)..end),
+                Some(to) if !moved => self.value(item, inner, old.get(n), new.get(to)),
+                Some(_) => {
+                    let column = text.column(start);
+                    let below = text.below(end, column).saturating_sub(1);
+                    self.free(text.above(text.line_start(start), column, 0)..below.max(end));
+                }
                 None => {
                     self.drop_anchors(item);
                     match text.form(node) {

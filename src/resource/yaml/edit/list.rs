@@ -68,8 +68,7 @@ impl<'t> Editor<'_, 't> {
                     })?;
                     let lines: Vec<String> = moved.lines().map(str::to_owned).collect();
                     self.edits.push(text.insert(at, &lines));
-                    // An alias must not go before its anchor.
-                    self.forget(&items[old]);
+                    self.displace(&items[old]);
                 }
                 Origin::New => {
                     let wanted = of.new?.item(n)?;
@@ -145,7 +144,7 @@ impl<'t> Editor<'_, 't> {
                         }
                         editor.value(slot(old), &items[old], change)
                     })?;
-                    self.forget(&items[old]);
+                    self.displace(&items[old]);
                     plan.push(Planned::New(moved));
                 }
                 Origin::New => {

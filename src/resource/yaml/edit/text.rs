@@ -163,6 +163,10 @@ impl<'t> Text<'t> {
                 self.anchor(at).unwrap_or(from)
             }
             Form::Flow => self.closed(node).unwrap_or(end),
+            // The parser counts quotes from the anchor.
+            Form::Inline if node.shared() && self.all[self.content(node)..].starts_with(['"', '\'']) => {
+                self.unquoted(self.content(node))
+            }
             Form::Alias | Form::Inline => {
                 let start = self.start(node);
                 start + self.all[start..end.max(start)].trim_end().len()
@@ -170,6 +174,7 @@ impl<'t> Text<'t> {
             Form::Lines => {
                 let header = self.header(from);
                 let body = self.line_end(header.end);
+                let end = self.lines_end(node);
                 if end <= body {
                     return header.end;
                 }
@@ -212,6 +217,24 @@ impl<'t> Text<'t> {
         self.all[at..].starts_with([']', '}']).then_some(at + 1)
     }
 
+    /// Behind the quote that closes the text that begins here.
+    fn unquoted(&self, at: usize) -> usize {
+        let quote = &self.all[at..=at];
+        let mut escaped = false;
+        let mut end = at + 1;
+        for c in self.all[at + 1..].chars() {
+            end += c.len_utf8();
+            match c {
+                _ if escaped => escaped = false,
+                '\\' if quote == "\"" => escaped = true,
+                '\'' if quote == "'" && self.all[end..].starts_with('\'') => escaped = true,
+                c if quote.starts_with(c) => break,
+                _ => {}
+            }
+        }
+        end
+    }
+
     /// The bytes of a whole node that has no key.
     pub fn range(&self, node: &Node<'_>) -> Range<usize> {
         let start = self.start(node);
@@ -243,6 +266,16 @@ impl<'t> Text<'t> {
             }
         }
         None
+    }
+
+    /// Behind the last line of a block text, blank ones counted in; the parser may tell the first word of what follows.
+    pub fn lines_end(&self, node: &Node<'_>) -> usize {
+        let end = self.byte(node.end.index);
+        if self.first_in_line(end) {
+            self.line_start(end)
+        } else {
+            end
+        }
     }
 
     /// The `|2-` of a block text that stands behind `from`.

@@ -126,13 +126,25 @@ impl<'x, 't> Editor<'x, 't> {
 
     /// Notes the anchors of what goes.
     pub fn forget(&mut self, node: &Node<'t>) {
-        if self.text.form(node) == Form::Alias {
+        self.note(node, false);
+    }
+
+    /// Notes the anchors of what moves, and those that its aliases mean: an alias must not go before its anchor.
+    pub fn displace(&mut self, node: &Node<'t>) {
+        self.note(node, true);
+    }
+
+    fn note(&mut self, node: &Node<'t>, aliases: bool) {
+        let alias = self.text.form(node) == Form::Alias;
+        if !alias || aliases {
+            self.touched.extend(anchored(node));
+        }
+        if alias {
             return;
         }
-        self.touched.extend(anchored(node));
         match node.data() {
-            Data::List(items, _) => items.iter().for_each(|item| self.forget(item)),
-            _ => node.entries().iter().for_each(|(_, value)| self.forget(value)),
+            Data::List(items, _) => items.iter().for_each(|item| self.note(item, aliases)),
+            _ => node.entries().iter().for_each(|(_, value)| self.note(value, aliases)),
         }
     }
 
@@ -208,6 +220,17 @@ impl<'x, 't> Editor<'x, 't> {
             let apart = form == Form::Nothing && slot.from > 0 && !text.all[..from].ends_with([' ', '[', '{', ',']);
             let space = if apart { " " } else { "" };
             self.edits.push((start..end.max(start), format!("{space}{new}")));
+            return Some(());
+        }
+        // What stands in brackets stays in them, unless they were empty.
+        let brackets = form == Form::Flow
+            && match node.data() {
+                Data::List(items, _) => wanted.value.is_array() && !items.is_empty(),
+                _ => wanted.value.is_object() && !node.entries().is_empty(),
+            };
+        if brackets && wanted.nests() {
+            let new = self.style.like(text, node).flow(wanted, model, self.indent_of(start));
+            self.edits.push((start..end, new.replace('\n', text.newline(start))));
             return Some(());
         }
         let same_line = !text.all[from..start].contains('\n');

@@ -104,27 +104,15 @@ impl Style {
 
     /// Takes over the first way of everything.
     fn learn(&mut self, text: &Text<'_>, node: &Node<'_>, depth: usize) {
-        let form = text.form(node);
         let content = text.content(node);
-        if form == Form::Flow && text.all[content..].starts_with('{') && !node.entries().is_empty() {
-            self.braces.get_or_insert(text.all[content + 1..].starts_with(' '));
-        }
-        // What JSON's innermost lists and mappings look like says more than the outermost.
-        let first = match node.data() {
-            Data::List(items, _) => items.first(),
-            _ => node.entries().first().map(|(key, _)| key),
-        };
-        if let (Form::Flow, Some(first), true) = (form, first, depth > 0 || self.json) {
-            let at = text.start(first);
-            let spread = text.first_in_line(at);
-            if depth > 0 && self.spread.is_none() {
-                let line = text.line_start(content);
-                let outer = text.all[line..].len() - text.all[line..].trim_start_matches(' ').len();
-                self.spread = Some(if spread {
-                    text.column(at).saturating_sub(outer)
-                } else {
-                    0
-                });
+        if let (Form::Flow, Some(first)) = (text.form(node), first_part(node)) {
+            if text.all[content..].starts_with('{') {
+                self.braces.get_or_insert(text.all[content + 1..].starts_with(' '));
+            }
+            // What JSON's innermost lists and mappings look like says more than the outermost.
+            if depth > 0 {
+                self.spread
+                    .get_or_insert_with(|| spread(text, content, text.start(first)));
             }
         }
         match node.data() {
@@ -151,6 +139,15 @@ impl Style {
                 }
             }
         }
+    }
+
+    /// The same with the manner of this flow collection.
+    pub fn like(&self, text: &Text<'_>, node: &Node<'_>) -> Self {
+        let mut style = self.clone();
+        if let Some(first) = first_part(node) {
+            style.spread = Some(spread(text, text.content(node), text.start(first)));
+        }
+        style
     }
 
     /// A key as it is written beside another one.
@@ -304,6 +301,24 @@ impl Style {
         let like = model.and_then(|it| it.entry(key)).map(|(_, value)| value);
         let value = of.field(key).map(|value| self.flow(value, like, indent));
         format!("{}: {}", self.key(key, beside), value.unwrap_or_default())
+    }
+}
+
+fn first_part<'n, 't>(node: &'n Node<'t>) -> Option<&'n Node<'t>> {
+    match node.data() {
+        Data::List(items, _) => items.first(),
+        _ => node.entries().first().map(|(key, _)| key),
+    }
+}
+
+/// How far the first part of a flow collection is indented on a line of its own; 0 where it has none.
+fn spread(text: &Text<'_>, content: usize, first: usize) -> usize {
+    let line = &text.all[text.line_start(content)..];
+    let outer = line.len() - line.trim_start_matches(' ').len();
+    if text.first_in_line(first) {
+        text.column(first).saturating_sub(outer)
+    } else {
+        0
     }
 }
 

@@ -72,8 +72,8 @@ fn a_field_changes_in_its_line() {
         ),
         (
             json!({"command": ["z"], "description": "a\nb\n"}),
-            "-command: # c\n-  - uvx # the tool\n-  - mcp-server-time\n+command:\n+- z\n\
-             -description: \"old\" # d\n+description: |\n+  a\n+  b\n",
+            "-  - uvx # the tool\n-  - mcp-server-time\n+  - z # the tool\n\
+             -description: \"old\" # d\n+description: | # d\n+  a\n+  b\n",
         ),
     ];
     for (spec, want) in table {
@@ -88,7 +88,7 @@ fn windows_line_ends_and_a_byte_order_mark_stay() {
     let after = edit(&text, "server/time", Some(spec)).unwrap().unwrap();
     assert_eq!(after.matches('\n').count(), after.matches("\r\n").count());
     assert!(after.starts_with("\u{feff}# the clock\r\n"));
-    assert!(after.contains("replicas: 3 # one\r\n") && after.contains("env:\r\n- name: A\r\n  value: '1'\r\n"));
+    assert!(after.contains("replicas: 3 # one\r\n") && after.contains("env:\r\n  - name: A\r\n    value: '1'\r\n"));
 }
 
 #[test]
@@ -103,7 +103,8 @@ fn documents_come_and_go() {
     );
     assert_eq!(
         edit(FILE, "server/time", None).unwrap().unwrap(),
-        "---\nkind: server\nname: b\ncommand: [x]\n"
+        // What touches both documents stays.
+        "# foot\n---\nkind: server\nname: b\ncommand: [x]\n"
     );
     let alone = "# a\nkind: server\nname: a\ncommand: [x]\n# b";
     assert_eq!(edit(alone, "server/a", None), Ok(None));
@@ -129,7 +130,7 @@ fn items_of_a_group_are_edited_in_it() {
             Some(json!({"dockerImage": "i"})),
             "-  - command: [y] # c\n-    name: b\n+  - name: b\n+    dockerImage: i\n",
         ),
-        ("server/a", None, "-  - name: a # n\n-    command: [x]\n"),
+        ("server/a", None, "-  # first\n-  - name: a # n\n-    command: [x]\n"),
         ("server/b", None, "-  - command: [y] # c\n-    name: b\n"),
         ("project/p", None, "-projects:\n-- name: p\n-  servers: [a, b]\n"),
     ];
@@ -157,7 +158,7 @@ fn json_stays_json() {
     let after = put("a.json", text, &id, Some(&new)).unwrap().unwrap();
     assert_eq!(
         after,
-        "{\n  \"kind\": \"server\",\n  \"name\": \"b\",\n  \"dockerImage\": \"i\"\n}\n"
+        "{\"kind\": \"server\", \"name\": \"b\", \"dockerImage\": \"i\"}\n"
     );
 }
 
@@ -168,11 +169,14 @@ fn aliases_become_literals_and_anchors_are_minded() {
         diff(text, "server/a", Some(json!({"packageName": "x", "description": "y"}))),
         "-description: *c # same\n+description: y # same\n"
     );
-    // The anchor's value is another field's too: the document is printed anew.
+    // The anchor's value is another field's too: that one is written out.
     let after = edit(text, "server/a", Some(json!({"packageName": "z", "description": "x"})))
         .unwrap()
         .unwrap();
-    assert_eq!(after, "kind: server\nname: a\ndescription: x\npackageName: z\n# same\n");
+    assert_eq!(
+        after,
+        "kind: server\nname: a\npackageName: &c z\ndescription: x # same\n"
+    );
 }
 
 #[test]

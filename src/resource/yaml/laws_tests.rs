@@ -101,7 +101,7 @@ fn secret() -> impl Strategy<Value = Value> {
 }
 
 /// A document of any kind; the match below has an arm for each.
-fn document() -> impl Strategy<Value = Document> {
+pub fn document() -> impl Strategy<Value = Document> {
     let project = (text(), prop::collection::btree_set(name(), 0..4))
         .prop_map(|(description, servers)| json!({"description": description, "servers": servers}));
     let spec = prop_oneof![

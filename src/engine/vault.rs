@@ -217,10 +217,11 @@ impl Vault {
             let id = &placed.document.id;
             match self.opened(&placed.document) {
                 Ok(document) => {
-                    if let Some(there) = tree.documents.get_mut(id) {
-                        there.digest = document.digest();
-                        there.document = document;
-                    }
+                    tree.documents.insert(Placed {
+                        digest: document.digest(),
+                        document,
+                        ..placed.clone()
+                    });
                 }
                 Err(diagnostic) => {
                     tree.documents.remove(id);

@@ -125,15 +125,12 @@ impl World {
             } else if let Some(value) = self.files[key] {
                 let (document, digest) = DOCUMENTS[key][value].clone();
                 let position = Position { line: 1, column: 1 };
-                tree.documents.insert(
-                    id(key).clone(),
-                    Placed {
-                        document,
-                        digest,
-                        path: path(key, self.moved[key]),
-                        position,
-                    },
-                );
+                tree.documents.insert(Placed {
+                    document,
+                    digest,
+                    path: path(key, self.moved[key]),
+                    position,
+                });
             }
         }
         tree

@@ -58,6 +58,17 @@ impl Reading {
         self.files.size()
     }
 
+    /// Everything that is remembered, for tests.
+    #[cfg(test)]
+    pub fn told(&self) -> String {
+        let files: Vec<_> = self
+            .files
+            .iter()
+            .map(|(path, taken)| (path.escape_ascii().to_string(), taken.content, &taken.parsed))
+            .collect();
+        format!("{:?} {} {:?} {files:#?}", self.root, self.entries, self.links)
+    }
+
     /// Reads a tree of which this one is an earlier one or a sibling; files that `other` holds are not parsed again.
     /// Beside it, the resources whose declarations may differ; nothing where that is not known.
     ///

@@ -126,3 +126,123 @@ fn unname(named: &mut RedBlackTreeMapSync<Id, usize>, target: &Id) {
         _ => drop(named.remove_mut(target)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::resource::FileText;
+    use crate::resource::yaml::read;
+
+    /// What a file may hold. Names meet, miss each other, and hide in what can't be read.
+    const TEXTS: &[&str] = &[
+        "",
+        "kind: server\nname: a\ncommand: [x]\n",
+        "kind: server\nname: a\ncommand: [y]\n",
+        "# moved\nkind: server\nname: a\ncommand: [x]\n",
+        "kind: server\nname: b\ncommand: [x]\n",
+        "kind: server\nname: a\ncommand: [x]\n---\nkind: server\nname: b\ncommand: [x]\n",
+        "kind: server\nname: a\ncommand: [x]\n---\nkind: server\nname: a\ncommand: [x]\n",
+        "kind: server\nname: time\ncommand: [x]\n",
+        "kind: project\nname: p\nservers: [a]\n",
+        "kind: project\nname: p\nservers: [a, b]\n",
+        "kind: project\nname: q\nservers: [b]\n---\nkind: prompt\nname: t\nproject: q\ncontent: x\n",
+        "kind: prompt\nname: t\nproject: p\ncontent: x\n",
+        "kind: server\nname: a\ncommand: [\n",
+        "kind: server\nname: a\nfoo: 1\n",
+        "name: b\ncommand: [x]\n",
+        "kind: server\nname: b\ncommand: [x]\nenv: [{name: K, valueFrom: {secretRef: {name: s, key: k}}}]\n",
+    ];
+
+    /// The files as they stand, by path.
+    type Files = BTreeMap<usize, Arc<ParsedFile>>;
+
+    fn file(path: usize, text: usize) -> Arc<ParsedFile> {
+        Arc::new(read(&FileText {
+            path: format!("{path}.yaml"),
+            bytes: Ok(TEXTS[text].as_bytes().to_vec()),
+        }))
+    }
+
+    fn all(files: &Files) -> Vec<Arc<ParsedFile>> {
+        files.values().cloned().collect()
+    }
+
+    /// Takes one step with both; whether the quick way was taken.
+    fn step(assembly: &mut Assembly, files: &mut Files, changes: &[(usize, Option<usize>)]) -> bool {
+        let before = files.clone();
+        for (path, text) in changes {
+            match text {
+                Some(text) => drop(files.insert(*path, file(*path, *text))),
+                None => drop(files.remove(path)),
+            }
+        }
+        let changed = |from: &Files, to: &Files| -> Vec<Arc<ParsedFile>> {
+            let differs = |path, file: &Arc<ParsedFile>| to.get(path).is_none_or(|it| !Arc::ptr_eq(it, file));
+            let files = from.iter().filter(|(path, file)| differs(*path, file));
+            files.map(|(_, file)| Arc::clone(file)).collect()
+        };
+        let mut asked = false;
+        let (next, ids) = assembly.updated(&changed(&before, files), &changed(files, &before), || {
+            asked = true;
+            all(files)
+        });
+        let whole = Assembly::of(all(files));
+        assert_eq!(next.tree, whole.tree);
+        let counts = |assembly: &Assembly| -> BTreeMap<Id, usize> {
+            let named = assembly.named.iter().filter(|_| assembly.tree.is_sound());
+            named.map(|(id, times)| (id.clone(), *times)).collect()
+        };
+        assert_eq!(counts(&next), counts(&whole));
+        if let Some(ids) = ids {
+            let differ = assembly.tree.documents.differences(&next.tree.documents);
+            assert_eq!(ids, differ.into_iter().collect());
+            assert_eq!((&assembly.tree.held, &assembly.tree.unreadable), (&next.tree.held, &next.tree.unreadable));
+        }
+        *assembly = next;
+        !asked
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(400))]
+
+        #[test]
+        fn following_changes_is_putting_everything_together(
+            steps in prop::collection::vec(
+                prop::collection::vec((0..6_usize, prop::option::weighted(0.8, 0..TEXTS.len())), 1..4),
+                1..20,
+            )
+        ) {
+            let (mut assembly, mut files) = (Assembly::default(), Files::new());
+            for changes in &steps {
+                step(&mut assembly, &mut files, changes);
+            }
+        }
+    }
+
+    /// What is sound before and after is not put together anew; what is not, is.
+    #[test]
+    fn sound_changes_take_the_quick_way() {
+        let (mut assembly, mut files) = (Assembly::default(), Files::new());
+        let steps: &[(&str, &[(usize, Option<usize>)], bool)] = &[
+            ("two servers and a project", &[(0, Some(1)), (1, Some(4)), (2, Some(9))], true),
+            ("a server changes", &[(0, Some(2))], true),
+            ("it moves to another file", &[(0, None), (3, Some(1))], true),
+            ("a prompt in the project", &[(4, Some(11))], true),
+            ("the project needs one less", &[(2, Some(8))], true),
+            ("which can go now", &[(1, None)], true),
+            ("what is needed goes", &[(3, None)], false),
+            ("and comes back", &[(3, Some(1))], false),
+            ("all is well again", &[(3, Some(2))], true),
+            ("a second copy", &[(5, Some(1))], false),
+            ("which goes", &[(5, None)], false),
+            ("a broken file", &[(5, Some(12))], false),
+        ];
+        for (what, changes, quick) in steps {
+            assert_eq!(step(&mut assembly, &mut files, changes), *quick, "{what}");
+        }
+    }
+}

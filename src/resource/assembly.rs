@@ -200,7 +200,10 @@ mod tests {
         if let Some(ids) = ids {
             let differ = assembly.tree.documents.differences(&next.tree.documents);
             assert_eq!(ids, differ.into_iter().collect());
-            assert_eq!((&assembly.tree.held, &assembly.tree.unreadable), (&next.tree.held, &next.tree.unreadable));
+            assert_eq!(
+                (&assembly.tree.held, &assembly.tree.unreadable),
+                (&next.tree.held, &next.tree.unreadable)
+            );
         }
         *assembly = next;
         !asked
@@ -228,7 +231,11 @@ mod tests {
     fn sound_changes_take_the_quick_way() {
         let (mut assembly, mut files) = (Assembly::default(), Files::new());
         let steps: &[(&str, &[(usize, Option<usize>)], bool)] = &[
-            ("two servers and a project", &[(0, Some(1)), (1, Some(4)), (2, Some(9))], true),
+            (
+                "two servers and a project",
+                &[(0, Some(1)), (1, Some(4)), (2, Some(9))],
+                true,
+            ),
             ("a server changes", &[(0, Some(2))], true),
             ("it moves to another file", &[(0, None), (3, Some(1))], true),
             ("a prompt in the project", &[(4, Some(11))], true),

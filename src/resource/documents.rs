@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rpds::RedBlackTreeSetSync;
 
 use super::id::Id;
-use super::kind::Kind;
+use super::kind::kind_named;
 use super::tree::Placed;
 
 /// Valid declarations in order of identity. A copy shares everything with the one that it was made from, and a change
@@ -101,13 +101,14 @@ impl Documents {
         self.0.iter().map(|it| it.0.as_ref())
     }
 
-    /// The declarations of one kind. It costs what there is of that kind.
-    pub fn of_kind(&self, kind: &'static Kind) -> impl Iterator<Item = &Placed> {
+    /// The declarations of the kind of this name, in order. It costs what there is of that kind.
+    pub fn of_kind<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Placed> {
         // No name sorts before this one, and no scope before the global one.
-        let first = FIRST_NAME.parse().ok().map(|name| Id::new(kind, name));
+        let first = kind_named(kind).zip(FIRST_NAME.parse().ok());
+        let first = first.map(|(kind, name)| Id::new(kind, name));
         let from = first.into_iter().flat_map(|first| self.0.range::<Id, _>(first..));
         from.map(|it| it.0.as_ref())
-            .take_while(move |placed| placed.document.id.kind().name == kind.name)
+            .take_while(move |placed| placed.document.id.kind().answers_to(kind))
     }
 
     /// Puts a declaration in, in place of the one of the same resource.
@@ -173,5 +174,70 @@ impl FromIterator<Arc<Placed>> for Documents {
             documents.insert(placed);
         }
         documents
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resource::{FileText, KINDS, Tree, yaml};
+
+    fn documents(text: &str) -> Documents {
+        let bytes = Ok(text.as_bytes().to_vec());
+        let path = "a.yaml".to_owned();
+        Tree::assemble([Arc::new(yaml::read(&FileText { path, bytes }))]).documents
+    }
+
+    const ALL: &str = "kind: prompt
+name: z
+content: x
+---
+kind: server
+name: '0'
+command: [x]
+---
+kind: server
+name: z
+command: [x]
+---
+kind: project
+name: a
+---
+kind: prompt
+name: a
+project: a
+content: x
+";
+
+    #[test]
+    fn each_kind_is_found_by_itself() {
+        let documents = documents(ALL);
+        let told = |kind: &str| -> Vec<String> {
+            let of_kind = documents.of_kind(kind);
+            of_kind.map(|placed| placed.document.id.to_string()).collect()
+        };
+        assert_eq!(told("secret"), [""; 0]);
+        assert_eq!(told("server"), ["server/0", "server/z"]);
+        assert_eq!(told("prompt"), ["prompt/z", "prompt/a/a"]);
+        assert_eq!(told("nothing"), [""; 0]);
+        let all: Vec<String> = KINDS.iter().flat_map(|kind| told(kind.name)).collect();
+        assert_eq!(all, documents.keys().map(ToString::to_string).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_copy_is_left_as_it_was() {
+        let before = documents(ALL);
+        let mut after = before.clone();
+        let (a, z) = ("project/a".parse().unwrap(), "server/z".parse().unwrap());
+        assert!(after.remove(&a) && !after.remove(&a));
+        after.insert(Placed {
+            path: "b.yaml".into(),
+            ..before[&z].clone()
+        });
+        assert!(before.contains_key(&a) && before[&z].path == "a.yaml");
+        assert_eq!((before.len(), after.len()), (5, 4));
+        assert_eq!(before.differences(&after), [z.clone(), a.clone()]);
+        assert_eq!(after.differences(&before), [z, a]);
+        assert_eq!(before.differences(&before.clone()), []);
     }
 }

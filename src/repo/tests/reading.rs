@@ -146,7 +146,9 @@ proptest! {
 #[test]
 fn a_tree_that_is_gone_is_no_obstacle() {
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-    let [one, other] = folders.each_ref().map(|folder| Repository::init_bare(folder.path()).unwrap());
+    let [one, other] = folders
+        .each_ref()
+        .map(|folder| Repository::init_bare(folder.path()).unwrap());
     let mut files = Files::new();
     put(&mut files, b"a/b.yaml", Some(THINGS[0]));
     let first = next(&Reading::default(), &one, write(&one, &files));

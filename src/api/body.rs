@@ -82,7 +82,7 @@ pub(super) fn documents(bytes: &[u8], only: Only) -> Result<Vec<Wanted>, ApiErro
             let source = parsed.name_at.diagnostic(&file.path, "");
             match all.entry(id.clone()) {
                 Entry::Vacant(place) => {
-                    let after = Some(parsed.placed.document);
+                    let after = Some(parsed.placed.document.clone());
                     place.insert(Wanted {
                         id,
                         after,

@@ -76,7 +76,7 @@ impl Known {
         };
         self.view.rows.insert(id.clone(), row);
         self.view.ledger.insert(id.clone(), ledger);
-        self.tree.documents.insert(id, placed);
+        self.tree.documents.insert(placed);
     }
 
     fn pend(&mut self, name: &str) {

@@ -30,7 +30,7 @@ impl Inner {
 
     /// The same with its secrets opened. What is wrong with the list of recipients is told with the rest.
     pub(super) fn opened(&self, read: Snapshot) -> Snapshot {
-        let tree = self.parts.vault.open_tree(&read.tree);
+        let tree = self.parts.vault.open_tree(&read);
         let (_, faults) = self.parts.vault.recipients(read.recipients.as_deref());
         if faults.is_empty() {
             return read.with_tree(tree);
@@ -176,7 +176,8 @@ impl Inner {
 
     /// Rows take the encryption that stands in the repository, where the values are the same.
     pub(super) async fn refresh(&self, snapshot: &Snapshot, view: &StoreView) -> Result<(), EngineError> {
-        let newer = snapshot.tree.documents.iter().filter_map(|(id, placed)| {
+        let newer = snapshot.tree.documents.of_kind(Secret::NAME).filter_map(|placed| {
+            let id = &placed.document.id;
             placed.document.text.as_ref()?;
             let row = view.rows.get(id)?;
             let agreed = view.ledger.get(id)?.revision == row.revision;

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::kit::time::Timestamp;
 use crate::kit::{Diagnostic, Digest, Masks, Redacted};
+use crate::repo::Snapshot;
 use crate::resource::{Declared as _, Document, Id, Opening, Placed, Problem, Secret, Tree, Unreadable};
 use crate::secret::sops::{self, OpenError, SealError};
 use crate::secret::{self, Identities, Recipient, Recipients};
@@ -36,9 +37,12 @@ type Tried = Arc<Result<Open, Closed>>;
 
 /// A tree and what it is with its secrets opened.
 struct Known {
+    head: Option<String>,
     read: Arc<Tree>,
     generation: u64,
     opened: Arc<Tree>,
+    /// Whether none of its secrets is broken.
+    whole: bool,
 }
 
 /// A secret that was opened.
@@ -198,8 +202,10 @@ impl Vault {
         }
     }
 
-    /// A tree with its secrets opened; those that nobody can use as they stand are held, with a diagnostic.
-    pub(super) fn open_tree(&self, read: &Arc<Tree>) -> Arc<Tree> {
+    /// A tree with its secrets opened; those that nobody can use as they stand are held, with a diagnostic. Where it says
+    /// what it differs in from a tree that was opened before, only that is looked at.
+    pub(super) fn open_tree(&self, seen: &Snapshot) -> Arc<Tree> {
+        let read = &seen.tree;
         let encrypted = |placed: &&Placed| placed.document.text.is_some();
         let generation = self.generation();
         let mut known = lock(&self.trees);
@@ -209,20 +215,39 @@ impl Vault {
         {
             return Arc::clone(&known.opened);
         }
-        if !read.documents.values().any(|placed| encrypted(&placed)) {
-            return Arc::clone(read);
-        }
+        let earlier = seen.since.as_ref().and_then(|(head, ids)| {
+            let usable = |it: &&Known| it.whole && it.generation == generation && it.head.as_ref() == Some(head);
+            known.iter().find(usable).map(|it| (&it.opened.documents, ids))
+        });
         let mut tree = Tree::clone(read);
-        for placed in read.documents.values().filter(encrypted) {
-            let id = &placed.document.id;
-            match self.opened(&placed.document) {
-                Ok(document) => {
-                    if let Some(there) = tree.documents.get_mut(id) {
-                        there.digest = document.digest();
-                        there.document = document;
+        let due: Vec<&Placed> = match earlier {
+            Some((opened, ids)) => {
+                tree.documents = opened.clone();
+                for id in ids.iter() {
+                    match read.documents.get(id) {
+                        Some(placed) => tree.documents.insert(placed.clone()),
+                        None => drop(tree.documents.remove(id)),
                     }
                 }
+                let changed = ids.iter().filter_map(|id| read.documents.get(id));
+                changed.filter(encrypted).collect()
+            }
+            None => read.documents.of_kind(Secret::NAME).filter(encrypted).collect(),
+        };
+        if earlier.is_none() && due.is_empty() {
+            return Arc::clone(read);
+        }
+        let mut whole = true;
+        for placed in due {
+            let id = &placed.document.id;
+            match self.opened(&placed.document) {
+                Ok(document) => tree.documents.insert(Placed {
+                    digest: document.digest(),
+                    document,
+                    ..placed.clone()
+                }),
                 Err(diagnostic) => {
+                    whole = false;
                     tree.documents.remove(id);
                     tree.held.insert(id.clone());
                     tree.unreadable.push(Unreadable {
@@ -245,9 +270,11 @@ impl Vault {
         known.insert(
             0,
             Known {
+                head: seen.head.clone(),
                 read: Arc::clone(read),
                 generation,
                 opened: Arc::clone(&opened),
+                whole,
             },
         );
         opened

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use crate::kit::Digest;
 use crate::record::PendingExport;
-use crate::resource::Id;
+use crate::resource::{Assembly, Id};
 
 use super::blocking::blocking;
 use super::error::{RepoError, at};
@@ -36,6 +36,8 @@ struct Inner {
 
 struct State {
     look: Look,
+    /// What the look declares.
+    assembly: Assembly,
     snapshot: Option<Snapshot>,
     /// The head that our own writing makes: what it removed needs no second look.
     landed: Option<String>,
@@ -67,6 +69,7 @@ impl Folder {
             let changed = watch::Sender::new(0);
             let state = State {
                 look: Look::default(),
+                assembly: Assembly::default(),
                 snapshot: None,
                 landed: None,
                 watches: Watches::new(&root, changed.clone()),
@@ -171,32 +174,37 @@ impl Inner {
         if state.watches.set(&look.folders) {
             look = Look::at(&self.root, &look)?;
         }
-        let digests = look.digests();
-        let head = look.head(&digests);
         if let Some(snapshot) = &state.snapshot
-            && snapshot.head.as_deref() == Some(&head)
+            && look.says_the_same(&state.look)
         {
             let snapshot = snapshot.clone();
             state.look = look;
             return Ok(Seen::Snapshot(snapshot));
         }
+        let (assembly, ids) = look.assembly(&state.look, &state.assembly);
+        let digests = look.digests();
+        let before = state.snapshot.as_ref().and_then(|snapshot| snapshot.head.clone());
         let snapshot = Snapshot {
-            head: Some(head),
-            tree: Arc::new(look.tree()),
+            head: Some(look.head(&digests)),
+            tree: Arc::clone(assembly.tree()),
+            since: before.zip(ids.map(Arc::new)),
             message_author: None,
             recipients: look.recipients.clone(),
             files: Arc::new(digests),
         };
-        let known = state
-            .snapshot
-            .iter()
-            .flat_map(|snapshot| snapshot.tree.documents.keys());
-        let whole = known.into_iter().all(|id| snapshot.tree.documents.contains_key(id));
+        let stays = |id: &Id| snapshot.tree.documents.contains_key(id);
+        let whole = state.snapshot.as_ref().is_none_or(|before| match &snapshot.since {
+            Some((_, ids)) => ids
+                .iter()
+                .all(|id| stays(id) || !before.tree.documents.contains_key(id)),
+            None => before.tree.documents.keys().all(stays),
+        });
         let believed = snapshot.head.as_deref() == confirmed || snapshot.head == state.landed;
         if !whole && !believed {
             return Ok(Seen::Missing(snapshot));
         }
         state.look = look;
+        state.assembly = assembly;
         state.snapshot = Some(snapshot.clone());
         Ok(Seen::Snapshot(snapshot))
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::kit::{Digest, time};
 use crate::resource::yaml::{self, ParsedFile};
-use crate::resource::{FileText, Tree};
+use crate::resource::{Assembly, FileText, Id};
 
 use super::error::{RepoError, at};
 use super::read::{self, DEEPEST, LARGEST_FILE, MOST_ENTRIES};
@@ -105,16 +105,40 @@ impl Look {
             .collect()
     }
 
-    /// Puts the declarations together.
-    pub fn tree(&self) -> Tree {
-        let mut files: Vec<_> = self
-            .files
-            .values()
-            .map(|kept| &kept.parsed)
-            .chain(&self.refused)
-            .collect();
-        files.sort_by(|a, b| a.path.cmp(&b.path));
-        Tree::assemble(files.into_iter().cloned())
+    /// Whether the folder says what it said at another look, so that its head is the same.
+    pub fn says_the_same(&self, before: &Self) -> bool {
+        let same = |(path, kept): (&String, &Kept)| before.files.get(path).is_some_and(|it| it.digest == kept.digest);
+        self.files.len() == before.files.len()
+            && self.files.iter().all(same)
+            && self.refused == before.refused
+            && self.recipients == before.recipients
+    }
+
+    /// What the files declare, brought along from an earlier look; beside it the resources that differ, see
+    /// [`Assembly::updated`].
+    pub fn assembly(&self, before: &Self, assembly: &Assembly) -> (Assembly, Option<BTreeSet<Id>>) {
+        let changed = |from: &Self, to: &Self| -> Vec<Arc<ParsedFile>> {
+            let same = |path, kept: &Kept| {
+                let there = to.files.get(path);
+                there.is_some_and(|it| Arc::ptr_eq(&it.parsed, &kept.parsed))
+            };
+            let files = from.files.iter().filter(|(path, kept)| !same(*path, kept));
+            files
+                .map(|(_, kept)| Arc::clone(&kept.parsed))
+                .chain(from.refused.iter().cloned())
+                .collect()
+        };
+        let all = || {
+            let mut files: Vec<_> = self
+                .files
+                .values()
+                .map(|kept| &kept.parsed)
+                .chain(&self.refused)
+                .collect();
+            files.sort_by(|a, b| a.path.cmp(&b.path));
+            files.into_iter().cloned().collect()
+        };
+        assembly.updated(&changed(before, self), &changed(self, before), all)
     }
 
     /// The head of the folder: a digest over paths and digests, and over what is refused.

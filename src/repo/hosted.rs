@@ -12,7 +12,8 @@ use crate::record::Actor;
 use super::blocking::blocking;
 use super::error::{RepoError, git};
 use super::hooks::{PushJudge, Quarantine};
-use super::read::{self, Parsed};
+use super::read;
+use super::reading::Reading;
 use super::{BRANCH, Snapshot};
 
 /// A bare repository in the data folder. Clones share it.
@@ -53,7 +54,7 @@ struct Cache {
 #[derive(Default)]
 struct Kept {
     snapshot: Snapshot,
-    parsed: Parsed<Oid>,
+    reading: Reading,
 }
 
 /// How a pushed commit relates to the one that it shall replace.
@@ -138,7 +139,14 @@ impl Inner {
         Ok(repository)
     }
 
-    fn read(&self, repository: &Repository, id: Oid, pushed: bool) -> Result<Snapshot, RepoError> {
+    /// What a commit says. A pushed one is kept beside the branch's, and takes its place when the branch moves to it.
+    fn read(
+        &self,
+        repository: &Repository,
+        quarantine: Option<&Quarantine>,
+        id: Oid,
+        pushed: bool,
+    ) -> Result<Snapshot, RepoError> {
         let mut cache = lock(&self.cache);
         let name = id.to_string();
         if cache.head.snapshot.head.as_deref() == Some(&name) {
@@ -156,18 +164,21 @@ impl Inner {
             .map_err(|_| RepoError::NoCommit(name.clone()))?;
         let tree = commit.tree().map_err(git("reading the repository"))?;
         let recipients = read::small_file(repository, &tree, super::RECIPIENTS, super::MOST_RECIPIENTS)?;
-        let (tree, parsed) = read::read_tree(repository, &tree, [&cache.head.parsed, &cache.pushed.parsed])?;
+        let Cache { head, pushed: aside } = &*cache;
+        let open = || self.repository(quarantine);
+        let (reading, ids) = head.reading.next(repository, &tree, &aside.reading, &open)?;
         let author = String::from_utf8_lossy(commit.author().name_bytes()).into_owned();
         let subject = String::from_utf8_lossy(commit.summary_bytes().unwrap_or_default()).into_owned();
         let kept = Kept {
             snapshot: Snapshot {
                 head: Some(name),
-                tree: Arc::new(tree),
+                tree: Arc::clone(reading.assembly.tree()),
+                since: head.snapshot.head.clone().zip(ids.map(Arc::new)),
                 message_author: Some((author, subject)),
                 recipients,
                 files: Arc::default(),
             },
-            parsed,
+            reading,
         };
         let snapshot = kept.snapshot.clone();
         if pushed {
@@ -181,7 +192,7 @@ impl Inner {
     #[cfg(test)]
     pub fn parsed_files(&self) -> usize {
         let cache = lock(&self.cache);
-        cache.head.parsed.len() + cache.pushed.parsed.len()
+        cache.head.reading.files() + cache.pushed.reading.files()
     }
 }
 
@@ -215,7 +226,7 @@ impl Hosted {
         blocking(move || {
             let repository = inner.repository(None)?;
             match head(&repository)? {
-                Some(id) => inner.read(&repository, id, false),
+                Some(id) => inner.read(&repository, None, id, false),
                 None => Ok(Snapshot::default()),
             }
         })
@@ -226,7 +237,11 @@ impl Hosted {
     pub async fn snapshot_of(&self, commit: &str, quarantine: Option<&Quarantine>) -> Result<Snapshot, RepoError> {
         let inner = Arc::clone(&self.0);
         let (id, quarantine) = (commit_id(commit)?, quarantine.cloned());
-        blocking(move || inner.read(&inner.repository(quarantine.as_ref())?, id, true)).await
+        blocking(move || {
+            let repository = inner.repository(quarantine.as_ref())?;
+            inner.read(&repository, quarantine.as_ref(), id, true)
+        })
+        .await
     }
 
     /// How the commit `new`, maybe in quarantine, relates to `old`, which it shall replace.

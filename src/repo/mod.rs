@@ -17,13 +17,15 @@ mod hosted;
 mod hosted_setup;
 mod hosted_write;
 mod http_backend;
+mod parallel;
 mod read;
+mod reading;
 mod watch;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tokio::sync::watch as channel;
@@ -60,6 +62,9 @@ pub struct Snapshot {
     pub head: Option<String>,
     /// What it declares.
     pub tree: Arc<Tree>,
+    /// An earlier head, and the resources whose declarations may differ from what it said; every other one has the same
+    /// declaration in the same place, and is held where it was held. Nothing: any resource may differ.
+    pub since: Option<(String, Arc<BTreeSet<Id>>)>,
     /// The author's name and the subject of the head commit; nothing in a folder.
     pub message_author: Option<(String, String)>,
     /// The text of `.mcpctl/recipients`, where there is one.

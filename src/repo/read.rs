@@ -1,18 +1,17 @@
-//! The rules for what is read of a repository, and the walk of a git tree by them.
+//! The rules for what is read of a repository.
 //!
 //! Read are files whose names end in `.yaml`, `.yml` or `.json`, at any depth, outside hidden folders. Refused with a
 //! diagnostic, so that they are never an absence: such names that are no plain file of at most 1 MiB, names that are not
 //! clean UTF-8, submodules, folders nested too deep, and symbolic links that are (or may be) links to folders. A link with
 //! another name to a file within the repository is passed over, as any file that is no YAML.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use git2::{ObjectType, Oid, Repository};
 
 use crate::kit::Diagnostic;
+use crate::resource::FileText;
 use crate::resource::yaml::{self, ParsedFile};
-use crate::resource::{FileText, Tree};
 
 use super::error::{RepoError, git};
 
@@ -22,9 +21,6 @@ pub(super) const LARGEST_FILE: usize = 1 << 20;
 pub(super) const MOST_ENTRIES: usize = 200_000;
 /// The deepest nesting of folders.
 pub(super) const DEEPEST: usize = 64;
-
-/// Parsed files by path and content. It holds what the newest tree holds, and no more.
-pub(super) type Parsed<Content> = HashMap<(String, Content), Arc<ParsedFile>>;
 
 /// Whether a name is passed over, whatever it is.
 pub(super) fn hidden(name: &[u8]) -> bool {
@@ -90,24 +86,6 @@ pub(super) fn refused_depth(path: String) -> Arc<ParsedFile> {
     )
 }
 
-/// Reads a tree, parsing only what neither cache holds. Gives the tree and what it consists of.
-pub(super) fn read_tree(
-    repository: &Repository,
-    tree: &git2::Tree<'_>,
-    known: [&Parsed<Oid>; 2],
-) -> Result<(Tree, Parsed<Oid>), RepoError> {
-    let mut walk = Walk {
-        repository,
-        root: tree,
-        known,
-        entries: 0,
-        files: vec![],
-        parsed: HashMap::new(),
-    };
-    walk.folder(tree, "", 0)?;
-    Ok((Tree::assemble(walk.files), walk.parsed))
-}
-
 /// The text of one small file of a tree by its path; nothing where there is none, [`super::UNREADABLE`] where it is no plain
 /// file or too large.
 pub(super) fn small_file(
@@ -130,116 +108,43 @@ pub(super) fn small_file(
     Ok(Some(String::from_utf8_lossy(object.data()).into()))
 }
 
-struct Walk<'a> {
-    repository: &'a Repository,
-    root: &'a git2::Tree<'a>,
-    known: [&'a Parsed<Oid>; 2],
-    entries: usize,
-    files: Vec<Arc<ParsedFile>>,
-    parsed: Parsed<Oid>,
-}
-
-impl Walk<'_> {
-    fn folder(&mut self, tree: &git2::Tree<'_>, folder: &str, depth: usize) -> Result<(), RepoError> {
-        for entry in tree {
-            let name = entry.name_bytes();
-            if hidden(name) {
-                continue;
-            }
-            // The bits of the mode that tell what an entry is; the others are permissions.
-            let mode = entry.filemode() & 0o170_000;
-            let relevant = is_yaml(name) || mode != 0o100_000;
-            if !relevant {
-                continue;
-            }
-            self.entries += 1;
-            if self.entries > MOST_ENTRIES {
-                return Err(RepoError::TooManyFiles(MOST_ENTRIES));
-            }
-            let path = match path_of(folder, name) {
-                Ok(path) => path,
-                Err(shown) => {
-                    self.files.push(refused_name(shown));
-                    continue;
-                }
-            };
-            match mode {
-                0o040_000 if depth >= DEEPEST => self.files.push(refused_depth(path)),
-                0o040_000 => {
-                    let below = self
-                        .repository
-                        .find_tree(entry.id())
-                        .map_err(git("reading a folder of the repository"))?;
-                    self.folder(&below, &path, depth + 1)?;
-                }
-                0o100_000 => self.file(path, entry.id())?,
-                0o120_000 if is_yaml(name) || !self.links_to_a_file(folder, entry.id())? => {
-                    self.files.push(refused_link(path));
-                }
-                0o120_000 => {}
-                _ => self.files.push(refused(
-                    path,
-                    "submodules are not read",
-                    "put the files themselves into the repository",
-                )),
-            }
-        }
-        Ok(())
+/// Whether a link's target, followed by its words alone, is a plain file of the same tree.
+pub(super) fn links_to_a_file(
+    repository: &Repository,
+    root: &git2::Tree<'_>,
+    path: &[u8],
+    link: Oid,
+) -> Result<bool, RepoError> {
+    let odb = repository.odb().map_err(git("reading a link of the repository"))?;
+    if odb
+        .read_header(link)
+        .map_err(git("reading a link of the repository"))?
+        .0
+        > 4096
+    {
+        return Ok(false);
     }
-
-    fn file(&mut self, path: String, id: Oid) -> Result<(), RepoError> {
-        let key = (path, id);
-        if let Some(known) = self.known.iter().find_map(|cache| cache.get(&key)) {
-            self.files.push(Arc::clone(known));
-            self.parsed.insert(key, Arc::clone(known));
-            return Ok(());
-        }
-        let odb = self.repository.odb().map_err(git("reading a file of the repository"))?;
-        // The header comes first: an object may unpack to any size.
-        let (size, kind) = odb.read_header(id).map_err(git("reading a file of the repository"))?;
-        if size > LARGEST_FILE || kind != ObjectType::Blob {
-            self.files.push(refused_size(key.0));
-            return Ok(());
-        }
-        let object = odb.read(id).map_err(git("reading a file of the repository"))?;
-        let parsed = Arc::new(yaml::read(&FileText {
-            path: key.0.clone(),
-            bytes: Ok(object.data().to_vec()),
-        }));
-        self.files.push(Arc::clone(&parsed));
-        self.parsed.insert(key, parsed);
-        Ok(())
-    }
-
-    /// Whether a link's target, followed by its words alone, is a plain file of the same tree.
-    fn links_to_a_file(&self, folder: &str, link: Oid) -> Result<bool, RepoError> {
-        let odb = self.repository.odb().map_err(git("reading a link of the repository"))?;
-        if odb
-            .read_header(link)
-            .map_err(git("reading a link of the repository"))?
-            .0
-            > 4096
-        {
-            return Ok(false);
-        }
-        let object = odb.read(link).map_err(git("reading a link of the repository"))?;
-        let Ok(target) = std::str::from_utf8(object.data()) else {
-            return Ok(false);
-        };
-        let mut parts: Vec<&str> = folder.split('/').filter(|part| !part.is_empty()).collect();
-        for part in target.split('/') {
-            match part {
-                "" if parts.is_empty() || target.starts_with('/') => return Ok(false),
-                "" | "." => {}
-                ".." => {
-                    if parts.pop().is_none() {
-                        return Ok(false);
-                    }
+    let object = odb.read(link).map_err(git("reading a link of the repository"))?;
+    let Ok(target) = std::str::from_utf8(object.data()) else {
+        return Ok(false);
+    };
+    let Ok(path) = std::str::from_utf8(path) else {
+        return Ok(false);
+    };
+    let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let mut parts: Vec<&str> = folder.split('/').filter(|part| !part.is_empty()).collect();
+    for part in target.split('/') {
+        match part {
+            "" if parts.is_empty() || target.starts_with('/') => return Ok(false),
+            "" | "." => {}
+            ".." => {
+                if parts.pop().is_none() {
+                    return Ok(false);
                 }
-                name => parts.push(name),
             }
+            name => parts.push(name),
         }
-        let found = self.root.get_path(std::path::Path::new(&parts.join("/")));
-        Ok(found.is_ok_and(|entry| entry.filemode() & 0o170_000 == 0o100_000))
     }
+    let found = root.get_path(std::path::Path::new(&parts.join("/")));
+    Ok(found.is_ok_and(|entry| entry.filemode() & 0o170_000 == 0o100_000))
 }

@@ -21,7 +21,7 @@ const FILES: &[(&str, &str)] = &[
 static DOCUMENTS: LazyLock<BTreeMap<Id, Arc<Document>>> = LazyLock::new(|| {
     let documents = FILES.iter().flat_map(|(path, text)| read(path, text).documents);
     documents
-        .map(|parsed| (parsed.placed.document.id.clone(), parsed.placed.document))
+        .map(|parsed| (parsed.placed.document.id.clone(), Arc::clone(&parsed.placed.document)))
         .collect()
 });
 

@@ -2,9 +2,11 @@
 //!
 //! A further kind is one file here and one row in [`KINDS`].
 
+mod assembly;
 mod builtin;
 mod container;
 mod document;
+mod documents;
 mod id;
 mod kind;
 mod project;
@@ -16,9 +18,11 @@ mod template;
 mod tree;
 pub mod yaml;
 
+pub use assembly::Assembly;
 pub use builtin::{BUILT_IN, built_in};
 pub use container::{Cpus, ImagePullPolicy, Network, Resources, Security, Transport, Volume, parse_memory};
 pub use document::{Document, FieldChange, Problem, changes, field_changes};
+pub use documents::Documents;
 pub use id::{Id, NotAnId, Scope};
 pub use kind::{Declared, KINDS, Kind, Reference, kind_named};
 pub use project::Project;

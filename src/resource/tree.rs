@@ -1,12 +1,13 @@
 //! A whole repository's declarations, put together from its files.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::kit::{Diagnostic, Digest, Position, nearest};
 
 use super::builtin::built_in;
 use super::document::Document;
+use super::documents::Documents;
 use super::id::Id;
 use super::kind::Reference;
 use super::shape::cut;
@@ -48,10 +49,10 @@ pub struct Unreadable {
 }
 
 /// What a repository declares at one instant.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tree {
     /// Valid declarations, each declared once, its references met.
-    pub documents: BTreeMap<Id, Placed>,
+    pub documents: Documents,
     /// Held: declared twice, invalid, or with a missing reference.
     pub held: BTreeSet<Id>,
     /// What can't be used.
@@ -77,23 +78,23 @@ impl Tree {
         let mut files: Vec<Arc<ParsedFile>> = files.into_iter().collect();
         files.sort_by(|a, b| a.path.cmp(&b.path));
         let mut tree = Self::default();
-        let mut copies: BTreeMap<&Id, Vec<&Parsed>> = BTreeMap::new();
+        let mut declared: Vec<&Parsed> = vec![];
         for file in &files {
             tree.diagnostics.extend(file.diagnostics.iter().cloned());
             tree.unreadable.extend(file.unreadable.iter().cloned());
-            for parsed in &file.documents {
-                copies.entry(&parsed.placed.document.id).or_default().push(parsed);
-            }
+            declared.extend(&file.documents);
         }
         tree.held = tree.unreadable.iter().filter_map(|it| it.id.clone()).collect();
-        let mut single = vec![];
-        for (id, copies) in copies {
-            match copies[..] {
-                [parsed] if !tree.held.contains(id) => single.push(parsed),
+        // Copies stay in the order of their files.
+        declared.sort_by(|a, b| a.id().cmp(b.id()));
+        let mut single = Vec::with_capacity(declared.len());
+        for copies in declared.chunk_by(|a, b| a.id() == b.id()) {
+            match *copies {
+                [parsed] if !tree.held.contains(parsed.id()) => single.push(parsed),
                 // The other copy is unreadable and has its diagnostic.
                 [parsed] => tree.hold(parsed),
                 _ => {
-                    tree.duplicates(&copies);
+                    tree.duplicates(copies);
                     for parsed in copies {
                         tree.hold(parsed);
                     }
@@ -107,8 +108,14 @@ impl Tree {
         tree
     }
 
+    /// Whether there is nothing that can't be used, and nothing wrong.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.held.is_empty() && self.unreadable.is_empty() && self.diagnostics.is_empty()
+    }
+
     fn hold(&mut self, parsed: &Parsed) {
-        let id = parsed.placed.document.id.clone();
+        let id = parsed.id().clone();
         self.held.insert(id.clone());
         self.unreadable.push(Unreadable {
             path: parsed.placed.path.clone(),
@@ -135,30 +142,26 @@ impl Tree {
         }
     }
 
-    /// Takes the documents whose references are met; the others are held.
+    /// Takes the documents whose references are met; the others are held. They are in order.
     fn references(&mut self, single: &[&Parsed]) {
-        let known: BTreeSet<&Id> = single.iter().map(|it| &it.placed.document.id).collect();
+        let known = |id: &Id| single.binary_search_by(|parsed| parsed.id().cmp(id)).is_ok();
         let mut budget = MOST_SEARCHED;
         for parsed in single {
-            let document = &parsed.placed.document;
             let mut met = true;
-            for (reference, at) in document.references().iter().zip(&parsed.references_at) {
+            for (reference, at) in &parsed.references {
                 let target = reference.target();
                 let exists = target.as_ref().is_some_and(|id| {
-                    known.contains(id)
-                        || self.held.contains(id)
-                        || built_in().contains_key(id)
-                        || self.may_hold(id, &mut budget)
+                    known(id) || self.held.contains(id) || built_in().contains_key(id) || self.may_hold(id, &mut budget)
                 });
                 if !exists {
                     met = false;
-                    let names = known.iter().copied().chain(&self.held);
+                    let names = single.iter().map(|parsed| parsed.id()).chain(&self.held);
                     let it = missing(reference, at, &parsed.placed.path, names);
                     self.diagnostics.push(it);
                 }
             }
             if met {
-                self.documents.insert(document.id.clone(), parsed.placed.clone());
+                self.documents.insert(Arc::clone(&parsed.placed));
             } else {
                 self.hold(parsed);
             }

@@ -9,7 +9,8 @@ use serde_json::json;
 use super::{Bench, actor, id};
 use crate::engine::{EditRequest, EngineError, Only, Wanted};
 use crate::record::StoreView;
-use crate::resource::{Document, Opening};
+use crate::repo::Snapshot;
+use crate::resource::{Assembly, Document, FileText, Opening, yaml};
 
 fn clear(name: &str, data: &serde_json::Value) -> Wanted {
     let document = Document::new(id(&format!("secret/{name}")), &json!({"data": data})).unwrap();
@@ -316,4 +317,67 @@ async fn what_looks_like_a_credential_is_not_written_into_the_history() {
         told.contains("a value of server/a looks like") && !told.contains(&token),
         "{told}"
     );
+}
+
+/// Cost follows the change, also where secrets are opened: what is brought along is what opening everything gives.
+#[test]
+fn secrets_of_a_tree_are_opened_as_it_changes() {
+    let data = tempfile::tempdir().unwrap();
+    let vault = super::vault(data.path(), &[]);
+    let sealed = |name: &str, value: &str| {
+        let wanted = clear(name, &json!({"TOKEN": value})).after.unwrap();
+        let recipients = vault.recipients(None).0;
+        let sealed = vault
+            .seal(&wanted, None, &recipients, "2026-01-02T03:04:05Z".parse().unwrap())
+            .unwrap();
+        sealed.text.as_deref().unwrap().to_owned()
+    };
+    let read = |path: &str, text: &str| {
+        let (path, bytes) = (path.to_owned(), Ok(text.as_bytes().to_vec()));
+        Arc::new(yaml::read(&FileText { path, bytes }))
+    };
+    let (a, b) = (sealed("a", "hunter2-hunter2"), sealed("b", "s3cr3t-value"));
+    let server = |n: usize| format!("kind: server\nname: x\ncommand: [cat, '{n}']\n");
+    let steps = [
+        ("a.yaml", Some(a.clone())),
+        ("x.yaml", Some(server(1))),
+        ("b.yaml", Some(b.clone())),
+        ("x.yaml", Some(server(2))),
+        // Somebody else's values under this name.
+        ("b.yaml", Some(a.replace("name: a", "name: b"))),
+        ("x.yaml", Some(server(3))),
+        ("b.yaml", Some(b)),
+        ("x.yaml", Some(server(4))),
+        ("a.yaml", Some(sealed("a", "another-value"))),
+        ("a.yaml", None),
+        ("b.yaml", None),
+        ("x.yaml", None),
+    ];
+    let (mut files, mut assembly) = (BTreeMap::new(), Assembly::default());
+    let mut held = 0;
+    for (number, (path, text)) in steps.into_iter().enumerate() {
+        let new = text.map(|text| read(path, &text));
+        let gone = match &new {
+            Some(new) => files.insert(path, Arc::clone(new)),
+            None => files.remove(path),
+        };
+        let all = || files.values().cloned().collect();
+        let (next, ids) = assembly.updated(gone.as_slice(), new.as_slice(), all);
+        assembly = next;
+        let head = |number: usize| format!("head {number}");
+        let whole = Snapshot::new(Some(head(number)), Arc::clone(assembly.tree()));
+        let mut followed = whole.clone();
+        followed.since = number.checked_sub(1).map(head).zip(ids.map(Arc::new));
+        let opened = vault.open_tree(&followed);
+        let again = super::vault(data.path(), &[]).open_tree(&whole);
+        assert_eq!(opened, again, "step {number}");
+        assert!(
+            opened
+                .documents
+                .of_kind("secret")
+                .all(|placed| placed.document.opening() == Opening::Opened)
+        );
+        held += opened.held.len();
+    }
+    assert_eq!(held, 2);
 }

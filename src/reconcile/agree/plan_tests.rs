@@ -35,9 +35,9 @@ fn agreed(files: &[(&str, &str)]) -> StoreView {
         revision: 1,
         ..StoreView::default()
     };
-    for (id, placed) in tree(files).documents {
+    for (id, placed) in tree(files).documents.iter() {
         let row = Row {
-            document: Some(placed.document),
+            document: Some(Arc::clone(&placed.document)),
             revision: 1,
         };
         store.rows.insert(id.clone(), row);
@@ -45,10 +45,10 @@ fn agreed(files: &[(&str, &str)]) -> StoreView {
             digest: placed.digest,
             commit: "old".to_owned(),
             revision: 1,
-            path: placed.path,
+            path: placed.path.clone(),
             document: None,
         };
-        store.ledger.insert(id, ledger);
+        store.ledger.insert(id.clone(), ledger);
     }
     store
 }

@@ -5,6 +5,7 @@ mod history;
 mod hosted;
 mod push;
 mod push_faults;
+mod reading;
 mod unreadable;
 
 use std::os::unix::fs::PermissionsExt as _;

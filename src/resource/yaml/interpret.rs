@@ -308,10 +308,14 @@ impl<'s, 't> Interpreter<'s, 't> {
             place
         };
         let start = node.span();
+        let references = document.references().into_iter().map(|it| {
+            let at = locate(&it.path);
+            (it, at)
+        });
         let parsed = Parsed {
             name_at: locate("name"),
-            references_at: document.references().iter().map(|it| locate(&it.path)).collect(),
-            placed: Placed {
+            references: references.collect(),
+            placed: Arc::new(Placed {
                 digest: document.digest(),
                 document: Arc::new(document),
                 path: self.source.path.to_owned(),
@@ -319,7 +323,7 @@ impl<'s, 't> Interpreter<'s, 't> {
                     line: start.line,
                     column: start.column,
                 },
-            },
+            }),
         };
         self.file.documents.push(parsed);
     }

@@ -24,6 +24,7 @@ use crate::kit::{Diagnostic, Position, nearest};
 
 use super::document::Document;
 use super::id::Id;
+use super::kind::Reference;
 use super::tree::{FileText, Placed, Unreadable};
 
 pub use edit::{EditError, put};
@@ -54,11 +55,18 @@ pub struct ParsedFile {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parsed {
     /// The document.
-    pub placed: Placed,
+    pub placed: Arc<Placed>,
     /// The `name` value, for duplicates.
     pub name_at: Located,
-    /// The values that reference other resources, in the order of `Document::references`.
-    pub references_at: Vec<Located>,
+    /// [`Document::references`], each with the place of its value.
+    pub references: Vec<(Reference, Located)>,
+}
+
+impl Parsed {
+    /// Which resource it declares.
+    pub(super) fn id(&self) -> &Id {
+        &self.placed.document.id
+    }
 }
 
 /// A place with what is needed to show it.

@@ -163,7 +163,7 @@ impl World {
                     path: self.path(key),
                     position: Position { line: 1, column: 1 },
                 };
-                tree.documents.insert(id(key).clone(), placed);
+                tree.documents.insert(placed);
             }
         }
         let unmet = self.files[PROJECT]

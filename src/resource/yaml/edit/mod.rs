@@ -227,7 +227,7 @@ fn outline(path: &str, text: &str) -> Option<Vec<Told>> {
     let told = |it: super::Parsed| Told {
         id: it.placed.document.id.clone(),
         digest: it.placed.digest,
-        document: it.placed.document,
+        document: Arc::clone(&it.placed.document),
     };
     sound.then(|| read.documents.into_iter().map(told).collect())
 }

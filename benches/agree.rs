@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use mcpctl::kit::time::Timestamp;
 use mcpctl::reconcile::agree::{self, Plan, Seen};
-use mcpctl::record::{Actor, Import};
+use mcpctl::record::Actor;
 use mcpctl::repo::{Hosted, Snapshot, Source};
 use mcpctl::store::Store;
 use serde::Deserialize as _;
@@ -191,25 +191,19 @@ impl World {
             head: snapshot.head.as_deref().unwrap_or_default(),
             store: &self.store.view(),
             landed: &BTreeMap::new(),
+            only: None,
             allow_mass_delete: false,
             now: Timestamp::UNIX_EPOCH,
         })
     }
 
     async fn import(&self, plan: Plan, snapshot: &Snapshot) -> Result<()> {
-        let import = Import {
-            at: Timestamp::UNIX_EPOCH,
-            actor: Actor {
-                name: "bench".to_owned(),
-                door: "push".to_owned(),
-            },
-            message: "bench".to_owned(),
-            commit: snapshot.head.clone().unwrap_or_default(),
-            changes: plan.changes,
-            settle: plan.settle,
-            conflicts: plan.conflicts,
-            events: vec![],
+        let actor = Actor {
+            name: "bench".to_owned(),
+            door: "push".to_owned(),
         };
+        let head = snapshot.head.clone().unwrap_or_default();
+        let import = plan.import(Timestamp::UNIX_EPOCH, actor, "bench".to_owned(), head, vec![]);
         self.store.import(import).await?;
         Ok(())
     }

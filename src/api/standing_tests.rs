@@ -305,7 +305,7 @@ fn a_chain_begins_at_the_commit() {
     );
     // Never agreed on.
     let mut known = Known::new(&running);
-    known.view.ledger.clear();
+    known.view.ledger = crate::record::ById::default();
     assert_eq!(
         first(&known, "server/time").0,
         ".. commit: the repository has not been agreed with yet"

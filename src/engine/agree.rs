@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::kit::Digest;
-use crate::reconcile::agree::{self, Export, Plan, Recovery};
-use crate::record::{Actor, Import, PendingExport, StoreView};
+use crate::reconcile::agree::{self, Export, Plan, Recovery, Standing};
+use crate::record::{Actor, PendingExport, StoreView};
 use crate::repo::{Landing, Snapshot, Source};
 use crate::resource::{Document, Id, Tree};
 use crate::store::StoreError;
@@ -81,20 +81,28 @@ pub(super) async fn open_epoch(inner: &Inner) -> Result<(), EngineError> {
 }
 
 impl Inner {
-    /// The plan for a tree, against the store as it is.
+    /// The plan for a state of the repository, against the store as it is.
     pub(super) fn plan_agree(
-        tree: &Tree,
-        head: &str,
+        &self,
+        snapshot: &Snapshot,
         view: &StoreView,
         landed: &BTreeMap<u64, bool>,
         allow_mass_delete: bool,
     ) -> Plan {
+        let head = snapshot.head.as_deref().unwrap_or_default();
+        // Cost follows the change: what was found in agreement and has not moved is not looked at again.
+        let generation = self.parts.vault.generation();
+        let standing = lock(&self.standing);
+        let only = standing
+            .as_ref()
+            .and_then(|it| it.only(head, snapshot.since.as_ref(), view, generation));
+        drop(standing);
         agree::plan(&agree::Seen {
-            tree,
+            tree: &snapshot.tree,
             head,
             store: view,
             landed,
-            only: None,
+            only: only.as_ref(),
             allow_mass_delete,
             now: now(),
         })
@@ -114,7 +122,10 @@ impl Inner {
         }
         let head = snapshot.head.clone().unwrap_or_default();
         let allowed = self.is_allowed(&head);
-        let plan = Self::plan_agree(&snapshot.tree, &head, &view, &landed, allowed);
+        let plan = self.plan_agree(&snapshot, &view, &landed, allowed);
+        if let Some(standing) = Standing::after(&plan, &head, &view, generation) {
+            *lock(&self.standing) = Some(standing);
+        }
         let mut stuck = BTreeMap::new();
         let pass = if plan.is_empty() || plan.guard.is_some() {
             Pass::Rest
@@ -150,7 +161,7 @@ impl Inner {
         if self.happenings.receiver_count() == 0 || plan.changes.is_empty() && plan.conflicts.is_empty() {
             return;
         }
-        let running = self.preview(plan.outcome(view).values()).await;
+        let running = self.preview(&plan.outcome(view)).await;
         let mut incoming = plan.clone();
         incoming.shown.retain(|shown| shown.source.is_some());
         let body = super::view::body(&incoming, &running, snapshot.tree.diagnostics.clone(), view.revision);
@@ -210,18 +221,8 @@ impl Inner {
         };
         let actor = self.pusher(&head).unwrap_or_else(unknown);
         let subject = snapshot.message_author.as_ref().map(|(_, subject)| subject.clone());
-        let import = Import {
-            at: now(),
-            actor,
-            message: subject.unwrap_or_else(|| "changed files".to_owned()),
-            commit: head.clone(),
-            changes: plan.changes.clone(),
-            settle: plan.settle.clone(),
-            rebase: plan.rebase.clone(),
-            drops: drops(plan),
-            events: conflicts::found(plan, now()),
-            conflicts: plan.conflicts.clone(),
-        };
+        let message = subject.unwrap_or_else(|| "changed files".to_owned());
+        let import = plan.import(now(), actor, message, head.clone(), conflicts::found(plan, now()));
         if let Some(mutation) = self.parts.store.import(import).await? {
             let _ = self.happenings.send(Happening::Applied {
                 revision: mutation.revision,
@@ -327,10 +328,6 @@ impl Inner {
         }
         Ok(moved)
     }
-}
-
-fn drops(plan: &Plan) -> Vec<(u64, Vec<Id>)> {
-    plan.drops.iter().map(|it| (it.revision, it.ids.clone())).collect()
 }
 
 /// Which changes of an export stand in a tree, and where.

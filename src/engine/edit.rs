@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::kit::{Diagnostic, nearest};
-use crate::record::{Actor, Edit, EditChange, Mutation, StoreView};
+use crate::record::{Actor, ById, Edit, EditChange, Mutation, Row, StoreView};
 use crate::resource::{Declared as _, Document, FieldChange, Id, Secret, broken_references, built_in};
 use crate::store::StoreError;
 use crate::wire::{PlanBody, Step, words};
@@ -14,7 +14,7 @@ use super::gate::in_the_clear;
 use super::lock;
 use super::report::now;
 use super::view::{body, containers, step};
-use super::{Engine, EngineError, Inner};
+use super::{Engine, EngineError};
 
 /// How often an edit is checked anew because others changed the same rows.
 const TRIES: usize = 8;
@@ -88,7 +88,7 @@ impl Engine {
             self.0.seal(&mut sealed, &view, &recipients)?;
             let (steps, unchanged) = check(&sealed, &view)?;
             let after = outcome(&sealed, &view);
-            let running = self.0.preview(after.values()).await;
+            let running = self.0.preview(&after).await;
             let mut plan = PlanBody {
                 revision: view.revision,
                 containers: containers(&running),
@@ -142,25 +142,21 @@ impl Engine {
     pub async fn diff(&self) -> Result<PlanBody, EngineError> {
         let snapshot = self.0.snapshot().await?;
         let view = self.store().view();
-        let head = snapshot.head.clone().unwrap_or_default();
-        let plan = Inner::plan_agree(&snapshot.tree, &head, &view, &BTreeMap::new(), true);
-        let running = self.0.preview(plan.outcome(&view).values()).await;
+        let plan = self.0.plan_agree(&snapshot, &view, &BTreeMap::new(), true);
+        let running = self.0.preview(&plan.outcome(&view)).await;
         Ok(body(&plan, &running, snapshot.tree.diagnostics.clone(), view.revision))
     }
 }
 
 /// What would be declared afterwards.
-fn outcome(wanted: &[Wanted], view: &StoreView) -> BTreeMap<Id, Arc<Document>> {
-    let rows = view
-        .rows
-        .iter()
-        .filter_map(|(id, row)| Some((id.clone(), Arc::clone(row.document.as_ref()?))));
-    let mut after: BTreeMap<Id, Arc<Document>> = rows.collect();
+fn outcome(wanted: &[Wanted], view: &StoreView) -> ById<Row> {
+    let mut after = view.rows.clone();
     for one in wanted {
-        match &one.after {
-            Some(document) => drop(after.insert(one.id.clone(), Arc::clone(document))),
-            None => drop(after.remove(&one.id)),
-        }
+        let row = Row {
+            document: one.after.clone(),
+            revision: view.revision + 1,
+        };
+        after.insert(one.id.clone(), row);
     }
     after
 }
@@ -221,7 +217,14 @@ fn check(wanted: &[Wanted], view: &StoreView) -> Result<(Vec<Step>, usize), Engi
     let after = outcome(wanted, view);
     let mut needed: BTreeMap<Id, BTreeSet<Id>> = BTreeMap::new();
     let mut missing = vec![];
-    for (id, reference) in broken_references(after.values().map(AsRef::as_ref), |id| after.contains_key(id)) {
+    let there = |id: &Id| after.get(id).and_then(|row| row.document.as_deref());
+    // Only where something goes can a document that stays lose what it names.
+    let documents: Vec<&Document> = if wanted.iter().any(|one| one.after.is_none()) {
+        after.values().filter_map(|row| row.document.as_deref()).collect()
+    } else {
+        wanted.iter().filter_map(|one| there(&one.id)).collect()
+    };
+    for (id, reference) in broken_references(documents, |id| there(id).is_some()) {
         let target = format!("{}/{}", reference.kind, reference.name);
         let deleted = wanted
             .iter()
@@ -238,9 +241,9 @@ fn check(wanted: &[Wanted], view: &StoreView) -> Result<(Vec<Step>, usize), Engi
             reference.path, reference.kind, reference.name
         );
         let known: Vec<&str> = after
-            .keys()
-            .filter(|id| id.kind().name == reference.kind)
-            .map(|id| id.name.as_str())
+            .of_kind(reference.kind)
+            .filter(|(_, row)| row.document.is_some())
+            .map(|(id, _)| id.name.as_str())
             .collect();
         let mut diagnostic = one
             .source

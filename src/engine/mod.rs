@@ -31,6 +31,7 @@ use tokio::sync::{Notify, broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::kit::{Masks, Name};
+use crate::reconcile::agree::Standing;
 use crate::reconcile::converge::Memory;
 use crate::record::{Actor, Fleet, Life, Live, Routes, Upstreams};
 use crate::repo::Source;
@@ -90,6 +91,8 @@ struct Inner {
     lease: lease::Lease,
     /// One edit at a time: each is checked against what the one before left.
     editing: tokio::sync::Mutex<()>,
+    /// What both sides were found to agree on last.
+    standing: Mutex<Option<Standing>>,
     /// Held while a conflict is decided.
     deciding: tokio::sync::Mutex<()>,
     /// What the planner of what runs remembers.
@@ -121,6 +124,7 @@ impl Engine {
             asked: AtomicU64::new(0),
             lease: lease::Lease::default(),
             editing: tokio::sync::Mutex::new(()),
+            standing: Mutex::default(),
             deciding: tokio::sync::Mutex::default(),
             memory: Mutex::default(),
             last_live: Mutex::default(),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::kit::Name;
 use crate::reconcile::converge::{self, Desired, Memory, Outcome, desired};
-use crate::record::{Fleet, InstanceStatus, Life, Live, Routes, State, StoreView, Upstreams};
-use crate::resource::{Document, Id, Project, Server};
+use crate::record::{ById, Fleet, InstanceStatus, Life, Live, Routes, Row, State, StoreView, Upstreams};
+use crate::resource::{Document, Project, Server};
 
 use super::{Inner, lock};
 
@@ -64,16 +64,16 @@ impl Inner {
         })
     }
 
-    /// The instances that a set of declarations asks for.
-    pub(super) fn wanted<'a>(&self, documents: impl IntoIterator<Item = &'a Arc<Document>>) -> Vec<Desired> {
-        desired(self.resolved(documents), self.parts.runtime.images())
+    /// The instances that these rows ask for.
+    pub(super) fn wanted(&self, rows: &ById<Row>) -> Vec<Desired> {
+        desired(self.resolved(rows), self.parts.runtime.images())
     }
 
-    /// What would happen to what runs if `documents` were declared.
-    pub(super) async fn preview<'a>(&self, documents: impl IntoIterator<Item = &'a Arc<Document>>) -> converge::Plan {
+    /// What would happen to what runs if these were the rows.
+    pub(super) async fn preview(&self, rows: &ById<Row>) -> converge::Plan {
         let seen = self.observe_runtime().await;
         let memory = lock(&self.memory).clone();
-        self.plan_running(&self.wanted(documents), &seen, &memory, &[], self.claimed())
+        self.plan_running(&self.wanted(rows), &seen, &memory, &[], self.claimed())
     }
 }
 
@@ -82,12 +82,15 @@ pub(super) fn declared(view: &StoreView) -> impl Iterator<Item = &Arc<Document>>
     view.rows.values().filter_map(|row| row.document.as_ref())
 }
 
+/// The declarations of one kind, in order.
+pub(super) fn of_kind<'a>(rows: &'a ById<Row>, kind: &'a str) -> impl Iterator<Item = &'a Arc<Document>> {
+    rows.of_kind(kind).filter_map(|(_, row)| row.document.as_ref())
+}
+
 /// What the gateway shows.
 pub(super) fn routes(view: &StoreView, statuses: &[InstanceStatus], fleet: &Fleet) -> Routes {
     let of_kind = |kind: &str| -> BTreeMap<Name, Arc<Document>> {
-        let is = |id: &Id| id.kind().name == kind;
-        let documents = declared(view).filter(|document| is(&document.id));
-        documents
+        of_kind(&view.rows, kind)
             .map(|document| (document.id.name.clone(), Arc::clone(document)))
             .collect()
     };

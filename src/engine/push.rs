@@ -15,9 +15,8 @@ use crate::wire::{SourceState, words};
 
 use super::agree::describe;
 use super::gate;
-use super::observe::declared;
 use super::view::body;
-use super::{Engine, EngineError, Inner, lock};
+use super::{Engine, EngineError, lock};
 
 /// How many errors a refusal shows; the rest is counted.
 const SHOWN: usize = 20;
@@ -208,7 +207,9 @@ impl Engine {
             self.sync(false).await?;
         }
         let view = self.store().view();
-        let plan = Inner::plan_agree(&pushed.tree, new, &view, &BTreeMap::new(), options.allow_mass_delete);
+        let plan = self
+            .0
+            .plan_agree(&pushed, &view, &BTreeMap::new(), options.allow_mass_delete);
         if applied && !plan.held.is_empty() {
             for (id, why) in plan.held.iter().take(SHOWN) {
                 out.send(format!("error: {id} can't be taken over: {why}"));
@@ -246,8 +247,7 @@ impl Engine {
     /// The plan's own lines: only what the push brings, not what the repository is still to receive.
     async fn show_plan(&self, push: &Push, plan: &agree::Plan, head: &str, applied: bool, out: &Lines) {
         let view = self.store().view();
-        let after = plan.outcome(&view);
-        let running = self.0.preview(after.values()).await;
+        let running = self.0.preview(&plan.outcome(&view)).await;
         let mut incoming = plan.clone();
         incoming.shown.retain(|shown| shown.source.is_some());
         let body = body(&incoming, &running, vec![], view.revision);
@@ -296,7 +296,7 @@ impl Engine {
         let servers = lock(&self.0.affected).get(&push.id).cloned().unwrap_or_default();
         let wanted: BTreeSet<Name> = self
             .0
-            .wanted(declared(&self.store().view()))
+            .wanted(&self.store().view().rows)
             .into_iter()
             .map(|desired| desired.instance.server)
             .collect();

@@ -198,13 +198,7 @@ impl Loop {
         let seen = inner.observe_runtime().await;
         let memory = lock(&inner.memory).clone();
         let outcomes = std::mem::take(&mut self.outcomes);
-        let mut plan = inner.plan_running(
-            &inner.wanted(declared(&view)),
-            &seen,
-            &memory,
-            &outcomes,
-            inner.claimed(),
-        );
+        let mut plan = inner.plan_running(&inner.wanted(&view.rows), &seen, &memory, &outcomes, inner.claimed());
         // What a server says of its own end may hold what it was given.
         for status in &mut plan.statuses {
             status.reason = inner.parts.masks.mask(&status.reason).into_owned();

@@ -8,14 +8,14 @@ use serde_json::Value;
 
 use crate::kit::{Diagnostic, Digest, Name, Redacted};
 use crate::reconcile::converge::Declaration;
-use crate::record::{Actor, AuditEvent, Decision, Edit, EditChange, Mutation, StoreView, Workload};
+use crate::record::{Actor, AuditEvent, ById, Decision, Edit, EditChange, Mutation, Row, StoreView, Workload};
 use crate::repo::Snapshot;
 use crate::resource::{Declared as _, Document, Id, Opening, Secret, SecretReference, Server};
 use crate::secret::Recipient;
 
 use super::agree::Pass;
 use super::edit::Wanted;
-use super::observe::declared;
+use super::observe::{declared, of_kind};
 use super::report::now;
 use super::{Engine, EngineError, Inner, lock};
 
@@ -45,17 +45,12 @@ impl Inner {
         |fact| self.parts.store.meta(fact)
     }
 
-    /// The servers that a set of declarations asks for, each with what could be resolved of it.
-    pub(super) fn resolved<'a>(&self, documents: impl IntoIterator<Item = &'a Arc<Document>>) -> Vec<Declaration> {
-        let mut secrets: BTreeMap<&Name, &Arc<Document>> = BTreeMap::new();
-        let mut servers = vec![];
-        for document in documents {
-            match document.id.kind().name {
-                Secret::NAME => drop(secrets.insert(&document.id.name, document)),
-                Server::NAME => servers.push(document),
-                _ => {}
-            }
-        }
+    /// The servers that these rows ask for, each with what could be resolved of it.
+    pub(super) fn resolved(&self, rows: &ById<Row>) -> Vec<Declaration> {
+        let secrets: BTreeMap<&Name, &Arc<Document>> = of_kind(rows, Secret::NAME)
+            .map(|document| (&document.id.name, document))
+            .collect();
+        let servers = of_kind(rows, Server::NAME);
         let declare = |document: &Arc<Document>| {
             let server: Server = document.typed().ok()?;
             let mut values = BTreeMap::new();
@@ -78,7 +73,7 @@ impl Inner {
                 missing,
             })
         };
-        servers.into_iter().filter_map(declare).collect()
+        servers.filter_map(declare).collect()
     }
 
     fn value(
@@ -201,7 +196,7 @@ impl Inner {
             return Ok(None);
         }
         let mut changes = vec![];
-        for (id, row) in view.rows.iter().filter(|(id, _)| id.kind().name == Secret::NAME) {
+        for (id, row) in view.rows.of_kind(Secret::NAME) {
             let Some(document) = &row.document else { continue };
             // What is not agreed on yet is looked at again when it is.
             if view.ledger.get(id).is_none_or(|ledger| ledger.revision != row.revision) {
@@ -245,7 +240,7 @@ impl Inner {
     pub(super) fn warnings(&self, view: &StoreView) -> Vec<String> {
         let vault = &self.parts.vault;
         let mut out = vault.warnings();
-        let secrets = declared(view).filter(|document| document.id.kind().name == Secret::NAME);
+        let secrets = of_kind(&view.rows, Secret::NAME);
         let with_values: Vec<&Arc<Document>> = secrets.filter(|document| needs_identity(document)).collect();
         let sealed = with_values
             .iter()
@@ -317,7 +312,7 @@ impl Engine {
     #[must_use]
     pub fn sealed(&self) -> Vec<Id> {
         let view = self.store().view();
-        let sealed = declared(&view).filter(|document| document.opening() == Opening::Sealed);
+        let sealed = of_kind(&view.rows, Secret::NAME).filter(|document| document.opening() == Opening::Sealed);
         sealed.map(|document| document.id.clone()).collect()
     }
 

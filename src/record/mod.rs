@@ -1,20 +1,23 @@
 //! What the system writes down: values that cross rooms and processes but that nobody declares.
 
+mod by_id;
 mod conflict;
 mod event;
 mod instance;
 mod log;
 mod mutation;
 mod upstream;
+mod view;
 mod workload;
 
+pub use by_id::ById;
 pub use conflict::{Conflict, FieldPath};
 pub use event::{AuditEvent, Decision, Event, Level};
 pub use instance::{ChainLink, Ending, InstanceName, InstanceStatus, Life, Live, LiveState, State};
 pub use log::{LogKind, LogLine};
 pub use mutation::{
     Actor, Change, Edit, EditChange, Import, ImportChange, LedgerRow, Mutation, PendingExport, Rebase, Row, Settle,
-    StoreView,
 };
 pub use upstream::{Capability, Counts, Fleet, FleetMember, Greeting, Handshake, Routes, Upstream, Upstreams};
+pub use view::StoreView;
 pub use workload::Workload;

@@ -1,6 +1,5 @@
 //! Changes as they are written down: rows, mutations, and the exports and agreements that follow them.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -101,19 +100,6 @@ pub struct PendingExport {
     /// The mark of an export under way, recorded before the ref moves (before the files are written): a commit id, or in
     /// a folder one `path=digest` a line. Recovery asks whether it landed.
     pub attempt: Option<String>,
-}
-
-/// The store at one instant (one read transaction).
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct StoreView {
-    /// The newest revision; it rises by one with every mutation.
-    pub revision: u64,
-    /// Every resource's row, tombstones included until the deletion is agreed.
-    pub rows: BTreeMap<Id, Row>,
-    /// What was last agreed on.
-    pub ledger: BTreeMap<Id, LedgerRow>,
-    /// Mutations that are not in the repository yet, oldest first.
-    pub outbox: Vec<PendingExport>,
 }
 
 /// A change that people asked for through a door other than the repository.

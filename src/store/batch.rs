@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use redb::{ReadableTable, ReadableTableMetadata, TableHandle, WriteTransaction};
 use serde::Serialize;
 
-use crate::record::{AuditEvent, Conflict, Event, LedgerRow, Mutation, PendingExport, Row, StoreView};
+use crate::record::{AuditEvent, ById, Conflict, Event, LedgerRow, Mutation, PendingExport, Row, StoreView};
 use crate::resource::Id;
 
 use super::error::StoreError;
@@ -148,6 +148,9 @@ impl Batch {
         if let Some(mutation) = self.mutation {
             view.revision = mutation.revision;
         }
+        if !(self.rows.is_empty() && self.ledger.is_empty()) {
+            view.touch(self.rows.keys().chain(self.ledger.keys()).cloned().collect());
+        }
         put(&mut view.rows, self.rows);
         put(&mut view.ledger, self.ledger);
         for (revision, export) in self.outbox {
@@ -162,10 +165,10 @@ impl Batch {
     }
 }
 
-fn put<V>(map: &mut BTreeMap<Id, V>, changes: BTreeMap<Id, Option<V>>) {
+fn put<V: Clone>(map: &mut ById<V>, changes: BTreeMap<Id, Option<V>>) {
     for (id, value) in changes {
         match value {
-            Some(value) => drop(map.insert(id, value)),
+            Some(value) => map.insert(id, value),
             None => drop(map.remove(&id)),
         }
     }

@@ -187,7 +187,7 @@ pub(super) fn new_epoch(view: &StoreView, actor: Actor, at: Timestamp) -> (Batch
         batch.outbox.insert(export.revision, None);
     }
     let mut changes = vec![];
-    for (id, now) in &view.rows {
+    for (id, now) in view.rows.iter() {
         let Some(after) = &now.document else {
             batch.rows.insert(id.clone(), None);
             continue;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, TableHandle};
 use serde::de::DeserializeOwned;
 
-use crate::record::{Mutation, StoreView};
+use crate::record::{ById, Mutation, StoreView};
 use crate::resource::Id;
 
 use super::batch::Sequences;
@@ -15,12 +15,12 @@ use super::schema::{self, ByNumber, ByText};
 /// The whole state, decoded: once, at the start.
 pub(super) fn view(transaction: &ReadTransaction) -> Result<StoreView, StoreError> {
     let header = transaction.open_table(schema::HEADER)?;
-    Ok(StoreView {
-        revision: header.get(schema::REVISION)?.map_or(0, |revision| revision.value()),
-        rows: by_id(transaction, schema::ROWS)?,
-        ledger: by_id(transaction, schema::LEDGER)?,
-        outbox: after(transaction, schema::OUTBOX, 0, usize::MAX)?,
-    })
+    let mut view = StoreView::default();
+    view.revision = header.get(schema::REVISION)?.map_or(0, |revision| revision.value());
+    view.rows = by_id(transaction, schema::ROWS)?;
+    view.ledger = by_id(transaction, schema::LEDGER)?;
+    view.outbox = after(transaction, schema::OUTBOX, 0, usize::MAX)?;
+    Ok(view)
 }
 
 /// The last number of each journal.
@@ -94,12 +94,12 @@ pub(super) fn newest<T: DeserializeOwned>(
     Ok(entries)
 }
 
-fn by_id<T: DeserializeOwned>(
+fn by_id<T: DeserializeOwned + Clone>(
     transaction: &ReadTransaction,
     definition: ByText,
-) -> Result<BTreeMap<Id, T>, StoreError> {
+) -> Result<ById<T>, StoreError> {
     let table = transaction.open_table(definition)?;
-    let mut values = BTreeMap::new();
+    let mut values = ById::default();
     for entry in table.iter()? {
         let (key, bytes) = entry?;
         let id: Id = schema::decode(definition.name(), &key.value(), key_json(key.value()).as_bytes())?;

@@ -49,8 +49,7 @@ async fn a_save_between_plan_and_export_is_a_conflict() {
     bench.rest().await;
     bench.edit(&[("a", Some("store"))]).await;
     let (snapshot, view) = (bench.snapshot().await, bench.store().view());
-    let head = snapshot.head.clone().unwrap();
-    let plan = crate::engine::Inner::plan_agree(&snapshot.tree, &head, &view, &BTreeMap::new(), false);
+    let plan = bench.0.plan_agree(&snapshot, &view, &BTreeMap::new(), false);
     assert_eq!(plan.exports.len(), 1);
 
     place.write("a", "person");

@@ -156,8 +156,7 @@ async fn servers_get_values_or_say_which_is_missing() {
     bench.rest().await;
     let resolved = |bench: &Bench| -> BTreeMap<String, String> {
         let view = bench.store().view();
-        let documents: Vec<_> = view.rows.values().filter_map(|row| row.document.clone()).collect();
-        let declared = bench.engine.0.resolved(&documents).into_iter();
+        let declared = bench.engine.0.resolved(&view.rows).into_iter();
         declared
             .map(|one| {
                 let value = one.server.environment().next().map(|(_, value)| value.to_owned());
@@ -236,8 +235,7 @@ async fn a_wiped_host_comes_back_and_a_sealed_secret_opens() {
     assert_eq!(row(&view, "secret/keys").opening(), Opening::Sealed);
     assert_eq!(bench.engine.sealed(), [id("secret/keys")]);
     assert_eq!(std::fs::read_to_string(&file).unwrap(), text, "kept byte for byte");
-    let documents: Vec<_> = view.rows.values().filter_map(|row| row.document.clone()).collect();
-    let missing = bench.engine.0.resolved(&documents)[0].missing.clone().unwrap();
+    let missing = bench.engine.0.resolved(&view.rows)[0].missing.clone().unwrap();
     assert!(
         missing.starts_with("keys is sealed: no identity here opens it; it is for age1"),
         "{missing}"

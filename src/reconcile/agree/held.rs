@@ -1,8 +1,8 @@
 //! "!" of the table: a file that cannot be read is never an absence.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use crate::record::LedgerRow;
+use crate::record::{ById, LedgerRow};
 use crate::resource::{Id, Tree};
 
 /// What can't be read in a tree, asked resource by resource.
@@ -14,7 +14,7 @@ pub(super) struct Holds<'a> {
 }
 
 impl<'a> Holds<'a> {
-    pub(super) fn of(tree: &'a Tree, ledger: &'a BTreeMap<Id, LedgerRow>) -> Self {
+    pub(super) fn of(tree: &'a Tree, ledger: &'a ById<LedgerRow>) -> Self {
         let known = if tree.unreadable.is_empty() {
             BTreeSet::new()
         } else {

@@ -14,6 +14,7 @@ mod merge_tests;
 mod plan;
 #[cfg(test)]
 mod plan_tests;
+mod standing;
 mod step;
 mod whole;
 mod write;
@@ -24,3 +25,4 @@ pub use merge::{Ancestor, Merged, adopt, has, merge};
 pub use plan::{Export, Plan, Recovery, Seen, Shown, ShownOp, plan};
 #[cfg(test)]
 pub use plan::{Rules, plan_with};
+pub use standing::{Since, Standing};

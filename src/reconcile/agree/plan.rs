@@ -1,11 +1,10 @@
 //! From what was seen to what is to be done: the table applied to every resource, references kept whole.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use crate::kit::time::Timestamp;
-use crate::record::{Conflict, ImportChange, Rebase, Settle, StoreView};
-use crate::resource::{Document, FieldChange, Id, Tree};
+use crate::record::{Actor, ById, Conflict, Event, Import, ImportChange, Rebase, Row, Settle, StoreView};
+use crate::resource::{FieldChange, Id, Tree};
 
 use super::guard::MassDelete;
 use super::held::Holds;
@@ -120,21 +119,50 @@ impl Plan {
             && self.drops.is_empty()
     }
 
-    /// What would be declared once the import has been performed: for the plan of what runs.
+    /// The store's rows once the import has been performed: for the plan of what runs.
     #[must_use]
-    pub fn outcome(&self, store: &StoreView) -> BTreeMap<Id, Arc<Document>> {
-        let mut after: BTreeMap<Id, Arc<Document>> = store
-            .rows
-            .iter()
-            .filter_map(|(id, row)| Some((id.clone(), row.document.clone()?)))
-            .collect();
+    pub fn outcome(&self, store: &StoreView) -> ById<Row> {
+        let mut after = store.rows.clone();
         for change in &self.changes {
-            match &change.after {
-                Some(document) => drop(after.insert(change.id.clone(), document.clone())),
-                None => drop(after.remove(&change.id)),
-            }
+            let row = Row {
+                document: change.after.clone(),
+                revision: store.revision + 1,
+            };
+            after.insert(change.id.clone(), row);
         }
         after
+    }
+
+    /// Every resource that is not in agreement.
+    #[must_use]
+    pub fn ids(&self) -> BTreeSet<Id> {
+        let exports = self.exports.iter().chain(&self.drops).flat_map(|export| &export.ids);
+        let changes = self.changes.iter().map(|change| &change.id);
+        let settle = self.settle.iter().map(|settle| &settle.id);
+        let shown = self.shown.iter().map(|shown| &shown.id);
+        let all = changes
+            .chain(settle)
+            .chain(shown)
+            .chain(exports)
+            .chain(self.held.keys());
+        all.cloned().collect()
+    }
+
+    /// The import of this plan.
+    #[must_use]
+    pub fn import(&self, at: Timestamp, actor: Actor, message: String, commit: String, events: Vec<Event>) -> Import {
+        Import {
+            at,
+            actor,
+            message,
+            commit,
+            changes: self.changes.clone(),
+            settle: self.settle.clone(),
+            rebase: self.rebase.clone(),
+            drops: self.drops.iter().map(|it| (it.revision, it.ids.clone())).collect(),
+            conflicts: self.conflicts.clone(),
+            events,
+        }
     }
 }
 
@@ -177,10 +205,9 @@ pub fn plan_with(rules: Rules, seen: &Seen<'_>) -> Plan {
     let mut moving = 0;
     for id in ids(seen) {
         let views = Views::of(seen, id);
-        let why = match rules {
-            Rules::UnreadableIsAbsent => None,
-            _ => holds.why(id, views.ledger.map(|row| row.path.as_str())),
-        };
+        let blind = rules == Rules::UnreadableIsAbsent;
+        let path = views.ledger.map(|row| row.path.as_str());
+        let why = if blind { None } else { holds.why(id, path) };
         match views.step(why.is_some(), rules) {
             Some(step) => {
                 moving += usize::from(views.placed.is_some() && !matches!(step, Step::Settle));

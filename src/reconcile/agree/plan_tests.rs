@@ -31,10 +31,8 @@ fn tree(files: &[(&str, &str)]) -> Tree {
 
 /// A store that agreed with these files at its first revision.
 fn agreed(files: &[(&str, &str)]) -> StoreView {
-    let mut store = StoreView {
-        revision: 1,
-        ..StoreView::default()
-    };
+    let mut store = StoreView::default();
+    store.revision = 1;
     for (id, placed) in tree(files).documents.iter() {
         let row = Row {
             document: Some(Arc::clone(&placed.document)),
@@ -119,7 +117,8 @@ fn a_deletion_waits_for_what_the_repository_still_names() {
             document: None,
             revision,
         };
-        let before = store.rows.insert(id(name), row).and_then(|row| row.document);
+        let before = store.rows.get(&id(name)).and_then(|row| row.document.clone());
+        store.rows.insert(id(name), row);
         let change = crate::record::Change {
             id: id(name),
             before,

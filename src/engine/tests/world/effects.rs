@@ -3,7 +3,7 @@
 use crate::kit::Digest;
 use crate::kit::time::Timestamp;
 use crate::reconcile::agree::Plan;
-use crate::record::{Actor, Import, PendingExport};
+use crate::record::{Actor, PendingExport};
 use crate::resource::Id;
 
 use super::people::{Random, Side};
@@ -153,18 +153,7 @@ impl World {
     }
 
     fn import(&mut self, plan: &Plan, head: u64, fault: Fault) -> Result<(), Stopped> {
-        let mut import = Import {
-            at: Timestamp::UNIX_EPOCH,
-            actor: actor(),
-            message: String::new(),
-            commit: head.to_string(),
-            changes: plan.changes.clone(),
-            settle: plan.settle.clone(),
-            rebase: plan.rebase.clone(),
-            drops: plan.drops.iter().map(|it| (it.revision, it.ids.clone())).collect(),
-            conflicts: plan.conflicts.clone(),
-            events: vec![],
-        };
+        let mut import = plan.import(Timestamp::UNIX_EPOCH, actor(), String::new(), head.to_string(), vec![]);
         if fault == Fault::BlindWrites {
             for change in &mut import.changes {
                 change.seen = self.revision(key_of(&change.id));

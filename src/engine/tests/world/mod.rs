@@ -15,8 +15,8 @@ use std::sync::Arc;
 
 use crate::kit::Position;
 use crate::kit::time::Timestamp;
-use crate::reconcile::agree::{Plan, Rules, Seen, plan_with};
-use crate::record::{PendingExport, StoreView};
+use crate::reconcile::agree::{Plan, Rules, Seen, Standing, plan_with};
+use crate::record::PendingExport;
 use crate::resource::{Id, Placed, Tree, Unreadable};
 use crate::store::PureStore;
 
@@ -84,8 +84,8 @@ struct World {
     commits: u64,
     /// What waited when the plan was made.
     planned: Vec<PendingExport>,
-    /// What was seen when nothing was left to do.
-    rest: Option<(Tree, StoreView)>,
+    /// What was found in agreement, and in which tree.
+    standing: Option<(Standing, Tree, u64)>,
     told: usize,
     trace: Option<Vec<String>>,
 }
@@ -199,11 +199,9 @@ impl World {
             })
             .collect();
         self.planned.clone_from(&self.store.view.outbox);
+        let planned_head = head;
         let head = head.to_string();
-        let only = self
-            .rest
-            .as_ref()
-            .map(|rest| moved_since(rest, tree, &self.store.view, fault));
+        let only = self.only(tree, &head, fault);
         let seen = |only| Seen {
             tree,
             head: &head,
@@ -219,24 +217,25 @@ impl World {
         if plan != whole {
             return Err(format!("looking at {only:?} alone:\n{plan:?}\n{whole:?}"));
         }
-        if plan.is_empty() && plan.held.is_empty() {
-            self.rest = Some((tree.clone(), self.store.view.clone()));
+        if let Some(standing) = Standing::after(&plan, &head, &self.store.view, 0) {
+            self.standing = Some((standing, tree.clone(), planned_head));
         }
         Ok(plan)
     }
-}
 
-/// The resources that may have moved since both sides were found in agreement.
-fn moved_since(rest: &(Tree, StoreView), tree: &Tree, view: &StoreView, fault: Fault) -> BTreeSet<Id> {
-    let (old, then) = rest;
-    (0..KEYS)
-        .map(|key| id(key).clone())
-        .filter(|id| {
-            let repository = old.documents.get(id) != tree.documents.get(id);
-            let store = then.rows.get(id) != view.rows.get(id) || then.ledger.get(id) != view.ledger.get(id);
-            repository || store && fault != Fault::OneSide
-        })
-        .collect()
+    /// The resources that may have moved since both sides were compared last.
+    fn only(&self, tree: &Tree, head: &str, fault: Fault) -> Option<BTreeSet<Id>> {
+        let (standing, old, then) = self.standing.as_ref()?;
+        let all = (0..KEYS).map(|key| id(key).clone());
+        let moved = all.filter(|id| {
+            old.documents.get(id) != tree.documents.get(id) || old.held.contains(id) != tree.held.contains(id)
+        });
+        let moved: BTreeSet<Id> = moved.collect();
+        if fault == Fault::OneSide {
+            return Some(moved);
+        }
+        standing.only(head, Some(&(then.to_string(), Arc::new(moved))), &self.store.view, 0)
+    }
 }
 
 /// A life of the world. How many conflicts were told, or what went wrong.

@@ -17,7 +17,7 @@ pub(super) fn lines(conflict: &Conflict) -> Vec<String> {
         }
     };
     fact("number", conflict.number.to_string());
-    fact("found", shown::since(conflict.at));
+    fact("found", format!("{} ago", shown::since(conflict.at)));
     fact("commit", conflict.commit.clone());
     fact("place", conflict.place.clone().unwrap_or_default());
     fact("not merged", conflict.reason.clone().unwrap_or_default());

@@ -367,7 +367,11 @@ impl<'t> Judge<'_, 't> {
             }
             spans.push((start..end, there.is_none() || moved));
         }
-        if text.form(node) == Form::Flow {
+        if text.form(node) == Form::Flow && spans.iter().all(|(_, goes)| *goes) && !moved {
+            // All of it is written anew, in its brackets.
+            self.free(text.range(node));
+            self.gone.push(text.range(node));
+        } else if text.form(node) == Form::Flow {
             self.commas(&spans, order.len() < new.len() || moved);
         }
     }

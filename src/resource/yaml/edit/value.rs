@@ -214,14 +214,6 @@ impl<'x, 't> Editor<'x, 't> {
             Form::Lines => text.header(slot.from).start,
             _ => text.content(node),
         };
-        if slot.holder == Holder::Flow {
-            let new = self.style.flow(wanted, model, self.indent_of(slot.from));
-            let new = new.replace('\n', text.newline(slot.from));
-            let apart = form == Form::Nothing && slot.from > 0 && !text.all[..from].ends_with([' ', '[', '{', ',']);
-            let space = if apart { " " } else { "" };
-            self.edits.push((start..end.max(start), format!("{space}{new}")));
-            return Some(());
-        }
         // What stands in brackets stays in them, unless they were empty.
         let brackets = form == Form::Flow
             && match node.data() {
@@ -231,6 +223,14 @@ impl<'x, 't> Editor<'x, 't> {
         if brackets && wanted.nests() {
             let new = self.style.like(text, node).flow(wanted, model, self.indent_of(start));
             self.edits.push((start..end, new.replace('\n', text.newline(start))));
+            return Some(());
+        }
+        if slot.holder == Holder::Flow {
+            let new = self.style.flow(wanted, model, self.indent_of(slot.from));
+            let new = new.replace('\n', text.newline(slot.from));
+            let apart = form == Form::Nothing && slot.from > 0 && !text.all[..from].ends_with([' ', '[', '{', ',']);
+            let space = if apart { " " } else { "" };
+            self.edits.push((start..end.max(start), format!("{space}{new}")));
             return Some(());
         }
         let same_line = !text.all[from..start].contains('\n');

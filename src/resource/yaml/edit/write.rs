@@ -81,6 +81,8 @@ pub struct Style {
     step: Option<usize>,
     /// The spaces within the braces of a flow mapping.
     braces: Option<bool>,
+    /// Whether nothing stands between the parts of a flow collection: `{"a":1,"b":2}`.
+    tight: Option<bool>,
     /// Whether it must stay JSON.
     pub json: bool,
     /// Of flow collections over several lines: how far they are indented.
@@ -108,6 +110,10 @@ impl Style {
         if let (Form::Flow, Some(first)) = (text.form(node), first_part(node)) {
             if text.all[content..].starts_with('{') {
                 self.braces.get_or_insert(text.all[content + 1..].starts_with(' '));
+            }
+            if let Some((key, _)) = node.entries().first() {
+                let value = &text.all[text.behind_key(key)..];
+                self.tight.get_or_insert(!value.starts_with(char::is_whitespace));
             }
             // What JSON's innermost lists and mappings look like says more than the outermost.
             if depth > 0 {
@@ -278,7 +284,8 @@ impl Style {
             });
             ('{', '}', parts)
         };
-        match self.spread.filter(|unit| *unit > 0 && wanted.nests()) {
+        let short = model.is_some_and(is_short_flow);
+        match self.spread.filter(|unit| *unit > 0 && !short && wanted.nests()) {
             Some(unit) => {
                 let inner = " ".repeat(indent + unit);
                 let lines = parts(indent + unit).join(&format!(",\n{inner}"));
@@ -290,7 +297,8 @@ impl Style {
                 } else {
                     ""
                 };
-                format!("{open}{space}{}{space}{close}", parts(indent).join(", "))
+                let comma = if self.is_tight() { "," } else { ", " };
+                format!("{open}{space}{}{space}{close}", parts(indent).join(comma))
             }
         }
     }
@@ -300,7 +308,13 @@ impl Style {
         let beside = model.and_then(|it| it.entries().first()).map(|(key, _)| key);
         let like = model.and_then(|it| it.entry(key)).map(|(_, value)| value);
         let value = of.field(key).map(|value| self.flow(value, like, indent));
-        format!("{}: {}", self.key(key, beside), value.unwrap_or_default())
+        let space = if self.is_tight() { "" } else { " " };
+        format!("{}:{space}{}", self.key(key, beside), value.unwrap_or_default())
+    }
+
+    /// Only of JSON: the colon of a plain key needs its blank.
+    fn is_tight(&self) -> bool {
+        self.json && self.tight == Some(true)
     }
 }
 

@@ -67,11 +67,15 @@ fn near(value: &Value, shape: Option<&Shape>, depth: usize) -> Vec<Value> {
                 .flat_map(Shape::fields)
                 .filter(|it| !map.contains_key(&it.name))
             {
-                samples(&field.shape).into_iter().for_each(|it| add(&field.name, it));
+                for value in samples(&field.shape) {
+                    add(&field.name, value);
+                }
             }
             if let Some(Shape::Map(values)) = shape {
                 for key in ["a-key", "true", "0"].into_iter().filter(|it| !map.contains_key(*it)) {
-                    samples(values).into_iter().for_each(|it| add(key, it));
+                    for value in samples(values) {
+                        add(key, value);
+                    }
                 }
             }
         }

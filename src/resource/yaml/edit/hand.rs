@@ -288,7 +288,9 @@ impl Hand {
         } else {
             String::new()
         };
-        out.push_str(&format!(" {}{hint}{keep}", if folded { '>' } else { '|' }));
+        out.push_str(if folded { " >" } else { " |" });
+        out.push_str(&hint);
+        out.push_str(keep);
         self.end_line(out);
         let mut put = |line: &str, newline: &str| {
             if !line.is_empty() {
@@ -340,7 +342,8 @@ impl Hand {
             Value::String(text) => {
                 let plain = serde_yaml::to_string(text).unwrap();
                 let plain = plain.trim_end_matches('\n');
-                let fits = !plain.contains('\n') && !(flow && plain.contains([',', '[', ']', '{', '}']));
+                let splits = flow && plain.contains([',', '[', ']', '{', '}']);
+                let fits = !(splits || plain.contains('\n'));
                 match self.draw(3) {
                     0 if fits && !self.json => plain.to_owned(),
                     1 if !self.json && !text.contains(char::is_control) => format!("'{}'", text.replace('\'', "''")),
@@ -366,17 +369,16 @@ impl Hand {
         }
         let spread = self.once_in(3);
         let inner = if spread { indent + 2 } else { indent };
-        let parts: Vec<String> = match value {
-            Value::Array(list) => list.iter().map(|item| self.flow(item, inner)).collect(),
-            _ => {
-                let mut parts = vec![];
-                for (key, value) in self.shuffled(value.as_object().unwrap()) {
-                    let key = self.key(key);
-                    parts.push(format!("{key}: {}", self.flow(value, inner)));
-                }
-                parts
+        let mut parts = vec![];
+        for item in value.as_array().into_iter().flatten() {
+            parts.push(self.flow(item, inner));
+        }
+        if let Value::Object(map) = value {
+            for (key, value) in self.shuffled(map) {
+                let key = self.key(key);
+                parts.push(format!("{key}: {}", self.flow(value, inner)));
             }
-        };
+        }
         let trailing = !self.json && self.once_in(4);
         let space = if open == '{' { self.of(&["", " "]) } else { "" };
         if !spread {

@@ -104,7 +104,9 @@ fn lines(
         None => judge.removal(place, &trees),
     }
     let aliases = judge.touched.clone();
-    trees.iter().for_each(|tree| judge.aliases(&tree.root, &aliases));
+    for tree in &trees {
+        judge.aliases(&tree.root, &aliases);
+    }
     let mut rest = after.split_inclusive('\n');
     for (n, line) in body.split_inclusive('\n').enumerate() {
         let last = !line.ends_with('\n');

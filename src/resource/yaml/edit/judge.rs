@@ -115,6 +115,15 @@ fn lines(
             return Err(format!("line {} is lost: {line:?}", n + 1));
         }
     }
+    let bare = |text: &str| {
+        text.split_inclusive('\n')
+            .filter(|it| it.ends_with('\n') && !it.ends_with("\r\n"))
+            .count()
+    };
+    let windows = body.contains('\n') && bare(body) == 0;
+    if (windows && bare(after) > 0) || (!body.contains('\r') && after.contains('\r')) {
+        return Err("lines end in another way".to_owned());
+    }
     let (kept, there) = (count(&text, &trees, &judge.gone), comments_of(after)?);
     for (comment, times) in &kept {
         if there.get(comment).is_none_or(|it| it < times) {

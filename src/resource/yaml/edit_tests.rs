@@ -257,3 +257,20 @@ prompts:
         Err(EditError::Missing("prompt/none/old".into()))
     );
 }
+
+/// What is created and taken out again leaves a neighbour's comments where they were.
+#[test]
+fn neighbours_keep_their_comments() {
+    for (text, more) in [
+        ("kind: server\nname: a\ncommand: [x]\n# foot", "\n"),
+        ("kind: server\nname: a\ncommand: [x]\n\n# foot\n", ""),
+        ("# head\nkind: server\nname: a\ncommand: [x] # x\n", ""),
+    ] {
+        let with = edit(text, "server/b", Some(json!({"command": ["y"]})))
+            .unwrap()
+            .unwrap();
+        assert!(with.starts_with(text), "{with}");
+        let without = edit(&with, "server/b", None).unwrap().unwrap();
+        assert_eq!(without, format!("{text}{more}"));
+    }
+}

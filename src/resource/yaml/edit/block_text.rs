@@ -21,7 +21,7 @@ pub fn edits(
     if old.trim().is_empty() || new.trim().is_empty() || new.contains(|c: char| c.is_control() && c != '\n') {
         return None;
     }
-    let keeps = chomping(written, new)?;
+    let keeps = chomping(written, new);
     // Blank lines behind the text are no part of it, except where they are kept.
     let end = if keeps.contains('+') || written.contains('+') {
         raw_end
@@ -65,7 +65,7 @@ pub fn edits(
 }
 
 /// The header that says how the new text ends.
-fn chomping(header: &str, new: &str) -> Option<String> {
+fn chomping(header: &str, new: &str) -> String {
     let ends = new.len() - new.trim_end_matches('\n').len();
     let now = header.chars().find(|c| matches!(c, '-' | '+'));
     let fits = match now {
@@ -74,7 +74,7 @@ fn chomping(header: &str, new: &str) -> Option<String> {
         None => ends == 1,
     };
     if fits {
-        return Some(header.to_owned());
+        return header.to_owned();
     }
     let mut out: String = header.chars().filter(|c| !matches!(c, '-' | '+')).collect();
     match ends {
@@ -82,7 +82,7 @@ fn chomping(header: &str, new: &str) -> Option<String> {
         1 => {}
         _ => out.push('+'),
     }
-    Some(out)
+    out
 }
 
 /// The lines of a folded text. Paragraphs that stay, stay folded as they are; of one that changes, the lines before and
@@ -108,7 +108,7 @@ fn folded(body: &str, column: usize, new: &str) -> Option<Vec<String>> {
             continue;
         }
         let folds = old.iter().map(|lines| fold(paragraph, lines));
-        let best = folds.max_by_key(|lines| lines.len()).unwrap_or_else(|| vec![paragraph]);
+        let best = folds.max_by_key(Vec::len).unwrap_or_else(|| vec![paragraph]);
         out.extend(best.into_iter().map(str::to_owned));
     }
     Some(out)

@@ -49,7 +49,7 @@ pub fn places<'n, 't>(trees: &'n [Tree<'t>]) -> Vec<Place<'n, 't>> {
 }
 
 impl Text<'_> {
-    /// The bytes of a declaration. An item that is written below its dash begins where the parser says.
+    /// The bytes of a declaration.
     pub fn place(&self, place: &Place<'_, '_>) -> Range<usize> {
         self.range(place.node)
     }
@@ -98,6 +98,12 @@ impl Text<'_> {
             out.push_str(newline);
         }
         if !trees.is_empty() {
+            // A comment at the end would be taken for the new document's.
+            let last = out.trim_end_matches(['\r', '\n']).rsplit('\n').next();
+            let blank = out.ends_with("\n\n") || out.ends_with("\n\r\n");
+            if !blank && last.is_some_and(|line| line.starts_with('#')) {
+                out.push_str(newline);
+            }
             out.push_str("---");
             out.push_str(newline);
         }

@@ -15,6 +15,9 @@ pub struct Hand {
     /// In hundredths, how often a comment is written where one may stand.
     talk: u64,
     json: bool,
+    /// Anchors of this document, and the texts that have them.
+    anchors: Vec<(Value, String)>,
+    anchored: usize,
 }
 
 impl Hand {
@@ -25,6 +28,8 @@ impl Hand {
             newline: "\n",
             talk: 0,
             json: false,
+            anchors: vec![],
+            anchored: 0,
         };
         hand.talk = hand.of(&[0, 10, 40]);
         hand.newline = hand.of(&["\n", "\n", "\r\n"]);
@@ -114,6 +119,7 @@ impl Hand {
             }
         } else {
             for (n, document) in documents.iter().enumerate() {
+                self.anchors.clear();
                 let fields = self.fields(document, true);
                 if n > 0 || self.once_in(3) {
                     self.above(&mut out, 0);
@@ -282,7 +288,9 @@ impl Hand {
         } else {
             String::new()
         };
-        out.push_str(&format!(" {}{hint}{keep}", if folded { '>' } else { '|' }));
+        out.push_str(if folded { " >" } else { " |" });
+        out.push_str(&hint);
+        out.push_str(keep);
         self.end_line(out);
         let mut put = |line: &str, newline: &str| {
             if !line.is_empty() {
@@ -308,12 +316,34 @@ impl Hand {
         true
     }
 
+    /// A scalar, maybe with an anchor, or the alias of one that says the same.
     fn scalar(&mut self, value: &Value, flow: bool) -> String {
+        if self.json || value.is_null() {
+            return self.bare(value, flow);
+        }
+        let same = self.anchors.iter().find(|(it, _)| it == value);
+        if let Some((_, name)) = same.cloned()
+            && self.once_in(2)
+        {
+            return format!("*{name}");
+        }
+        let bare = self.bare(value, flow);
+        if !self.once_in(25) {
+            return bare;
+        }
+        self.anchored += 1;
+        let name = format!("a{}", self.anchored);
+        self.anchors.push((value.clone(), name.clone()));
+        format!("&{name} {bare}")
+    }
+
+    fn bare(&mut self, value: &Value, flow: bool) -> String {
         match value {
             Value::String(text) => {
                 let plain = serde_yaml::to_string(text).unwrap();
                 let plain = plain.trim_end_matches('\n');
-                let fits = !plain.contains('\n') && !(flow && plain.contains([',', '[', ']', '{', '}']));
+                let splits = flow && plain.contains([',', '[', ']', '{', '}']);
+                let fits = !(splits || plain.contains('\n'));
                 match self.draw(3) {
                     0 if fits && !self.json => plain.to_owned(),
                     1 if !self.json && !text.contains(char::is_control) => format!("'{}'", text.replace('\'', "''")),
@@ -339,17 +369,16 @@ impl Hand {
         }
         let spread = self.once_in(3);
         let inner = if spread { indent + 2 } else { indent };
-        let parts: Vec<String> = match value {
-            Value::Array(list) => list.iter().map(|item| self.flow(item, inner)).collect(),
-            _ => {
-                let mut parts = vec![];
-                for (key, value) in self.shuffled(value.as_object().unwrap()) {
-                    let key = self.key(key);
-                    parts.push(format!("{key}: {}", self.flow(value, inner)));
-                }
-                parts
+        let mut parts = vec![];
+        for item in value.as_array().into_iter().flatten() {
+            parts.push(self.flow(item, inner));
+        }
+        if let Value::Object(map) = value {
+            for (key, value) in self.shuffled(map) {
+                let key = self.key(key);
+                parts.push(format!("{key}: {}", self.flow(value, inner)));
             }
-        };
+        }
         let trailing = !self.json && self.once_in(4);
         let space = if open == '{' { self.of(&["", " "]) } else { "" };
         if !spread {
@@ -372,7 +401,8 @@ impl Hand {
             }
             self.end_line(&mut out);
         }
-        out.push_str(&" ".repeat(indent));
+        // In the column of its key the parser takes it behind plain texts only.
+        out.push_str(&" ".repeat(if self.json { indent } else { indent + 1 }));
         out.push(close);
         out
     }

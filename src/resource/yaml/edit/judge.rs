@@ -104,7 +104,9 @@ fn lines(
         None => judge.removal(place, &trees),
     }
     let aliases = judge.touched.clone();
-    trees.iter().for_each(|tree| judge.aliases(&tree.root, &aliases));
+    for tree in &trees {
+        judge.aliases(&tree.root, &aliases);
+    }
     let mut rest = after.split_inclusive('\n');
     for (n, line) in body.split_inclusive('\n').enumerate() {
         let last = !line.ends_with('\n');
@@ -112,6 +114,15 @@ fn lines(
         if !judge.free.contains(&n) && !rest.any(same) {
             return Err(format!("line {} is lost: {line:?}", n + 1));
         }
+    }
+    let bare = |text: &str| {
+        text.split_inclusive('\n')
+            .filter(|it| it.ends_with('\n') && !it.ends_with("\r\n"))
+            .count()
+    };
+    let windows = body.contains('\n') && bare(body) == 0;
+    if (windows && bare(after) > 0) || (!body.contains('\r') && after.contains('\r')) {
+        return Err("lines end in another way".to_owned());
     }
     let (kept, there) = (count(&text, &trees, &judge.gone), comments_of(after)?);
     for (comment, times) in &kept {
@@ -367,7 +378,11 @@ impl<'t> Judge<'_, 't> {
             }
             spans.push((start..end, there.is_none() || moved));
         }
-        if text.form(node) == Form::Flow {
+        if text.form(node) == Form::Flow && spans.iter().all(|(_, goes)| *goes) && !moved {
+            // All of it is written anew, in its brackets.
+            self.free(text.range(node));
+            self.gone.push(text.range(node));
+        } else if text.form(node) == Form::Flow {
             self.commas(&spans, order.len() < new.len() || moved);
         }
     }

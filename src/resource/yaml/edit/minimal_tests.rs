@@ -107,7 +107,7 @@ pub fn one(documents: Vec<Document>, other: &Document, seed: u64) -> Result<(), 
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, max_global_rejects: 100_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, max_global_rejects: 100_000, ..ProptestConfig::default() })]
 
     #[test]
     fn an_edit_is_the_least(documents in prop::collection::vec(document(), 1..4), other in document(), seed in any::<u64>()) {

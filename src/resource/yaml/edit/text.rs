@@ -147,9 +147,10 @@ impl<'t> Text<'t> {
         let end = self.byte(key.end.index);
         let rest = &self.all[end..];
         let blanks = rest.len() - rest.trim_start_matches([' ', '\t']).len();
-        match rest[blanks..].starts_with(':') {
-            true => end + blanks + 1,
-            false => end,
+        if rest[blanks..].starts_with(':') {
+            end + blanks + 1
+        } else {
+            end
         }
     }
 

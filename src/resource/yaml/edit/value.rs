@@ -153,7 +153,8 @@ impl<'x, 't> Editor<'x, 't> {
         let wanted = change.new?;
         let form = self.text.form(node);
         if form == Form::Alias {
-            return self.rewrite(slot, node, wanted);
+            self.rewrite(slot, node, wanted);
+            return Some(());
         }
         let here = anchored(node);
         self.around.extend(here);
@@ -174,18 +175,15 @@ impl<'x, 't> Editor<'x, 't> {
             }
             _ => None,
         };
-        let done = match done {
-            Some(()) => Some(()),
-            None => {
-                self.edits.truncate(before);
-                self.forget(node);
-                self.rewrite(slot, node, wanted)
-            }
-        };
+        if done.is_none() {
+            self.edits.truncate(before);
+            self.forget(node);
+            self.rewrite(slot, node, wanted);
+        }
         if here.is_some() {
             self.around.pop();
         }
-        done
+        Some(())
     }
 
     fn lines_of_text(&self, slot: Slot, node: &Node<'t>, old: (&str, ScalarStyle), new: &str) -> Option<Vec<Edit>> {
@@ -195,8 +193,8 @@ impl<'x, 't> Editor<'x, 't> {
         block_text::edits(self.text, slot, node, old, new)
     }
 
-    /// A value written anew in its place, quoted as it was; its anchor stays.
-    pub fn rewrite(&mut self, slot: Slot, node: &Node<'t>, wanted: Wanted<'_>) -> Option<()> {
+    /// Writes a value anew in its place, quoted as it was; its anchor stays.
+    pub fn rewrite(&mut self, slot: Slot, node: &Node<'t>, wanted: Wanted<'_>) {
         let text = self.text;
         let form = text.form(node);
         let end = text.end(node, slot.from);
@@ -214,14 +212,6 @@ impl<'x, 't> Editor<'x, 't> {
             Form::Lines => text.header(slot.from).start,
             _ => text.content(node),
         };
-        if slot.holder == Holder::Flow {
-            let new = self.style.flow(wanted, model, self.indent_of(slot.from));
-            let new = new.replace('\n', text.newline(slot.from));
-            let apart = form == Form::Nothing && slot.from > 0 && !text.all[..from].ends_with([' ', '[', '{', ',']);
-            let space = if apart { " " } else { "" };
-            self.edits.push((start..end.max(start), format!("{space}{new}")));
-            return Some(());
-        }
         // What stands in brackets stays in them, unless they were empty.
         let brackets = form == Form::Flow
             && match node.data() {
@@ -231,7 +221,15 @@ impl<'x, 't> Editor<'x, 't> {
         if brackets && wanted.nests() {
             let new = self.style.like(text, node).flow(wanted, model, self.indent_of(start));
             self.edits.push((start..end, new.replace('\n', text.newline(start))));
-            return Some(());
+            return;
+        }
+        if slot.holder == Holder::Flow {
+            let new = self.style.flow(wanted, model, self.indent_of(slot.from));
+            let new = new.replace('\n', text.newline(slot.from));
+            let apart = form == Form::Nothing && slot.from > 0 && !text.all[..from].ends_with([' ', '[', '{', ',']);
+            let space = if apart { " " } else { "" };
+            self.edits.push((start..end.max(start), format!("{space}{new}")));
+            return;
         }
         let same_line = !text.all[from..start].contains('\n');
         let gap = match slot.holder {
@@ -247,14 +245,15 @@ impl<'x, 't> Editor<'x, 't> {
         };
         if same_line {
             // Blanks before the value stay, those before nothing do not.
-            match head.is_empty() || form == Form::Nothing {
-                true => self.edits.push((from..end.max(from), spaced)),
-                false => self.edits.push((start..end, head)),
+            if head.is_empty() || form == Form::Nothing {
+                self.edits.push((from..end.max(from), spaced));
+            } else {
+                self.edits.push((start..end, head));
             }
             if !rest.is_empty() {
                 self.edits.push(text.insert(text.line_end(end), &rest));
             }
-            return Some(());
+            return;
         }
         // What is written below its key goes; a comment behind the key stays.
         let below = text.line_end(from);
@@ -264,7 +263,6 @@ impl<'x, 't> Editor<'x, 't> {
             let (_, lines) = text.insert(below, &rest);
             self.edits.push((below..below, lines));
         }
-        Some(())
     }
 
     /// The blanks at the beginning of the line of a place.

@@ -81,6 +81,8 @@ pub struct Style {
     step: Option<usize>,
     /// The spaces within the braces of a flow mapping.
     braces: Option<bool>,
+    /// Whether nothing stands between the parts of a flow collection: `{"a":1,"b":2}`.
+    tight: Option<bool>,
     /// Whether it must stay JSON.
     pub json: bool,
     /// Of flow collections over several lines: how far they are indented.
@@ -109,6 +111,10 @@ impl Style {
             if text.all[content..].starts_with('{') {
                 self.braces.get_or_insert(text.all[content + 1..].starts_with(' '));
             }
+            if let Some((key, _)) = node.entries().first() {
+                let value = &text.all[text.behind_key(key)..];
+                self.tight.get_or_insert(!value.starts_with(char::is_whitespace));
+            }
             // What JSON's innermost lists and mappings look like says more than the outermost.
             if depth > 0 {
                 self.spread
@@ -121,16 +127,13 @@ impl Style {
                 for (key, value) in node.entries() {
                     if text.form(value) == Form::Block {
                         let column = text.column(text.start(key));
-                        match value.data() {
-                            Data::List(items, _) => {
-                                let dash = items.first().and_then(|item| text.dash(item));
-                                let indent = dash.and_then(|at| text.column(at).checked_sub(column));
-                                self.list = self.list.or(indent);
-                            }
-                            _ => {
-                                let indent = text.column(text.content(value)).checked_sub(column);
-                                self.step = self.step.or(indent);
-                            }
+                        if let Data::List(items, _) = value.data() {
+                            let dash = items.first().and_then(|item| text.dash(item));
+                            let indent = dash.and_then(|at| text.column(at).checked_sub(column));
+                            self.list = self.list.or(indent);
+                        } else {
+                            let indent = text.column(text.content(value)).checked_sub(column);
+                            self.step = self.step.or(indent);
                         }
                     }
                     if text.form(value) != Form::Alias {
@@ -241,7 +244,7 @@ impl Style {
         if let Some(gap) = gap
             && !lines.is_empty()
         {
-            out.head = lines.remove(0)[indent + gap..].to_owned();
+            lines.remove(0)[indent + gap..].clone_into(&mut out.head);
         }
         out.rest = lines;
         out
@@ -266,33 +269,32 @@ impl Style {
         if let Some(scalar) = self.scalar(wanted.value, model, true) {
             return scalar;
         }
-        let (open, close, parts) = if wanted.value.is_array() {
-            let item = |item: Wanted<'_>, inner| self.flow(item, first_item(model), inner);
-            let parts: Box<dyn Fn(usize) -> Vec<String>> =
-                Box::new(move |inner| wanted.items().map(|it| item(it, inner)).collect());
-            ('[', ']', parts)
+        let short = model.is_some_and(is_short_flow);
+        let unit = self.spread.filter(|_| !short && wanted.nests()).unwrap_or(0);
+        let inner = indent + unit;
+        let (open, close) = if wanted.value.is_array() {
+            ('[', ']')
         } else {
-            let parts: Box<dyn Fn(usize) -> Vec<String>> = Box::new(move |inner| {
-                let keys = wanted.keys().into_iter();
-                keys.map(|key| self.flow_entry(key, wanted, model, inner)).collect()
-            });
-            ('{', '}', parts)
+            ('{', '}')
         };
-        match self.spread.filter(|unit| *unit > 0 && wanted.nests()) {
-            Some(unit) => {
-                let inner = " ".repeat(indent + unit);
-                let lines = parts(indent + unit).join(&format!(",\n{inner}"));
-                format!("{open}\n{inner}{lines}\n{}{close}", " ".repeat(indent))
-            }
-            None => {
-                let space = if open == '{' && self.braces == Some(true) {
-                    " "
-                } else {
-                    ""
-                };
-                format!("{open}{space}{}{space}{close}", parts(indent).join(", "))
-            }
+        let parts: Vec<String> = if wanted.value.is_array() {
+            wanted
+                .items()
+                .map(|item| self.flow(item, first_item(model), inner))
+                .collect()
+        } else {
+            let keys = wanted.keys().into_iter();
+            keys.map(|key| self.flow_entry(key, wanted, model, inner)).collect()
+        };
+        if unit > 0 {
+            let spaces = " ".repeat(inner);
+            let lines = parts.join(&format!(",\n{spaces}"));
+            return format!("{open}\n{spaces}{lines}\n{}{close}", " ".repeat(indent));
         }
+        let padded = open == '{' && self.braces == Some(true);
+        let space = if padded { " " } else { "" };
+        let comma = if self.is_tight() { "," } else { ", " };
+        format!("{open}{space}{}{space}{close}", parts.join(comma))
     }
 
     /// One entry of a flow mapping.
@@ -300,7 +302,13 @@ impl Style {
         let beside = model.and_then(|it| it.entries().first()).map(|(key, _)| key);
         let like = model.and_then(|it| it.entry(key)).map(|(_, value)| value);
         let value = of.field(key).map(|value| self.flow(value, like, indent));
-        format!("{}: {}", self.key(key, beside), value.unwrap_or_default())
+        let space = if self.is_tight() { "" } else { " " };
+        format!("{}:{space}{}", self.key(key, beside), value.unwrap_or_default())
+    }
+
+    /// Only of JSON: the colon of a plain key needs its blank.
+    fn is_tight(&self) -> bool {
+        self.json && self.tight == Some(true)
     }
 }
 

@@ -15,6 +15,12 @@ clone work
 fake work/servers/plain.yaml plain
 fake work/servers/stubborn.yaml stubborn stubborn
 idle work/servers/edited.yaml edited start
+# Two doors at one resource: pushes change its description, the API its time limit.
+{
+    printf 'kind: server\nname: shared\ndescription: start\ncommand: ["true"]\nreplicas: 0\n'
+    printf '# %s\n' these lines keep the two apart so that git can bring them together by itself
+    printf 'timeoutSeconds: 1\n'
+} >work/servers/shared.yaml
 commit work 'Two running servers'
 push_ok work
 wait_for converged
@@ -30,15 +36,16 @@ push_until_killed() {
         name=p-$1-$n
         git -C work pull -q --rebase origin main 2>/dev/null || return 0
         idle "work/servers/$name.yaml" "$name" "value-$1-$n"
+        sed -i "s/^description: .*/description: value-$1-$n/" work/servers/shared.yaml
         commit work "Add $name" || return 0
-        printf 'try %s\n' "$name" >>notes
+        printf 'try %s\ntry shared.description\n' "$name" >>notes
         git -C work push -q -o no-wait origin HEAD:main 2>/dev/null || return 0
-        printf 'push %s value-%s-%s\n' "$name" "$1" "$n" >>notes
+        printf 'push %s value-%s-%s\npush shared.description value-%s-%s\n' "$name" "$1" "$n" "$1" "$n" >>notes
     done
 }
 
 write_until_killed() {
-    local n name code
+    local n name code limit
     for n in {1..400}; do
         name=a-$1-$((n % 5))
         printf 'try %s\n' "$name" >>notes
@@ -48,14 +55,26 @@ write_until_killed() {
             return 0
         [[ $code == 2* ]] || return 0
         printf 'write %s value-%s-%s\n' "$name" "$1" "$n" >>notes
+        limit=$((($1 * 17 + n) % 3600 + 1))
+        printf 'try shared.limit\n' >>notes
+        code=$(curl -s -m 30 -o /dev/null -w '%{http_code}' -X PATCH -H "Authorization: Bearer $token" \
+            -H 'Content-Type: application/merge-patch+json' "$url/api/v1/servers/shared" \
+            --data-binary "{\"timeoutSeconds\":$limit}") || return 0
+        [[ $code == 2* ]] || return 0
+        printf 'write shared.limit %s\n' "$limit" >>notes
     done
 }
 
 check() {
-    local name value in_store in_repo
-    in_store=$(api GET /servers | jq -r '.items[].resource | "\(.name) \(.description // "")"')
+    local name value in_repo
+    in_store=$(api GET /servers | jq -r '.items[].resource | "\(.name) \(.description // "")",
+        (select(.name == "shared") | "shared.description \(.description)", "shared.limit \(.timeoutSeconds)")')
     git -C work fetch -q origin main
-    in_repo=$(git -C work archive FETCH_HEAD servers | tar -xO | awk '/^name:/ {name = $2} /^description:/ {print name, $2}')
+    in_repo=$(git -C work archive FETCH_HEAD servers | tar -xO | awk '
+        /^name:/ {name = $2}
+        /^description:/ {print name, $2}
+        name == "shared" && /^description:/ {print "shared.description", $2}
+        name == "shared" && /^timeoutSeconds:/ {print "shared.limit", $2}')
     for name in "${!accepted[@]}"; do
         value=${accepted[$name]}
         # The write under way when the kill came may have landed as well: then a later value stands in both.
@@ -105,8 +124,7 @@ for ((round = 1; round <= rounds; round++)); do
     check
     # What may have landed is known from here on.
     for name in "${!open[@]}"; do
-        [[ -z ${accepted[$name]:-} ]] ||
-            accepted[$name]=$(api GET "/servers/$name" | jq -r .resource.description)
+        [[ -z ${accepted[$name]:-} ]] || accepted[$name]=$(awk -v name="$name" '$1 == name {print $2}' <<<"$in_store")
     done
     unset open
     git -C work reset -q --hard FETCH_HEAD
@@ -119,7 +137,7 @@ git -C work fsck --no-dangling >/dev/null 2>&1 || fail 'the clone is damaged'
 hosted=$(find "$data" -maxdepth 4 -type d -name objects -print -quit)
 git --git-dir "$(dirname "$hosted")" fsck --no-dangling >/dev/null 2>&1 || fail 'the hosted repository is damaged'
 summary=$(jq -n --argjson rounds "$rounds" --argjson seed "$seed" --argjson pushes "$pushes" --argjson writes "$writes" \
-    --argjson cut "$cut" '{what: "kill -9 of mcpd during pushes and API writes", $rounds, $seed,
+    --argjson cut "$cut" '{what: "kill -9 of mcpd during pushes and API writes, also of one resource by both doors", $rounds, $seed,
     acceptedPushes: $pushes, acceptedWrites: $writes, cutInFlight: $cut, lost: 0, orphans: 0}')
 say "$summary"
 if [[ -n ${MCPCTL_LONG:-} ]]; then

@@ -225,8 +225,9 @@ impl Door {
         drop(place);
         **turn = held.sequences;
         *self.facts.write().unwrap_or_else(PoisonError::into_inner) = held.facts;
-        let revision = held.view.revision;
-        *self.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(held.view);
+        let (revision, mut view) = (held.view.revision, held.view);
+        view.follow(&self.view());
+        *self.view.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
         // Who follows looks again: a commit may be there that seemed to fail, and writing is worth another try.
         self.changed.send_replace(revision);
         self.events_changed.send_replace(held.sequences.event);

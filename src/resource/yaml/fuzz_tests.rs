@@ -378,7 +378,7 @@ fn seeds() -> Vec<Vec<u8>> {
     files.iter().map(|file| std::fs::read(file).expect("a seed")).collect()
 }
 
-/// Each file as it is, and each cut off after every byte: what an editor has saved half.
+/// Each file as it is, and each cut off in some 300 places: what an editor has saved half.
 #[test]
 fn seeds_and_their_beginnings_hold() {
     let mut declares = 0;
@@ -388,7 +388,7 @@ fn seeds_and_their_beginnings_hold() {
             let anchors = seed.contains(&b'&');
             assert!(anchors || refused == 0, "{:?}", String::from_utf8_lossy(&seed));
         }
-        for end in 0..seed.len() {
+        for end in (0..seed.len()).step_by(1 + seed.len() / 300) {
             check(&seed[..end]);
         }
     }

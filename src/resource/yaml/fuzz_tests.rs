@@ -374,6 +374,7 @@ fn seeds() -> Vec<Vec<u8>> {
             files.push(entry.expect("a seed").path());
         }
     }
+    files.retain(|file| file.to_str().is_some_and(super::is_declaration));
     files.sort();
     files.iter().map(|file| std::fs::read(file).expect("a seed")).collect()
 }

@@ -45,6 +45,7 @@ scripts!(
     docker_servers,
     docker_two_daemons,
     docker_wiped_host,
+    guards,
     kill_nine,
     look,
     merge_and_conflicts,

@@ -53,7 +53,7 @@ async fn open(folder: &Path, stop: &CancellationToken) -> Daemon {
 async fn look(folder: &Path) -> (Vec<String>, usize) {
     let stop = CancellationToken::new();
     let daemon = open(folder, &stop).await;
-    let report = daemon.engine().sync(false).await.unwrap();
+    let report = daemon.engine().sync(crate::engine::Words::default()).await.unwrap();
     let view = daemon.engine().store().view();
     let declared = view.rows.iter().filter_map(|(id, row)| {
         let description = row.document.as_ref()?.spec["description"].as_str()?;
@@ -104,7 +104,7 @@ async fn every_route_is_in_the_table_and_every_need_has_a_route() {
     std::fs::write(folder.join("all.yaml"), DEMO).unwrap();
     let stop = CancellationToken::new();
     let daemon = open(&folder, &stop).await;
-    daemon.engine().sync(false).await.unwrap();
+    daemon.engine().sync(crate::engine::Words::default()).await.unwrap();
     let url = format!("http://{}", daemon.address());
     let token = std::fs::read_to_string(folder.join(".mcpctl/local/admin.token")).unwrap();
     let serving = tokio::spawn(daemon.serve());
@@ -228,7 +228,7 @@ impl Asking {
 async fn asking(folder: &Path, stop: &CancellationToken) -> (Asking, tokio::task::JoinHandle<()>) {
     std::fs::write(folder.join("all.yaml"), DEMO).unwrap();
     let daemon = open(folder, stop).await;
-    daemon.engine().sync(false).await.unwrap();
+    daemon.engine().sync(crate::engine::Words::default()).await.unwrap();
     let asking = Asking {
         client: reqwest::Client::new(),
         url: format!("http://{}", daemon.address()),

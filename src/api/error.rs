@@ -141,11 +141,34 @@ impl From<EngineError> for ApiError {
 
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
-        tracing::error!(%error, "the store failed");
-        Self::new(
+        tracing::error!(error = &error as &dyn std::error::Error, "the store failed");
+        let mut told = Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "store",
             format!("the store failed: {error}"),
-        )
+        );
+        told.body.hint = error.hint().map(str::to_owned);
+        // The store looks at its disk again with every request.
+        told.retry_after = error.may_pass().then_some(5);
+        told
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A disk that fails is no fault of the request: it is asked again later, and the hint says that this may go well.
+    #[test]
+    fn a_store_that_fails_is_asked_again() {
+        let error = EngineError::Store(StoreError::Unsure(Box::new(redb::Error::PreviousIo)));
+        let told = ApiError::from(error);
+        assert!(told.body.hint.as_deref().is_some_and(|hint| hint.contains("by itself")));
+        assert!(told.body.detail.contains("whether it was made"), "{}", told.body.detail);
+        let response = told.into_response();
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(response.headers()[header::RETRY_AFTER], "5");
+        let told = ApiError::from(StoreError::NoExport(1)).into_response();
+        assert_eq!(told.headers().get(header::RETRY_AFTER), None);
     }
 }

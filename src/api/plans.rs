@@ -9,7 +9,7 @@ use axum::{Extension, Json};
 use serde::Deserialize;
 
 use crate::access::{Action, Principal};
-use crate::engine::{EditRequest, Only};
+use crate::engine::{EditRequest, Only, Words};
 use crate::resource::Id;
 use crate::wire::PlanBody;
 
@@ -69,11 +69,20 @@ pub(super) struct SyncAsked {
     wait: Option<u64>,
     #[serde(default)]
     allow_mass_delete: bool,
+    #[serde(default)]
+    new_epoch: bool,
+    #[serde(default)]
+    take_over: bool,
 }
 
 /// Looks now; with `wait=SECONDS` answers once everything has settled, or the time is over.
 pub(super) async fn sync(State(app): State<App>, Ask(asked): Ask<SyncAsked>) -> Result<Response, ApiError> {
-    let mut report = app.0.engine.sync(asked.allow_mass_delete).await?;
+    let words = Words {
+        allow_mass_delete: asked.allow_mass_delete,
+        new_epoch: asked.new_epoch,
+        take_over: asked.take_over,
+    };
+    let mut report = app.0.engine.sync(words).await?;
     if let Some(seconds) = asked.wait.filter(|seconds| *seconds > 0) {
         report = app.0.engine.settled(Duration::from_secs(seconds.min(LONGEST))).await;
     }

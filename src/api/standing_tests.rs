@@ -103,6 +103,7 @@ impl Known {
             status: serde_json::from_value(self.status.clone()).unwrap(),
             tree: Arc::new(self.tree.clone()),
             served: 0,
+            replaced: false,
             read: self.read,
         };
         let document = self.view.rows[&id(name)].document.clone().unwrap();

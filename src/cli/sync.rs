@@ -24,19 +24,26 @@ pub(super) struct Sync {
     /// Let the head that mcpd has read delete most of what is declared
     #[arg(long)]
     allow_mass_delete: bool,
+    /// Let the head that mcpd has read begin a new history: what differs becomes a conflict, nothing is deleted
+    #[arg(long)]
+    new_epoch: bool,
+    /// Write into the repository again although another mcpd did
+    #[arg(long)]
+    take_over: bool,
 }
 
 impl Sync {
     pub(super) async fn run(self, session: &Session) -> Result<Outcome, Failure> {
         let form = session.form(help::STATUS)?;
         let client = session.client()?;
-        let status = wait::sync(
-            &client,
-            &session.terminal,
-            self.wait.unwrap_or(0),
-            self.allow_mass_delete,
-        )
-        .await?;
+        let words = [
+            (self.allow_mass_delete, "allowMassDelete"),
+            (self.new_epoch, "newEpoch"),
+            (self.take_over, "takeOver"),
+        ];
+        let said = words.into_iter().filter(|(said, _)| *said).map(|(_, word)| word);
+        let wait = self.wait.unwrap_or(0);
+        let status = wait::sync(&client, &session.terminal, wait, said).await?;
         status::show(&session.terminal, &status, form, client.url())?;
         if status.source.state == SourceState::Failing {
             let error = status.source.last_error.clone();

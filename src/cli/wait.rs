@@ -39,16 +39,16 @@ pub(super) async fn sync(
     client: &Client,
     terminal: &Terminal,
     seconds: u64,
-    allow: bool,
+    words: impl IntoIterator<Item = &'static str>,
 ) -> Result<StatusBody, Failure> {
     let sending = Sending {
         wait: Duration::from_secs(seconds),
         ..Sending::default()
     };
-    let path = format!(
-        "/sync?wait={seconds}{}",
-        if allow { "&allowMassDelete=true" } else { "" }
-    );
+    let mut path = format!("/sync?wait={seconds}");
+    for word in words {
+        path = format!("{path}&{word}=true");
+    }
     let answer = client.call(Method::POST, &path, &sending);
     tokio::pin!(answer);
     let mut told = BTreeMap::new();
@@ -79,7 +79,7 @@ pub(super) async fn afterwards(
     let Some(seconds) = seconds else {
         return Ok(outcome);
     };
-    let status = sync(client, &session.terminal, seconds, false).await?;
+    let status = sync(client, &session.terminal, seconds, None).await?;
     let remaining = remaining(&status);
     session.terminal.say_all(&remaining);
     Ok(if remaining.is_empty() {

@@ -11,6 +11,7 @@ use crate::resource::{Document, Id, Tree};
 use crate::store::StoreError;
 
 use super::conflicts;
+use super::epoch::{HEAD, Lineage};
 use super::report::{Happening, now};
 use super::{EngineError, Inner, lock};
 
@@ -30,6 +31,10 @@ pub(super) struct Agreed {
     /// Exports that a single resource keeps from landing, by resource.
     pub(super) stuck: BTreeMap<Id, String>,
     pub(super) pass: Pass,
+    /// Why nothing of this head is taken over, where a person has to say so first.
+    pub(super) replaced: Option<String>,
+    /// Why nothing is written into the repository, where a person has to say so first.
+    pub(super) other_writer: Option<String>,
     /// The store's revision that was seen.
     pub(super) revision: u64,
     /// The identities with which secrets were opened.
@@ -41,6 +46,8 @@ impl Agreed {
     /// ledger is no part of this, because it only moves in a pass that does something.
     pub(super) fn still_holds(&self, snapshot: &Snapshot, view: &StoreView, generation: u64) -> bool {
         self.plan.is_empty()
+            && self.replaced.is_none()
+            && self.other_writer.is_none()
             && self.plan.held.is_empty()
             && self.snapshot.head == snapshot.head
             && self.generation == generation
@@ -69,6 +76,8 @@ pub(super) async fn open_epoch(inner: &Inner) -> Result<(), EngineError> {
     let known = store.meta(SOURCE);
     if known.as_deref() != Some(name.as_str()) || gone {
         if known.is_some() {
+            // First, so that a head of the new one is never compared with one of the old.
+            store.set_metas([(HEAD.to_owned(), None)].into()).await?;
             let actor = Actor {
                 name: "mcpd".to_owned(),
                 door: "mcpd".to_owned(),
@@ -113,7 +122,27 @@ impl Inner {
         let generation = self.parts.vault.generation();
         let snapshot = self.snapshot().await?;
         lock(&self.recipients).clone_from(&snapshot.recipients);
+        let lineage = self.lineage(&snapshot).await?;
         let view = self.parts.store.view();
+        if lineage != Lineage::Follows {
+            return Ok(Agreed {
+                plan: Plan::default(),
+                stuck: BTreeMap::new(),
+                pass: if lineage == Lineage::Begun {
+                    Pass::Again
+                } else {
+                    Pass::Rest
+                },
+                replaced: match lineage {
+                    Lineage::Replaced(why) => Some(why),
+                    Lineage::Follows | Lineage::Begun => None,
+                },
+                other_writer: self.other_writer(),
+                revision: view.revision,
+                snapshot,
+                generation,
+            });
+        }
         let mut landed = BTreeMap::new();
         for row in &view.outbox {
             if let Some(attempt) = &row.attempt {
@@ -143,14 +172,19 @@ impl Inner {
         } else {
             pass
         };
-        if pass == Pass::Rest && plan.guard.is_none() && !snapshot.tree.documents.is_empty() && !self.claimed() {
-            self.parts.store.set_meta("agreed", "1").await?;
+        if pass == Pass::Rest && plan.guard.is_none() {
+            self.note_head(&snapshot).await?;
+            if !snapshot.tree.documents.is_empty() && !self.claimed() {
+                self.parts.store.set_meta("agreed", "1").await?;
+            }
         }
         Ok(Agreed {
             snapshot,
             plan,
             stuck,
             pass,
+            replaced: None,
+            other_writer: self.other_writer(),
             revision: view.revision,
             generation,
         })
@@ -260,7 +294,7 @@ impl Inner {
         view: &StoreView,
         stuck: &mut BTreeMap<Id, String>,
     ) -> Result<bool, EngineError> {
-        if exports.is_empty() || !self.lease.try_take("export") {
+        if exports.is_empty() || self.other_writer().is_some() || !self.lease.try_take("export") {
             return Ok(false);
         }
         let done = self.export_leased(exports, planned, view, stuck).await;

@@ -141,7 +141,10 @@ impl Engine {
     /// What the repository, the store and what runs would do to each other now.
     pub async fn diff(&self) -> Result<PlanBody, EngineError> {
         let snapshot = self.0.snapshot().await?;
-        let view = self.store().view();
+        let view = match self.0.why_replaced(snapshot.head.as_deref()).await? {
+            Some(_) => self.0.as_new_epoch(),
+            None => self.store().view(),
+        };
         let plan = self.0.plan_agree(&snapshot, &view, &BTreeMap::new(), true);
         let running = self.0.preview(&plan.outcome(&view)).await;
         Ok(body(&plan, &running, snapshot.tree.diagnostics.clone(), view.revision))

@@ -8,6 +8,7 @@ mod agree;
 mod conflicts;
 mod converge;
 mod edit;
+mod epoch;
 mod error;
 mod gate;
 mod greetings;
@@ -74,6 +75,17 @@ pub struct Parts {
     pub fleet: watch::Sender<Arc<Fleet>>,
     /// Where what the endpoints show is published.
     pub routes: watch::Sender<Arc<Routes>>,
+}
+
+/// What a person says with a `sync`, to go on where something waits for it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Words {
+    /// The head that waits may delete most of what is declared.
+    pub allow_mass_delete: bool,
+    /// The head that waits may begin a new epoch: what differs becomes a conflict.
+    pub new_epoch: bool,
+    /// This mcpd writes into the repository again, although another one did.
+    pub take_over: bool,
 }
 
 /// A handle on the engine; clones share it.
@@ -178,16 +190,20 @@ impl Engine {
         self.0.parts.runtime.logs()
     }
 
-    /// Looks now instead of at the next hint, and waits for the round that began after this call.
-    ///
-    /// With `allow_mass_delete`, the head that is waiting for a person's word may delete what it deletes.
-    pub async fn sync(&self, allow_mass_delete: bool) -> Result<Arc<Report>, EngineError> {
-        if allow_mass_delete {
-            // The word holds for the head that waits for it, and for nothing else.
-            let source = self.0.report.borrow().status.source.clone();
-            if source.state == SourceState::WaitingForApproval {
-                self.0.allow(source.head.as_deref()).await?;
+    /// Looks now instead of at the next hint, and waits for the round that began after this call. The words hold for
+    /// what waits for them, and for nothing else.
+    pub async fn sync(&self, words: Words) -> Result<Arc<Report>, EngineError> {
+        let report = Arc::clone(&self.0.report.borrow());
+        let source = &report.status.source;
+        if source.state == SourceState::WaitingForApproval {
+            match &source.head {
+                Some(head) if report.replaced && words.new_epoch => self.0.permit_epoch(head).await?,
+                head if !report.replaced && words.allow_mass_delete => self.0.allow(head.as_deref()).await?,
+                _ => {}
             }
+        }
+        if words.take_over {
+            self.0.take_over().await?;
         }
         let wanted = self.0.asked.fetch_add(1, Ordering::SeqCst) + 1;
         self.0.wake.notify_one();

@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 
 use crate::kit::{Diagnostic, Name, count};
 use crate::reconcile::agree;
-use crate::record::{InstanceStatus, State};
+use crate::record::{InstanceStatus, State, StoreView};
 use crate::repo::{BRANCH, Hosted, Lines, Push, PushJudge, RefUpdate, Relation, Source};
 use crate::resource::Id;
 use crate::wire::{SourceState, words};
@@ -16,7 +16,7 @@ use crate::wire::{SourceState, words};
 use super::agree::describe;
 use super::gate;
 use super::view::body;
-use super::{Engine, EngineError, lock};
+use super::{Engine, EngineError, Words, lock};
 
 /// How many errors a refusal shows; the rest is counted.
 const SHOWN: usize = 20;
@@ -24,6 +24,9 @@ const SHOWN: usize = 20;
 const WAIT: u64 = 10;
 /// The longest that a push may ask to wait, in seconds.
 const LONGEST_WAIT: u64 = 3600;
+/// The way to a history that does not build on the one that is here.
+const BEGIN: &str = "if a new beginning is meant: git push --force -o new-epoch (what differs becomes a conflict, nothing \
+                     is deleted)";
 /// The longest that the takeover of an accepted head is waited for.
 const TAKEOVER: Duration = Duration::from_secs(30);
 
@@ -31,6 +34,7 @@ const TAKEOVER: Duration = Duration::from_secs(30);
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Options {
     allow_mass_delete: bool,
+    new_epoch: bool,
     wait: Option<u64>,
 }
 
@@ -43,6 +47,7 @@ impl Options {
         for word in words {
             match word.split_once('=') {
                 None if word == "allow-mass-delete" => options.allow_mass_delete = true,
+                None if word == "new-epoch" => options.new_epoch = true,
                 None if word == "no-wait" => options.wait = None,
                 Some(("wait", seconds)) => {
                     let parsed: Option<u64> = seconds.parse().ok().filter(|n| *n <= LONGEST_WAIT);
@@ -51,7 +56,7 @@ impl Options {
                 }
                 _ => {
                     return Err(format!(
-                        "-o {word} is not known: there are allow-mass-delete, no-wait and wait=SECONDS"
+                        "-o {word} is not known: there are allow-mass-delete, new-epoch, no-wait and wait=SECONDS"
                     ));
                 }
             }
@@ -164,9 +169,22 @@ impl Engine {
         }
         // The head as it is now that nothing else writes: an export may have come after the pusher looked.
         let head = self.0.parts.source.snapshot().await?.head;
+        let mut begins = false;
         if let (true, Some(head)) = (applied, &head) {
+            let seen = update.old.as_ref() == Some(head);
             match hosted.relation(head, new, quarantine).await? {
                 Relation::Forward => {}
+                // The branch's compare-and-set would refuse a pusher who has not seen what would be replaced.
+                _ if options.new_epoch && seen => begins = true,
+                Relation::Diverged { base, lost, .. } if base == *new => {
+                    out.send(format!(
+                        "error: main would be rewound: {} would be lost",
+                        count(lost, "commit")
+                    ));
+                    out.send(format!("hint: git revert undoes commits and keeps them; {BEGIN}"));
+                    out.send("refused: nothing was changed");
+                    return Ok(false);
+                }
                 Relation::Diverged { base, lost, by_mcpctl } => {
                     out.send(format!(
                         "error: main has moved on: {} would be lost",
@@ -177,17 +195,33 @@ impl Engine {
                     } else {
                         count(lost, "commit")
                     };
-                    out.send(format!("hint: {by} since {}: git pull --rebase", short(&base)));
+                    let mut hint = format!("hint: {by} since {}: git pull --rebase", short(&base));
+                    if seen {
+                        hint = format!("{hint}; {BEGIN}");
+                    }
+                    out.send(hint);
                     out.send("refused: nothing was changed");
                     return Ok(false);
                 }
                 Relation::Unrelated => {
                     out.send("error: this history has no commit in common with the one that is here");
-                    out.send("hint: clone the repository and commit on top of it");
+                    out.send(format!("hint: clone the repository and commit on top of it; {BEGIN}"));
                     out.send("refused: nothing was changed");
                     return Ok(false);
                 }
             }
+        }
+        if applied
+            && !begins
+            && let Some(why) = self.0.why_replaced(head.as_deref()).await?
+        {
+            if !options.new_epoch {
+                out.send(format!("error: {why}"));
+                out.send("hint: mcpctl sync --new-epoch, or git push -o new-epoch");
+                out.send("refused: nothing was changed");
+                return Ok(false);
+            }
+            begins = true;
         }
         let pushed = self.0.opened(hosted.snapshot_of(new, quarantine).await?);
         let faults: Vec<Diagnostic> = findings
@@ -204,9 +238,13 @@ impl Engine {
         if self.store().view().outbox.iter().any(|row| row.attempt.is_some()) {
             // An export that was under way at a crash: the next round finds out whether it landed. It can't be under way
             // now, because exports need the lease too.
-            self.sync(false).await?;
+            self.sync(Words::default()).await?;
         }
-        let view = self.store().view();
+        let view = if begins {
+            self.0.as_new_epoch()
+        } else {
+            self.store().view()
+        };
         let plan = self
             .0
             .plan_agree(&pushed, &view, &BTreeMap::new(), options.allow_mass_delete);
@@ -226,8 +264,12 @@ impl Engine {
             out.send("refused: nothing was changed");
             return Ok(false);
         }
-        self.show_plan(push, &plan, new, applied, out).await;
+        self.show_plan(push, &plan, &view, new, applied, out).await;
         if applied {
+            if begins {
+                // In the store before the branch moves: what takes the head over later finds it there, or nothing.
+                self.0.permit_epoch(new).await?;
+            }
             self.0.pushed_by(new, &push.actor);
             if plan.changes.iter().any(|change| change.after.is_none()) {
                 // A push that was judged and accepted is a person's word, also after a crash and whatever is declared
@@ -245,9 +287,16 @@ impl Engine {
     }
 
     /// The plan's own lines: only what the push brings, not what the repository is still to receive.
-    async fn show_plan(&self, push: &Push, plan: &agree::Plan, head: &str, applied: bool, out: &Lines) {
-        let view = self.store().view();
-        let running = self.0.preview(&plan.outcome(&view)).await;
+    async fn show_plan(
+        &self,
+        push: &Push,
+        plan: &agree::Plan,
+        view: &StoreView,
+        head: &str,
+        applied: bool,
+        out: &Lines,
+    ) {
+        let running = self.0.preview(&plan.outcome(view)).await;
         let mut incoming = plan.clone();
         incoming.shown.retain(|shown| shown.source.is_some());
         let body = body(&incoming, &running, vec![], view.revision);
@@ -273,7 +322,7 @@ impl Engine {
     async fn follow(&self, push: &Push, head: &str, out: &Lines) {
         let taken = tokio::time::timeout(TAKEOVER, async {
             loop {
-                match self.sync(false).await {
+                match self.sync(Words::default()).await {
                     Ok(seen) if seen.status.source.head.as_deref() == Some(head) => return Some(seen),
                     // A later push or export may have passed this one: then it has been taken over too.
                     Ok(seen) if self.passed(head).await => return Some(seen),
@@ -304,8 +353,9 @@ impl Engine {
         if !servers.is_empty() {
             self.tell_states(push, &servers, out).await;
         }
-        for warning in &self.report().borrow().status.warnings {
-            out.send(format!("warning: {}", words::plain(warning)));
+        let warnings = self.report().borrow().status.warnings.clone();
+        for warning in warnings.into_iter().chain(self.0.other_writer()) {
+            out.send(format!("warning: {}", words::plain(&warning)));
         }
     }
 
@@ -399,24 +449,20 @@ mod tests {
         assert_eq!(
             read(&[]),
             Ok(Options {
-                allow_mass_delete: false,
-                wait: Some(10)
+                wait: Some(10),
+                ..Options::default()
             })
         );
-        assert_eq!(
-            read(&["no-wait"]),
-            Ok(Options {
-                allow_mass_delete: false,
-                wait: None
-            })
-        );
+        assert_eq!(read(&["no-wait"]), Ok(Options::default()));
         assert_eq!(
             read(&["allow-mass-delete", "wait=3"]),
             Ok(Options {
                 allow_mass_delete: true,
-                wait: Some(3)
+                wait: Some(3),
+                ..Options::default()
             })
         );
+        assert!(read(&["new-epoch"]).is_ok_and(|options| options.new_epoch));
         for bad in ["wait=x", "wait=999999", "wait", "force", ""] {
             assert!(read(&[bad]).is_err(), "{bad}");
         }

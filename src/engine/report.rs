@@ -22,6 +22,8 @@ pub struct Report {
     pub served: u64,
     /// Whether the repository has been read once.
     pub read: bool,
+    /// Whether the head that was read does not follow the one that was agreed last.
+    pub replaced: bool,
 }
 
 /// Something that those who watch are told at once.
@@ -90,6 +92,7 @@ impl Report {
             tree: Arc::default(),
             served: 0,
             read: false,
+            replaced: false,
         }
     }
 

@@ -43,7 +43,8 @@ pub(super) struct Loop {
     outcomes: Vec<Outcome>,
     statuses: BTreeMap<InstanceName, InstanceStatus>,
     agreed: Option<Agreed>,
-    trouble: Option<String>,
+    /// What went wrong, or waits for a person, as it was told: in a word and in a line.
+    trouble: Option<(&'static str, String)>,
     /// When both sides were looked at last.
     synced: Option<Timestamp>,
     greetings: Greetings,
@@ -142,7 +143,10 @@ impl Loop {
                 }
             }
         }
-        self.trouble(failed.clone()).await;
+        let waits = || self.agreed.as_ref().and_then(waits);
+        let trouble = failed.clone().map(|text| ("Failing", text));
+        self.trouble(trouble.or_else(|| waits().map(|text| ("Waiting", text))))
+            .await;
         let wake_at = self.converge(served, failed).await;
         if let Some(at) = wake_at {
             let wait = at.duration_since(now()).max(crate::kit::time::SignedDuration::ZERO);
@@ -176,16 +180,16 @@ impl Loop {
             let agreed = self.inner.agree_once().await?;
             self.synced = Some(now());
             let again = agreed.pass == Pass::Again;
-            let waits = agreed
+            let waits_for_lease = agreed
                 .plan
                 .exports
                 .iter()
                 .flat_map(|export| &export.ids)
                 .any(|id| !agreed.stuck.contains_key(id));
-            let guarded = agreed.plan.guard.is_some();
+            let waits_for_person = waits(&agreed).is_some();
             self.agreed = Some(agreed);
             if !again {
-                return Ok(guarded || !waits);
+                return Ok(waits_for_person || !waits_for_lease);
             }
         }
         Ok(false)
@@ -251,14 +255,14 @@ impl Loop {
             report.tree = Arc::clone(&agreed.snapshot.tree);
             report.read = true;
             source.head.clone_from(&agreed.snapshot.head);
-            source.last_error = agreed.plan.guard.map(|guard| {
-                format!("{guard}: nothing is imported until a person says so (mcpctl sync --allow-mass-delete)")
-            });
-            source.state = match (agreed.plan.guard, &agreed.snapshot.head) {
-                (Some(_), _) => SourceState::WaitingForApproval,
-                (None, _) if !all.is_empty() || !report.status.diagnostics.is_empty() => SourceState::Held,
-                (None, None) => SourceState::Empty,
-                (None, Some(_)) => SourceState::Synced,
+            report.replaced = agreed.replaced.is_some();
+            source.last_error = waits(agreed);
+            let held = !all.is_empty() || !report.status.diagnostics.is_empty() || agreed.other_writer.is_some();
+            source.state = match &agreed.snapshot.head {
+                _ if agreed.plan.guard.is_some() || agreed.replaced.is_some() => SourceState::WaitingForApproval,
+                _ if held => SourceState::Held,
+                None => SourceState::Empty,
+                Some(_) => SourceState::Synced,
             };
             source.last_sync_at = self.synced;
         }
@@ -305,14 +309,19 @@ impl Loop {
         self.record(events).await;
     }
 
-    /// Tells of a failure once, and of its end once.
-    async fn trouble(&mut self, failed: Option<String>) {
-        if failed == self.trouble {
+    /// Tells of a failure, and of what waits for a person, once; and of its end once.
+    async fn trouble(&mut self, now_is: Option<(&'static str, String)>) {
+        if now_is == self.trouble {
             return;
         }
-        let (level, reason, message) = match &failed {
-            Some(text) => (Level::Warning, "Failing", text.clone()),
-            None => (Level::Info, "Recovered", "the repository can be used again".to_owned()),
+        let (level, reason, message) = match (&now_is, &self.trouble) {
+            (Some((reason, text)), _) => (Level::Warning, *reason, text.clone()),
+            (None, Some(("Waiting", _))) => (
+                Level::Info,
+                "Recovered",
+                "nothing waits for a person any more".to_owned(),
+            ),
+            (None, _) => (Level::Info, "Recovered", "the repository can be used again".to_owned()),
         };
         let event = Event {
             sequence: 0,
@@ -322,7 +331,7 @@ impl Loop {
             reason: reason.to_owned(),
             message: message.clone(),
         };
-        self.trouble = failed;
+        self.trouble = now_is;
         let _ = self.inner.happenings.send(Happening::Trouble(message));
         self.record(vec![event]).await;
     }
@@ -335,6 +344,16 @@ impl Loop {
             tracing::warn!(%error, "events could not be written down");
         }
     }
+}
+
+/// What a person has to say before all of it goes on.
+fn waits(agreed: &Agreed) -> Option<String> {
+    let guard = agreed
+        .plan
+        .guard
+        .map(|guard| format!("{guard}: nothing is imported until a person says so (mcpctl sync --allow-mass-delete)"));
+    let replaced = || agreed.replaced.clone();
+    guard.or_else(replaced).or_else(|| agreed.other_writer.clone())
 }
 
 fn word(state: State) -> &'static str {

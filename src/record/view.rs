@@ -56,6 +56,13 @@ impl StoreView {
         self.tick += 1;
     }
 
+    /// Counts on from an earlier view of the same store, of which is not known what has been touched since: whoever asks
+    /// by one of its ticks has to look at everything.
+    pub fn follow(&mut self, earlier: &Self) {
+        self.tick = earlier.tick + 1;
+        self.touched.clear();
+    }
+
     /// The resources whose rows or ledger rows have changed since a tick; nothing where that is not remembered any more.
     #[must_use]
     pub fn touched_since(&self, tick: u64) -> Option<BTreeSet<Id>> {
@@ -92,5 +99,9 @@ mod tests {
         assert!(view.touched_since(3).is_some_and(|ids| ids.len() == REMEMBERED + 1));
         assert_eq!(view.touched_since(2), None);
         assert_eq!(view.touched_since(now + 1), None, "of another store");
+        let mut read_anew = StoreView::default();
+        read_anew.follow(&view);
+        assert_eq!(read_anew.touched_since(now), None, "nobody knows what was touched");
+        assert_eq!(read_anew.touched_since(read_anew.tick()), Some(BTreeSet::new()));
     }
 }

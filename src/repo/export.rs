@@ -205,6 +205,8 @@ pub(super) fn author(name: &str) -> (String, String) {
     (shown.clone(), format!("{local}@{host}"))
 }
 
+/// The trailer that names the mcpd that wrote a commit.
+pub(super) const WRITER: &str = "Mcpctl-Writer";
 /// How many resources and notes a commit's message lists.
 const LISTED: usize = 100;
 
@@ -235,7 +237,7 @@ pub(super) fn message(export: &PendingExport, writer: &str) -> String {
     }
     let _ = writeln!(text, "Mcpctl-Revision: {}", export.revision);
     let _ = writeln!(text, "Mcpctl-User: {}", line(&export.actor.name, 100));
-    let _ = writeln!(text, "Mcpctl-Writer: {}", line(writer, 100));
+    let _ = writeln!(text, "{WRITER}: {}", line(writer, 100));
     text
 }
 

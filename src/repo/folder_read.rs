@@ -183,8 +183,8 @@ impl Look {
             }
             let below = match read::path_of(path, name) {
                 Ok(below) => below,
-                Err(shown) => {
-                    self.refused.push(read::refused_name(shown));
+                Err(refused) => {
+                    self.refused.push(refused);
                     continue;
                 }
             };

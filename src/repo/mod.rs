@@ -17,6 +17,7 @@ mod hosted;
 mod hosted_setup;
 mod hosted_write;
 mod http_backend;
+mod lineage;
 mod parallel;
 mod read;
 mod reading;
@@ -41,6 +42,7 @@ pub use hook_program::hook_main;
 pub use hooks::{Lines, Push, PushJudge, Quarantine, RefUpdate};
 pub use hosted::{Hosted, Relation};
 pub use http_backend::{GIT_PATH, Operation};
+pub use lineage::OtherWriter;
 
 /// The branch that is applied.
 pub const BRANCH: &str = "refs/heads/main";

@@ -2,8 +2,8 @@
 //!
 //! Read are files whose names end in `.yaml`, `.yml` or `.json`, at any depth, outside hidden folders. Refused with a
 //! diagnostic, so that they are never an absence: such names that are no plain file of at most 1 MiB, names that are not
-//! clean UTF-8, submodules, folders nested too deep, and symbolic links that are (or may be) links to folders. A link with
-//! another name to a file within the repository is passed over, as any file that is no YAML.
+//! clean UTF-8 or hold a backslash, submodules, folders nested too deep, and symbolic links that are (or may be) links to
+//! folders. A link with another name to a file within the repository is passed over, as any file that is no YAML.
 
 use std::sync::Arc;
 
@@ -34,8 +34,8 @@ pub(super) fn is_yaml(name: &[u8]) -> bool {
         .any(|ending| name.ends_with(ending))
 }
 
-/// The path of an entry, or a printable form of it where it can't be used.
-pub(super) fn path_of(folder: &str, name: &[u8]) -> Result<String, String> {
+/// The path of an entry, or its refusal where it can't be used.
+pub(super) fn path_of(folder: &str, name: &[u8]) -> Result<String, Arc<ParsedFile>> {
     let join = |name: &str| {
         if folder.is_empty() {
             name.to_owned()
@@ -44,8 +44,13 @@ pub(super) fn path_of(folder: &str, name: &[u8]) -> Result<String, String> {
         }
     };
     match std::str::from_utf8(name) {
+        // Another system would take it for a path of folders.
+        Ok(text) if text.contains('\\') => Err(refused_name(join(text), "the name holds a backslash")),
         Ok(text) if !text.chars().any(char::is_control) => Ok(join(text)),
-        _ => Err(join(&String::from_utf8_lossy(name).escape_debug().to_string())),
+        _ => {
+            let shown = String::from_utf8_lossy(name).escape_debug().to_string();
+            Err(refused_name(join(&shown), "the name is not clean UTF-8"))
+        }
     }
 }
 
@@ -58,12 +63,8 @@ pub(super) fn refused(path: String, message: impl Into<String>, hint: &str) -> A
     }))
 }
 
-pub(super) fn refused_name(path: String) -> Arc<ParsedFile> {
-    refused(
-        path,
-        "the name is not clean UTF-8",
-        "rename the file: letters, digits, - and _ are safe",
-    )
+fn refused_name(path: String, message: &str) -> Arc<ParsedFile> {
+    refused(path, message, "rename the file: letters, digits, - and _ are safe")
 }
 
 pub(super) fn refused_size(path: String) -> Arc<ParsedFile> {

@@ -280,7 +280,7 @@ impl<'r> Walk<'r> {
         {
             let found = match path {
                 Ok(path) => found(new, path),
-                Err(shown) => Found::Refused(read::refused_name(shown)),
+                Err(refused) => Found::Refused(refused),
             };
             self.new.push((place(), found));
         }

@@ -30,12 +30,13 @@ pub(super) struct Batch {
     pub facts: BTreeMap<String, Option<String>>,
 }
 
-/// The newest number given to an entry of each journal.
-#[derive(Debug, Clone, Copy, Default)]
+/// The newest number given to an entry of each journal, and to a commit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Sequences {
     pub event: u64,
     pub audit: u64,
     pub conflict: u64,
+    pub commit: u64,
 }
 
 impl Batch {
@@ -55,9 +56,12 @@ impl Batch {
             && self.facts.is_empty()
     }
 
-    /// Numbers events and audit events on from `last`; the new last numbers.
+    /// Numbers events, audit events and the commit on from `last`; the new last numbers.
     pub(super) fn number(&mut self, last: Sequences) -> Sequences {
-        let mut next = last;
+        let mut next = Sequences {
+            commit: last.commit + 1,
+            ..last
+        };
         for event in &mut self.events {
             next.event += 1;
             event.sequence = next.event;
@@ -73,8 +77,8 @@ impl Batch {
         next
     }
 
-    /// Writes all of it into a transaction.
-    pub(super) fn write(&self, transaction: &WriteTransaction, keep: Retention) -> Result<(), StoreError> {
+    /// Writes all of it into a transaction, the commit of that number.
+    pub(super) fn write(&self, transaction: &WriteTransaction, keep: Retention, commit: u64) -> Result<(), StoreError> {
         write_by_text(transaction, schema::ROWS, &self.rows)?;
         write_by_text(transaction, schema::LEDGER, &self.ledger)?;
         self.write_conflicts(transaction, keep.conflicts)?;
@@ -94,9 +98,11 @@ impl Batch {
                 [(mutation.revision, mutation)],
                 keep.mutations,
             )?;
-            transaction
-                .open_table(schema::HEADER)?
-                .insert(schema::REVISION, mutation.revision)?;
+        }
+        let mut header = transaction.open_table(schema::HEADER)?;
+        header.insert(schema::COMMITS, commit)?;
+        if let Some(mutation) = &self.mutation {
+            header.insert(schema::REVISION, mutation.revision)?;
         }
         if let Some((revision, commit)) = &self.landed {
             land(transaction, *revision, commit)?;

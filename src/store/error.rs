@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::resource::Id;
 
-/// Why the store could not do what was asked. Nothing was changed, except where a commit's own error left that open.
+/// Why the store could not do what was asked. Nothing was changed, but for [`StoreError::Unsure`].
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The file is held by another process.
@@ -41,6 +41,16 @@ pub enum StoreError {
     /// The database failed while it was read or written.
     #[error("the store's database failed")]
     Database(#[source] Box<redb::Error>),
+    /// The disk failed while a commit was written and has not answered since: when it does, the view shows whether the
+    /// change was made.
+    #[error("the store's disk failed while the change was written: whether it was made shows once the disk answers")]
+    Unsure(#[source] Box<redb::Error>),
+    /// The file that is there now does not hold what was confirmed.
+    #[error("{} is another store, or an older state of this one", .path.display())]
+    Replaced {
+        /// The store's file.
+        path: PathBuf,
+    },
     /// A stored value does not decode.
     #[error("the store's table {table} holds a value that can't be read at {key}")]
     Decode {
@@ -90,6 +100,20 @@ fn at(revision: Option<u64>) -> String {
 }
 
 impl StoreError {
+    /// Whether the storage failed, so that the database takes nothing more until it is opened anew.
+    pub(super) fn is_of_storage(&self) -> bool {
+        matches!(self, Self::Database(_) | Self::Unsure(_))
+    }
+
+    /// Whether asking again later may go well without anybody's doing: the disk may answer again.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        matches!(
+            self,
+            Self::Database(_) | Self::Unsure(_) | Self::Open { .. } | Self::Replaced { .. } | Self::InUse { .. }
+        )
+    }
+
     /// A way out, where there is one.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
@@ -99,9 +123,11 @@ impl StoreError {
             Self::Foreign { .. } => Some("use a data folder of its own"),
             Self::Open { .. } => Some("check that the file is whole and that mcpd may read and write it"),
             Self::Stale { .. } => Some("read it again and repeat the change"),
-            Self::Database(_) | Self::CutOff(_) => {
-                Some("check the disk below the data folder, then restart mcpd: what was confirmed is kept")
-            }
+            Self::Database(_) | Self::Unsure(_) => Some(
+                "check the disk below the data folder: mcpd goes on by itself once it answers, and what was confirmed is kept",
+            ),
+            Self::Replaced { .. } => Some("bring back the file, or restart mcpd to go on with this one"),
+            Self::CutOff(_) => Some("restart mcpd: what was confirmed is kept"),
             Self::Decode { .. } | Self::Encode { .. } | Self::Twice(_) | Self::NoExport(_) | Self::Random(_) => None,
         }
     }

@@ -9,13 +9,14 @@ mod change;
 mod door;
 mod error;
 mod migrate;
+mod opening;
 #[cfg(test)]
 mod pure;
 mod read;
 mod schema;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -81,6 +82,15 @@ impl Store {
     /// The database failed.
     pub async fn new_epoch(&self, actor: Actor, at: Timestamp) -> Result<Option<Mutation>, StoreError> {
         self.write(move |view| Ok(change::new_epoch(view, actor, at))).await
+    }
+
+    /// The view as [`Store::new_epoch`] would leave it.
+    #[must_use]
+    pub fn as_new_epoch(&self, actor: Actor, at: Timestamp) -> StoreView {
+        let mut view = StoreView::clone(&self.view());
+        let (batch, _) = change::new_epoch(&view, actor, at);
+        batch.apply(&mut view);
+        view
     }
 
     /// Records the mark of an export under way, before anything outside is touched; nothing takes the mark away.
@@ -291,7 +301,12 @@ impl Store {
         &self,
         question: impl FnOnce(&redb::ReadTransaction) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
+        let turn = if self.door.has_failed() {
+            Some(self.door.turn().await)
+        } else {
+            None
+        };
         let door = Arc::clone(&self.door);
-        door::blocking(move || door.ask(question)).await
+        door::blocking(move || door.ask(turn, question)).await
     }
 }

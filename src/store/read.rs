@@ -23,7 +23,7 @@ pub(super) fn view(transaction: &ReadTransaction) -> Result<StoreView, StoreErro
     Ok(view)
 }
 
-/// The last number of each journal.
+/// The last number of each journal, and of the commits.
 pub(super) fn sequences(transaction: &ReadTransaction) -> Result<Sequences, StoreError> {
     let last = |definition: ByNumber| -> Result<u64, StoreError> {
         let table = transaction.open_table(definition)?;
@@ -35,6 +35,11 @@ pub(super) fn sequences(transaction: &ReadTransaction) -> Result<Sequences, Stor
         event: last(schema::EVENTS)?,
         audit: last(schema::AUDIT)?,
         conflict: conflict.unwrap_or(0),
+        // A store of before they were counted begins at nothing.
+        commit: {
+            let header = transaction.open_table(schema::HEADER)?;
+            header.get(schema::COMMITS)?.map_or(0, |commits| commits.value())
+        },
     })
 }
 

@@ -5,7 +5,7 @@
 //!
 //! | table | key | value |
 //! |---|---|---|
-//! | header | `schema`, `revision`, `conflict` | number: the schema's version, the newest revision, the last conflict's |
+//! | header | `schema`, `revision`, `conflict`, `commits` | number: the schema's version, the newest revision, the last conflict's, how many commits there were |
 //! | facts | name | text: small facts, as `agreed`; `store` is the store's random id |
 //! | rows | identity | `Row` |
 //! | ledger | identity | `LedgerRow` |
@@ -46,6 +46,8 @@ pub(super) const SCHEMA: &str = "schema";
 pub(super) const REVISION: &str = "revision";
 /// The header's key of the last number that a conflict was given.
 pub(super) const CONFLICT: &str = "conflict";
+/// The header's key of how many commits there were: it tells whether one that seemed to fail is there.
+pub(super) const COMMITS: &str = "commits";
 /// The fact that tells one store from another.
 pub(super) const STORE: &str = "store";
 

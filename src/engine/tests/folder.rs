@@ -115,7 +115,11 @@ async fn an_approval_is_used_up_by_what_it_was_given_for() {
     let fill = || names.iter().for_each(|name| place.write(name, "one"));
     let bench = place.bench(true).await;
     let sync = async |allow: bool| {
-        let report = bench.sync(allow).await.unwrap();
+        let words = Words {
+            allow_mass_delete: allow,
+            ..Words::default()
+        };
+        let report = bench.sync(words).await.unwrap();
         (report.status.resources, report.status.source.state)
     };
     assert_eq!(sync(false).await, (1, Synced));

@@ -18,7 +18,7 @@ async fn sync_always_looks() {
         bench.upstreams.send_modify(|_| {});
         tokio::task::yield_now().await;
         std::fs::write(folder.join("a.yaml"), text("a", &said)).unwrap();
-        let report = bench.sync(false).await.unwrap();
+        let report = bench.sync(Words::default()).await.unwrap();
         assert_eq!(
             report.tree.documents[&id("a")].document,
             document("a", &said),

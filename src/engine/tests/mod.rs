@@ -7,6 +7,8 @@
     reason = "people who edit files, git, and pushes that wait are played here"
 )]
 
+mod disk;
+mod epoch;
 mod folder;
 mod looks;
 mod merge;
@@ -32,7 +34,7 @@ use crate::runtime::{Logs, ProcessOptions, ProcessRuntime, Runtime, StartOrder};
 use crate::store::Store;
 
 use super::agree::{Agreed, Pass};
-use super::{Engine, Parts};
+use super::{Engine, Parts, Words};
 
 /// Passes that may be needed until nothing is left to do; a loop that is busy makes as many as it is let.
 const FEW: usize = 5;
@@ -92,6 +94,18 @@ impl Bench {
 
     async fn start_with(source: Source, identity: &str, data: &Path, runs: bool, extra: &[std::path::PathBuf]) -> Self {
         std::fs::create_dir_all(data).unwrap();
+        let store = open(&data.join("store.redb")).await;
+        Self::start_on(store, source, identity, data, runs, extra).await
+    }
+
+    async fn start_on(
+        store: Store,
+        source: Source,
+        identity: &str,
+        data: &Path,
+        runs: bool,
+        extra: &[std::path::PathBuf],
+    ) -> Self {
         let stop = CancellationToken::new();
         if !runs {
             stop.cancel();
@@ -100,7 +114,7 @@ impl Bench {
         let parts = Parts {
             vault: Arc::new(vault(data, extra)),
             masks: Masks::default(),
-            store: open(&data.join("store.redb")).await,
+            store,
             source,
             runtime: Arc::new(Runtime::Process(processes(data, &["/bin/true"]).await)),
             runtime_name: "process",

@@ -32,7 +32,7 @@ pub(super) fn git(folder: &Path, arguments: &[&str]) -> String {
 
 /// A hosted repository that holds something, and a clone of it.
 pub(super) struct World {
-    folder: tempfile::TempDir,
+    pub(super) folder: tempfile::TempDir,
     pub(super) bench: Bench,
 }
 
@@ -40,6 +40,20 @@ impl World {
     pub(super) async fn with(names: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let bench = Bench::hosted(&folder.path().join("data")).await;
+        Self::of(folder, bench, names).await
+    }
+
+    /// The same whose store is on such a disk.
+    pub(super) async fn on(disk: &crate::store::tests::disk::Disk, names: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        let hosted = Hosted::open(&data, Path::new("/bin/true"), "writer").await.unwrap();
+        let source = Source::Hosted(hosted);
+        let bench = Bench::start_on(disk.store().unwrap(), source, "hosted", &data, false, &[]).await;
+        Self::of(folder, bench, names).await
+    }
+
+    async fn of(folder: tempfile::TempDir, bench: Bench, names: &[&str]) -> Self {
         let edits: Vec<_> = names.iter().map(|name| (*name, Some("one"))).collect();
         bench.edit(&edits).await;
         bench.rest().await;
@@ -51,8 +65,19 @@ impl World {
         world
     }
 
+    /// mcpd dies and comes back, its loop with it.
+    pub(super) async fn restart_running(self) -> Self {
+        let Self { folder, bench } = self;
+        drop(bench);
+        let data = folder.path().join("data");
+        let store = open(&data.join("store.redb")).await;
+        let hosted = Hosted::open(&data, Path::new("/bin/true"), "writer").await.unwrap();
+        let bench = Bench::start_on(store, Source::Hosted(hosted), "hosted", &data, true, &[]).await;
+        Self { folder, bench }
+    }
+
     /// mcpd dies and comes back.
-    async fn restart(self) -> Self {
+    pub(super) async fn restart(self) -> Self {
         let Self { folder, bench } = self;
         drop(bench);
         let bench = Bench::hosted(&folder.path().join("data")).await;
@@ -67,11 +92,11 @@ impl World {
         self.folder.path().join("clone")
     }
 
-    fn head(&self) -> String {
+    pub(super) fn head(&self) -> String {
         git(&self.bare(), &["rev-parse", "main"])
     }
 
-    fn hosted(&self) -> &Hosted {
+    pub(super) fn hosted(&self) -> &Hosted {
         match &self.bench.0.parts.source {
             Source::Hosted(hosted) => hosted,
             Source::Folder(_) => panic!("a hosted repository"),
@@ -89,14 +114,14 @@ impl World {
         self.send()
     }
 
-    fn send(&self) -> String {
+    pub(super) fn send(&self) -> String {
         let (bare, clone) = (self.bare(), self.clone().display().to_string());
         git(&bare, &["fetch", "-q", &clone, "+main:refs/heads/sent"]);
         git(&bare, &["rev-parse", "sent"])
     }
 
     /// The pre-receive of a push: whether it was accepted, and what was said.
-    async fn judge(&self, old: &str, new: &str, options: &[&str]) -> (bool, Vec<String>) {
+    pub(super) async fn judge(&self, old: &str, new: &str, options: &[&str]) -> (bool, Vec<String>) {
         let push = Push {
             id: "push".to_owned(),
             actor: actor("ann", "push"),
@@ -119,7 +144,7 @@ impl World {
     }
 
     /// The end of a push: git moves the branch if the push was accepted.
-    fn end(&self, moved: Option<&str>) {
+    pub(super) fn end(&self, moved: Option<&str>) {
         if let Some(new) = moved {
             git(&self.bare(), &["update-ref", BRANCH, new]);
         }

@@ -142,15 +142,17 @@ async fn pushes_at_once_do_not_disturb_each_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rewinding_and_deleting_are_refused_whatever_the_judge_says() {
+async fn what_rewinds_is_for_the_judge_and_what_is_lost_is_known() {
     let world = World::new().await;
     let first = world.commit("a.yaml", &text("a", "one")).await;
     let second = world.commit("a.yaml", &text("a", "two")).await;
     assert!(world.push(&["origin", "main"]).await.0);
     git(&world.clone(), &["reset", "-q", "--hard", &first]).await;
     let third = world.commit("a.yaml", &text("a", "three")).await;
+    *world.judge.refuse.lock().unwrap() = vec!["error: not so".into()];
     let (accepted, shown) = world.push(&["--force", "origin", "main"]).await;
-    assert!(!accepted && shown.contains("non-fast-forward"), "{shown}");
+    assert!(!accepted && shown.contains("remote: error: not so"), "{shown}");
+    world.judge.refuse.lock().unwrap().clear();
     let (accepted, shown) = world.push(&["origin", ":main"]).await;
     assert!(!accepted && shown.contains("deletion"), "{shown}");
     assert_eq!(world.head().await.as_deref(), Some(&*second));

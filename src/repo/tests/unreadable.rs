@@ -42,6 +42,7 @@ fn furnish(root: &Path) {
     )
     .unwrap();
     write("new\nline.yaml", "kind: server\n");
+    write("b..\\back.yaml", &text("back", "no"));
     write(&format!("{}x.yaml", "d/".repeat(70)), &text("abyss", "no"));
 }
 
@@ -61,6 +62,7 @@ fn check(snapshot: &Snapshot) {
     let abyss = abyss.trim_end_matches('/');
     let mut want = vec![
         (abyss, "folders are nested over 64 deep"),
+        ("b..\\back.yaml", "the name holds a backslash"),
         ("dangling", "symbolic links are not followed"),
         ("folder-link", "symbolic links are not followed"),
         ("large.yaml", "the file is over 1 MiB"),

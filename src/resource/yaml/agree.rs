@@ -45,12 +45,13 @@ pub fn values(source: &Source<'_>, trees: &[Tree<'_>]) -> Result<Vec<Option<Valu
 }
 
 fn refused(source: &Source<'_>, tree: &Tree<'_>, error: &serde_yaml::Error) -> Diagnostic {
+    // Of its place only the index counts: its lines end at U+2028 and the like too.
     let span = error.location().map_or_else(
         || tree.root.span(),
-        |it| Span {
-            line: u32::try_from(it.line()).unwrap_or(u32::MAX),
-            column: u32::try_from(it.column()).unwrap_or(u32::MAX),
-            width: 1,
+        |it| {
+            let mut characters = source.text.char_indices();
+            let at = characters.nth(it.index()).map_or(source.text.len(), |(at, _)| at);
+            source.span_of_byte(at)
         },
     );
     let said = error.to_string();

@@ -13,6 +13,8 @@ mod edit_tests;
 #[cfg(test)]
 mod faults_tests;
 #[cfg(test)]
+mod fuzz_tests;
+#[cfg(test)]
 mod laws_tests;
 
 use std::cell::OnceCell;

@@ -345,7 +345,12 @@ impl<'t> Builder<'t> {
                 if self.aliased > ALIASED {
                     // Told once; what is left of the bomb is not laid.
                     if self.aliased - weight <= ALIASED {
-                        self.fault(node.span(), "aliases make this document too large", None);
+                        let hint = "write the values out: aliases may add 1 MiB to a document";
+                        self.fault(
+                            node.span(),
+                            "aliases make this document too large",
+                            Some(hint.to_owned()),
+                        );
                     }
                     self.close(null(start), 0, 16, 0);
                     return Ok(());

@@ -1,145 +1,36 @@
-//! Storage that fails at each operation in turn, and that then loses any part of what was not synced yet.
+//! Storage that fails at each operation in turn: reads, writes, lengths, syncs; once, a few times, and until it is told to
+//! answer again.
 
-use std::io::{Error, ErrorKind, Result};
-use std::sync::{Mutex, MutexGuard};
-
+use super::disk::Disk;
 use super::*;
+use crate::record::{AuditEvent, Conflict, Mutation};
 
-/// The bytes of a disk that outlive the process, and what was written since the last sync.
-#[derive(Debug, Default)]
-struct Disk {
-    synced: Vec<u8>,
-    now: Vec<u8>,
-    since: Vec<Write>,
-    operations: usize,
-    fails_at: usize,
-}
-
-#[derive(Debug, Clone)]
-enum Write {
-    Bytes(usize, Vec<u8>),
-    Length(usize),
-}
-
-fn perform(bytes: &mut Vec<u8>, write: &Write) {
-    match write {
-        Write::Length(length) => bytes.resize(*length, 0),
-        Write::Bytes(offset, data) => {
-            let end = offset + data.len();
-            bytes.resize(bytes.len().max(end), 0);
-            bytes[*offset..end].copy_from_slice(data);
-        }
-    }
-}
-
-#[derive(Debug, Clone, Default)]
-struct Failing(Arc<Mutex<Disk>>);
-
-impl Failing {
-    fn disk(&self) -> MutexGuard<'_, Disk> {
-        self.0.lock().unwrap()
-    }
-
-    /// Counts an operation; from the appointed one on, all fail.
-    fn step(&self) -> Result<MutexGuard<'_, Disk>> {
-        let mut disk = self.disk();
-        disk.operations += 1;
-        if disk.operations > disk.fails_at {
-            return Err(Error::other("the disk is gone"));
-        }
-        Ok(disk)
-    }
-
-    fn write_down(&self, write: Write) -> Result<()> {
-        let mut disk = self.step()?;
-        perform(&mut disk.now, &write);
-        disk.since.push(write);
-        Ok(())
-    }
-
-    /// What a power cut may leave: all that was synced, and any part of what was not.
-    fn after_power_cut(&self, seed: u64) -> Vec<u8> {
-        let disk = self.disk();
-        let mut bytes = disk.synced.clone();
-        let mut random = seed;
-        for write in &disk.since {
-            random = random
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            let keep = match seed {
-                0 => false,
-                1 => true,
-                _ => random >> 63 == 0,
-            };
-            // A file's length is kept in order; its bytes need not be.
-            if keep || matches!(write, Write::Length(_)) {
-                perform(&mut bytes, write);
-            }
-        }
-        bytes
-    }
-}
-
-impl StorageBackend for Failing {
-    fn len(&self) -> Result<u64> {
-        Ok(self.disk().now.len() as u64)
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> Result<()> {
-        let disk = self.disk();
-        let start = usize::try_from(offset).unwrap();
-        let found = disk.now.get(start..start + out.len()).ok_or(ErrorKind::UnexpectedEof)?;
-        out.copy_from_slice(found);
-        Ok(())
-    }
-
-    fn set_len(&self, len: u64) -> Result<()> {
-        self.write_down(Write::Length(usize::try_from(len).unwrap()))
-    }
-
-    fn sync_data(&self) -> Result<()> {
-        let mut disk = self.step()?;
-        disk.synced = disk.now.clone();
-        disk.since.clear();
-        Ok(())
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> Result<()> {
-        self.write_down(Write::Bytes(usize::try_from(offset).unwrap(), data.to_vec()))
-    }
-}
-
-fn disk(bytes: Vec<u8>, fails_at: usize) -> Failing {
-    Failing(Arc::new(Mutex::new(Disk {
-        now: bytes.clone(),
-        synced: bytes,
-        since: vec![],
-        operations: 0,
-        fails_at,
-    })))
-}
+type Outcome = Result<(), StoreError>;
 
 /// Everything that a store shows.
-type Shown = (
-    StoreView,
-    Vec<crate::record::Mutation>,
-    Vec<crate::record::AuditEvent>,
-    Vec<Event>,
-    Option<String>,
-);
-
-async fn shown(store: &Store) -> Shown {
-    (
-        (*store.view()).clone(),
-        store.mutations(100).await.unwrap(),
-        store.audit(0, 100).await.unwrap(),
-        store.events(0, 100).await.unwrap(),
-        store.meta("agreed"),
-    )
+#[derive(Debug, PartialEq)]
+struct Shown {
+    view: StoreView,
+    mutations: Vec<Mutation>,
+    audit: Vec<AuditEvent>,
+    events: Vec<Event>,
+    conflicts: Vec<Conflict>,
+    agreed: Option<String>,
 }
 
-/// The steps of a short life, each one transaction.
-async fn step(store: &Store, number: usize) -> std::result::Result<(), StoreError> {
+async fn shown(store: &Store) -> Shown {
+    Shown {
+        view: (*store.view()).clone(),
+        mutations: store.mutations(100).await.unwrap(),
+        audit: store.audit(0, 100).await.unwrap(),
+        events: store.events(0, 100).await.unwrap(),
+        conflicts: store.conflicts().await.unwrap(),
+        agreed: store.meta("agreed"),
+    }
+}
+
+/// The steps of a life, each one transaction: every kind of call that writes.
+async fn step(store: &Store, number: usize) -> Outcome {
     let view = store.view();
     match number {
         0 => {
@@ -159,67 +50,99 @@ async fn step(store: &Store, number: usize) -> std::result::Result<(), StoreErro
                 .settle_export(2, vec![written("a", 2), (id("b"), None), written("d", 1)], "c2")
                 .await
         }
-        _ => store
-            .import(import(&view, "c3", &[("c", None), ("a", Some(3))]))
-            .await
-            .map(drop),
+        5 => store.edit(edit(&view, &[("e", Some(1))])).await.map(drop),
+        6 => {
+            let mut drops = import(&view, "c2", &[]);
+            drops.drops = vec![(3, vec![id("e")])];
+            store.import(drops).await.map(drop)
+        }
+        7 => {
+            let mut lost = import(&view, "c3", &[("c", None), ("a", Some(3))]);
+            lost.conflicts = vec![Conflict {
+                number: 0,
+                fields: vec![],
+                reason: None,
+                id: id("a"),
+                at: at(4),
+                base: None,
+                store: None,
+                repository: Some(document("a", 9)),
+                commit: "c3".to_owned(),
+                place: None,
+                revision: view.revision,
+            }];
+            store.import(lost).await.map(drop)
+        }
+        8 => store.record(vec![event("done")], vec![]).await,
+        9 => {
+            let numbers = store
+                .conflicts()
+                .await?
+                .iter()
+                .map(|conflict| conflict.number)
+                .collect();
+            store.end_conflicts(numbers, vec![event("ended")]).await
+        }
+        10 => store.set_metas([("agreed".to_owned(), None)].into()).await,
+        _ => store.new_epoch(actor("mcpd"), at(5)).await.map(drop),
     }
 }
 
-const STEPS: usize = 6;
+const STEPS: usize = 12;
+
+/// What is right after each number of steps, and how many operations of the disk that takes.
+async fn right() -> (Vec<Shown>, usize) {
+    let mut right = vec![];
+    for steps in 0..=STEPS {
+        let store = Disk::new(vec![], 0..0).store().unwrap();
+        for number in 0..steps {
+            step(&store, number).await.unwrap();
+        }
+        right.push(shown(&store).await);
+    }
+    let disk = Disk::new(vec![], 0..0);
+    let store = disk.store().unwrap();
+    for number in 0..STEPS {
+        step(&store, number).await.unwrap();
+    }
+    for pair in right.windows(2) {
+        assert_ne!(pair[0], pair[1]);
+    }
+    (right, disk.operations())
+}
 
 #[tokio::test]
 async fn a_change_is_there_whole_or_not_at_all() {
-    // What is right after each number of steps.
-    let good = disk(vec![], usize::MAX);
-    let store = on(good.clone(), Retention::default()).unwrap();
-    let mut right = vec![shown(&store).await];
-    for number in 0..STEPS {
-        step(&store, number).await.unwrap();
-        right.push(shown(&store).await);
-    }
-    let total = good.disk().operations;
-    drop(store);
-    assert!(right.windows(2).all(|pair| pair[0] != pair[1]));
-
+    let (right, total) = right().await;
     let mut torn_openings = 0;
     for fails_at in 0..total {
-        let failing = disk(vec![], fails_at);
-        let mut done = 0;
-        let store = on(failing.clone(), Retention::default());
-        if let Ok(store) = &store {
-            while done < STEPS && step(store, done).await.is_ok() {
-                done += 1;
-            }
-            assert_eq!(
-                *store.view(),
-                right[done].0,
-                "a failed write leaves the view as it was ({fails_at})"
-            );
-            assert_eq!(store.meta("agreed"), right[done].4);
-            if done < STEPS {
-                assert!(
-                    step(store, done).await.is_err(),
-                    "a broken store takes nothing more ({fails_at})"
-                );
-                assert_eq!(*store.view(), right[done].0);
-            }
-        }
-        if store.is_err() {
+        let failing = Disk::new(vec![], fails_at..usize::MAX);
+        let Ok(store) = failing.store() else {
             // A file gets the store's name only when it was made whole: this one never does.
             torn_openings += 1;
             continue;
+        };
+        let mut done = 0;
+        while done < STEPS && step(&store, done).await.is_ok() {
+            done += 1;
         }
+        assert!(done < STEPS);
+        for _ in 0..2 {
+            // A write that failed leaves the view as it was, and the disk is asked again each time.
+            assert_eq!(*store.view(), right[done].view, "{fails_at}");
+            assert_eq!(store.meta("agreed"), right[done].agreed);
+            let before = failing.openings();
+            assert!(step(&store, done).await.is_err(), "{fails_at}");
+            assert!(failing.openings() > before, "{fails_at}");
+        }
+        assert!(store.mutations(1).await.is_err(), "{fails_at}");
         drop(store);
         for seed in 0..6 {
-            let again = on(disk(failing.after_power_cut(seed), usize::MAX), Retention::default()).unwrap();
+            let again = Disk::new(failing.after_power_cut(seed), 0..0).store().unwrap();
             let found = shown(&again).await;
-            let whole = [right.get(done), right.get(done + 1)];
-            assert!(
-                whole.contains(&Some(&found)),
-                "{fails_at} {seed}: after {done} steps: {found:#?}"
-            );
-            for number in STEPS - (right.len() - 1 - right.iter().position(|state| *state == found).unwrap())..STEPS {
+            let now = if found == right[done] { done } else { done + 1 };
+            assert_eq!(found, right[now], "{fails_at} {seed}: after {done} steps");
+            for number in now..STEPS {
                 step(&again, number).await.unwrap();
             }
             assert_eq!(
@@ -233,4 +156,165 @@ async fn a_change_is_there_whole_or_not_at_all() {
         torn_openings > 0 && torn_openings < total / 2,
         "{torn_openings} of {total}"
     );
+}
+
+/// A life on a disk that fails now and then: what was told is what is there, and in the end nothing is missing.
+async fn live(disk: &Disk, right: &[Shown], lasts: bool, what: &str) -> Option<usize> {
+    // A start that fails is told, and tried again by whoever starts it.
+    let store = disk.store().ok()?;
+    let (mut done, mut unsure) = (0, 0);
+    while done < STEPS {
+        let told = step(&store, done).await;
+        let now = usize::from(*store.view() != right[done].view || store.meta("agreed") != right[done].agreed);
+        match told {
+            Ok(()) => {
+                done += 1;
+                assert_eq!(*store.view(), right[done].view, "{what}: step {done}");
+            }
+            Err(error) => {
+                assert!(error.may_pass() && error.hint().is_some(), "{what}: {error}");
+                unsure += usize::from(matches!(error, StoreError::Unsure(_)));
+                assert_eq!(now, 0, "{what}: {error}: a write that is told as failed is not shown");
+                if lasts {
+                    disk.answer();
+                }
+                // The disk answers again: no matter who asks, the store is whole.
+                let found = loop {
+                    if store.mutations(1).await.is_ok() {
+                        break shown(&store).await;
+                    }
+                };
+                let made = found != right[done];
+                assert!(!made || matches!(error, StoreError::Unsure(_)), "{what}: {error}");
+                done += usize::from(made);
+                assert_eq!(found, right[done], "{what}");
+            }
+        }
+    }
+    assert_eq!(shown(&store).await, right[STEPS], "{what}");
+    drop(store);
+    // And it is on the disk.
+    for seed in 0..2 {
+        let again = Disk::new(disk.after_power_cut(seed), 0..0).store().unwrap();
+        assert_eq!(shown(&again).await, right[STEPS], "{what}");
+    }
+    Some(unsure)
+}
+
+/// Each operation fails in turn, once, a few times, and until the disk is told to answer; and each time the store goes on
+/// by itself, whatever the disk made of what was not synced.
+#[tokio::test]
+async fn the_store_goes_on_when_the_disk_answers_again() {
+    let (right, total) = right().await;
+    let (mut lives, mut unsure) = (0, 0);
+    for at in 0..total {
+        let any = 2 + at as u64;
+        for (many, seed) in [(1, 0), (1, 1), (1, any), (4, any), (usize::MAX - total, any % 5)] {
+            let disk = Disk::new(vec![], at..at + many);
+            disk.keep(seed);
+            let what = format!("operation {at} and {many} of {total}, seed {seed}");
+            if let Some(told) = live(&disk, &right, many > total, &what).await {
+                lives += 1;
+                unsure += told;
+            }
+        }
+    }
+    assert!(lives > 3 * total, "{lives} of {total}");
+    assert!(unsure > 0, "no commit was ever in doubt");
+}
+
+/// What comes back must be the same store, and no older state of it: a disk that loses what it confirmed is told.
+#[tokio::test]
+async fn another_store_in_its_place_is_refused() {
+    let disk = Disk::new(vec![], 0..0);
+    let store = disk.store().unwrap();
+    step(&store, 0).await.unwrap();
+    let older = disk.after_power_cut(1);
+    step(&store, 1).await.unwrap();
+    let newest = disk.after_power_cut(1);
+    let other = Disk::new(vec![], 0..0);
+    drop(other.store().unwrap());
+    let view = store.view();
+    for bytes in [older, other.after_power_cut(1)] {
+        disk.replace(bytes);
+        disk.fail(1);
+        assert!(step(&store, 2).await.is_err());
+        let told = step(&store, 2).await.unwrap_err();
+        assert!(matches!(told, StoreError::Replaced { .. }), "{told}");
+        assert!(store.mutations(1).await.is_err());
+        assert_eq!(store.view(), view, "what was confirmed is shown");
+        disk.replace(newest.clone());
+        assert!(store.mutations(1).await.is_ok());
+    }
+    step(&store, 2).await.unwrap();
+}
+
+/// Readers and writers at once, while the disk comes and goes: nobody is stuck, nothing half-done is seen.
+#[tokio::test(flavor = "multi_thread")]
+async fn readers_see_whole_states_while_the_disk_comes_and_goes() {
+    let disk = Disk::new(vec![], 0..0);
+    let store = disk.store().unwrap();
+    let readers: Vec<_> = (0..3)
+        .map(|_| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                let mut answers = 0;
+                loop {
+                    // Both servers are always changed together.
+                    let view = store.view();
+                    let of = |name| view.rows.get(&id(name)).map(|row| row.revision);
+                    assert_eq!(of("a"), of("b"));
+                    if let Ok(mutations) = store.mutations(1000).await {
+                        answers += 1;
+                        assert!(mutations.len() as u64 >= view.revision);
+                        if mutations.len() == 200 {
+                            return answers;
+                        }
+                    }
+                    tokio::task::yield_now().await;
+                }
+            })
+        })
+        .collect();
+    let mut written = 0;
+    while written < 200 {
+        if written % 7 == 0 {
+            disk.fail(usize::try_from(written % 5).unwrap());
+        }
+        let both = edit(&store.view(), &[("a", Some(written % 10)), ("b", Some(written % 10))]);
+        // A commit in doubt may be there after all: what the view says counts.
+        let _ = store.edit(both).await;
+        written = u32::try_from(store.view().revision).unwrap();
+    }
+    disk.answer();
+    for reader in readers {
+        assert!(reader.await.unwrap() > 0);
+    }
+}
+
+/// A real file: it is opened again and stays ours, and one that is gone is never taken for an empty store.
+#[tokio::test]
+async fn a_real_file_is_opened_again_and_never_made_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, aside) = (folder.path().join("store.redb"), folder.path().join("aside"));
+    let store = Store::open(&path).await.unwrap();
+    step(&store, 0).await.unwrap();
+    store.door.fail();
+    step(&store, 1).await.unwrap();
+    assert!(!store.door.has_failed());
+    assert!(matches!(Store::open(&path).await, Err(StoreError::InUse { .. })));
+
+    std::fs::rename(&path, &aside).unwrap();
+    store.door.fail();
+    let before = store.view();
+    for _ in 0..2 {
+        let told = step(&store, 2).await.unwrap_err();
+        assert!(matches!(told, StoreError::Open { .. }) && told.may_pass(), "{told}");
+        assert!(store.mutations(1).await.is_err());
+        assert_eq!(store.view(), before);
+        assert!(!path.exists());
+    }
+    std::fs::rename(&aside, &path).unwrap();
+    step(&store, 2).await.unwrap();
+    assert_eq!(store.mutations(1).await.unwrap().len(), 1);
 }

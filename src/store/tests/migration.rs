@@ -133,7 +133,15 @@ async fn a_newer_or_foreign_file_is_refused_and_not_touched() {
             .unwrap()
     };
     let newer = chain(&[notes]);
-    drop(Door::with_backend(FileBackend::new(file()).unwrap(), &path, &newer, Retention::default()).unwrap());
+    drop(
+        Door::with(
+            once(FileBackend::new(file()).unwrap()),
+            &path,
+            &newer,
+            Retention::default(),
+        )
+        .unwrap(),
+    );
     let error = Store::open(&path).await.unwrap_err();
     assert_eq!(
         error.to_string(),

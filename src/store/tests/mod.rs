@@ -1,6 +1,8 @@
 //! The store against a model, against broken storage, and against its own old files.
 
+pub(crate) mod disk;
 mod door;
+#[expect(clippy::disallowed_methods, reason = "readers are tasks of their own")]
 mod faults;
 #[expect(clippy::disallowed_methods, reason = "it reads and writes the committed fixtures")]
 mod fixture;
@@ -8,13 +10,14 @@ mod migration;
 mod model;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use redb::StorageBackend;
 use serde_json::json;
 
 use super::door::Door;
 use super::migrate::CHAIN;
+use super::opening::Opening;
 use super::schema::Retention;
 use super::{Store, StoreError};
 use crate::kit::time::Timestamp;
@@ -106,8 +109,19 @@ pub(super) fn event(message: &str) -> Event {
     }
 }
 
-/// A store on any storage.
+/// A store on any storage, which can be opened once.
 pub(super) fn on(backend: impl StorageBackend, keep: Retention) -> Result<Store, StoreError> {
-    let door = Door::with_backend(backend, Path::new("test.redb"), CHAIN, keep)?;
+    let door = Door::with(once(backend), Path::new("test.redb"), CHAIN, keep)?;
     Ok(Store { door: Arc::new(door) })
+}
+
+/// Storage that can be opened once.
+pub(super) fn once(backend: impl StorageBackend) -> Opening {
+    let path = Path::new("test.redb");
+    let backend = Mutex::new(Some(backend));
+    let opened = move || {
+        let backend = backend.lock().unwrap().take();
+        backend.ok_or_else(|| StoreError::Foreign { path: path.to_owned() })
+    };
+    Opening::of(opened, path)
 }

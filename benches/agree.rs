@@ -120,7 +120,7 @@ fn measure(options: &Options) -> Result<()> {
         all.add(child(options, "change", size, folder.path())?);
         let about = json!({"resources": size, "files": texts.files(), "bytes": texts.bytes(), "rounds": rounds});
         if options.json {
-            sizes.push(all.summary(about));
+            sizes.push(all.summary(&about));
         } else {
             println!("{about}");
             all.print();
@@ -334,7 +334,7 @@ fn write_repository(data: &Path, texts: &Texts, changes: usize) -> Result<()> {
         write!(
             input,
             "M 100644 inline {}\ndata {}\n{text}\n",
-            texts.path(file),
+            Texts::path(file),
             text.len()
         )?;
         Ok(())
@@ -348,11 +348,14 @@ fn write_repository(data: &Path, texts: &Texts, changes: usize) -> Result<()> {
         if number == 0 {
             (0..texts.files()).try_for_each(|each| file(&mut input, each, 0))?;
         } else {
-            write!(input, "from {}\n", mark(number - 1))?;
+            writeln!(input, "from {}", mark(number - 1))?;
             file(&mut input, texts.any(number), number)?;
         }
     }
-    input.into_inner().map_err(|error| error.into_error())?.flush()?;
+    input
+        .into_inner()
+        .map_err(std::io::IntoInnerError::into_error)?
+        .flush()?;
     ensure!(git.wait()?.success(), "git fast-import failed");
     Ok(())
 }

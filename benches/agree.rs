@@ -11,7 +11,7 @@
     reason = "a program that measures and prints"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -120,7 +120,7 @@ fn measure(options: &Options) -> Result<()> {
         all.add(child(options, "change", size, folder.path())?);
         let about = json!({"resources": size, "files": texts.files(), "bytes": texts.bytes(), "rounds": rounds});
         if options.json {
-            sizes.push(all.summary(about));
+            sizes.push(all.summary(&about));
         } else {
             println!("{about}");
             all.print();
@@ -185,13 +185,21 @@ impl World {
         })
     }
 
-    fn plan(&self, snapshot: &Snapshot) -> Plan {
+    /// The plan for the resources that may have moved since both sides agreed at `agreed`, or for all of them.
+    fn plan(&self, snapshot: &Snapshot, agreed: Option<&str>) -> Plan {
+        let none = BTreeSet::new();
+        let since = snapshot.since.as_ref();
+        let only = match agreed {
+            Some(_) if agreed == snapshot.head.as_deref() => Some(&none),
+            Some(_) => since.filter(|(head, _)| agreed == Some(head)).map(|(_, ids)| &**ids),
+            None => None,
+        };
         agree::plan(&Seen {
+            only,
             tree: &snapshot.tree,
             head: snapshot.head.as_deref().unwrap_or_default(),
             store: &self.store.view(),
             landed: &BTreeMap::new(),
-            only: None,
             allow_mass_delete: false,
             now: Timestamp::UNIX_EPOCH,
         })
@@ -209,7 +217,7 @@ impl World {
     }
 
     /// Reads everything, plans, and fills the store.
-    async fn fill(&self, samples: &mut Samples) -> Result<()> {
+    async fn fill(&self, samples: &mut Samples) -> Result<Option<String>> {
         let begin = Instant::now();
         let snapshot = self.source.snapshot().await?;
         samples.time("cold read", begin.elapsed());
@@ -220,7 +228,7 @@ impl World {
         );
         samples.memory("after reading", memory("VmRSS")?);
         let planning = Instant::now();
-        let plan = self.plan(&snapshot);
+        let plan = self.plan(&snapshot, None);
         samples.time("cold plan", planning.elapsed());
         ensure!(
             plan.changes.len() == snapshot.tree.documents.len(),
@@ -232,7 +240,7 @@ impl World {
         samples.time("cold", begin.elapsed());
         samples.memory("after importing", memory("VmRSS")?);
         samples.memory("peak", memory("VmHWM")?);
-        Ok(())
+        Ok(snapshot.head)
     }
 }
 
@@ -248,12 +256,12 @@ async fn change(options: &Options, data: &Path) -> Result<Samples> {
     let mut samples = Samples::default();
     move_branch(data, 0)?;
     let world = World::open(data).await?;
-    world.fill(&mut Samples::default()).await?;
+    let mut agreed = world.fill(&mut Samples::default()).await?;
     for _ in 0..LOOKS {
         let begin = Instant::now();
         let snapshot = world.source.snapshot().await?;
         samples.time("same head: read", begin.elapsed());
-        let plan = world.plan(&snapshot);
+        let plan = world.plan(&snapshot, agreed.as_deref());
         samples.time("same head: read and plan", begin.elapsed());
         ensure!(plan.is_empty(), "the same head has a plan");
     }
@@ -263,13 +271,20 @@ async fn change(options: &Options, data: &Path) -> Result<Samples> {
         let begin = Instant::now();
         let snapshot = world.source.snapshot().await?;
         samples.time("one change: read", begin.elapsed());
-        let plan = world.plan(&snapshot);
+        let plan = world.plan(&snapshot, agreed.as_deref());
         samples.time("one change: read and plan", begin.elapsed());
         ensure!(plan.changes.len() == 1, "{} changes for one", plan.changes.len());
         let applying = Instant::now();
         world.import(plan, &snapshot).await?;
         samples.time("one change: apply", applying.elapsed());
+        agreed = snapshot.head;
     }
+    // What was looked at in part is whole.
+    let snapshot = world.source.snapshot().await?;
+    let begin = Instant::now();
+    let plan = world.plan(&snapshot, None);
+    samples.time("plan of everything", begin.elapsed());
+    ensure!(plan.is_empty(), "something was overlooked");
     samples.memory("after changes", memory("VmRSS")?);
     Ok(samples)
 }
@@ -318,7 +333,7 @@ fn write_repository(data: &Path, texts: &Texts, changes: usize) -> Result<()> {
         write!(
             input,
             "M 100644 inline {}\ndata {}\n{text}\n",
-            texts.path(file),
+            Texts::path(file),
             text.len()
         )?;
         Ok(())
@@ -332,11 +347,14 @@ fn write_repository(data: &Path, texts: &Texts, changes: usize) -> Result<()> {
         if number == 0 {
             (0..texts.files()).try_for_each(|each| file(&mut input, each, 0))?;
         } else {
-            write!(input, "from {}\n", mark(number - 1))?;
+            writeln!(input, "from {}", mark(number - 1))?;
             file(&mut input, texts.any(number), number)?;
         }
     }
-    input.into_inner().map_err(|error| error.into_error())?.flush()?;
+    input
+        .into_inner()
+        .map_err(std::io::IntoInnerError::into_error)?
+        .flush()?;
     ensure!(git.wait()?.success(), "git fast-import failed");
     Ok(())
 }

@@ -49,7 +49,7 @@ impl Samples {
     }
 
     /// One JSON object, beside what is known `about` the repository.
-    pub fn summary(&self, about: Value) -> Value {
+    pub fn summary(&self, about: &Value) -> Value {
         let time = |what: &String| {
             let (count, p50, p99) = (self.times[what].len(), self.at(what, 50), self.at(what, 99));
             (what.clone(), json!({"samples": count, "p50": p50, "p99": p99}))

@@ -98,7 +98,7 @@ impl Texts {
         (0..self.files()).map(|file| self.text(file, 0).len()).sum()
     }
 
-    pub fn path(&self, file: usize) -> String {
+    pub fn path(file: usize) -> String {
         format!("team-{}/part-{file}.yaml", file / FOLDER)
     }
 
@@ -125,7 +125,7 @@ impl Texts {
         // Kinds are spread over the folders.
         let place = resource.wrapping_mul(7) % (self.servers + self.projects).max(1);
         let _ = if resource < self.servers {
-            self.server(out, resource, version, &mut random)
+            Self::server(out, resource, version, &mut random)
         } else if resource < self.servers + self.projects {
             self.project(out, resource - self.servers, version, &mut random)
         } else {
@@ -133,7 +133,7 @@ impl Texts {
         };
     }
 
-    fn server(&self, out: &mut String, number: usize, version: usize, random: &mut Random) -> std::fmt::Result {
+    fn server(out: &mut String, number: usize, version: usize, random: &mut Random) -> std::fmt::Result {
         let about = random.words(8);
         writeln!(
             out,
@@ -181,7 +181,7 @@ impl Texts {
         random: &mut Random,
     ) -> std::fmt::Result {
         writeln!(out, "kind: prompt\nname: prompt-{number}")?;
-        if self.projects > 0 && place % 2 == 0 {
+        if self.projects > 0 && place.is_multiple_of(2) {
             writeln!(out, "project: project-{}", place % self.projects)?;
         }
         writeln!(out, "summary: Version {version}, {}", random.words(6))?;

@@ -244,7 +244,7 @@ impl<'r> Walk<'r> {
         folder: &str,
         depth: usize,
     ) -> Result<(), RepoError> {
-        let (old, new) = (old.filter(relevant), new.filter(relevant));
+        let (old, new) = (old.filter(|it| relevant(it)), new.filter(|it| relevant(it)));
         self.left += usize::from(old.is_some());
         self.entered += usize::from(new.is_some());
         if self.entered > MOST_ENTRIES {
@@ -306,7 +306,7 @@ fn kind(entry: &TreeEntry<'_>) -> i32 {
     entry.filemode() & KIND
 }
 
-fn relevant(entry: &&TreeEntry<'_>) -> bool {
+fn relevant(entry: &TreeEntry<'_>) -> bool {
     let name = entry.name_bytes();
     !read::hidden(name) && (read::is_yaml(name) || kind(entry) != FILE)
 }

@@ -26,7 +26,9 @@ impl Assembly {
         let targets: Vec<Id> = files.iter().flat_map(|file| targets(&file.documents)).collect();
         let tree = Tree::assemble(files);
         if tree.is_sound() {
-            targets.into_iter().for_each(|target| name(&mut named, target));
+            for target in targets {
+                name(&mut named, target);
+            }
         }
         Self {
             tree: Arc::new(tree),
@@ -74,7 +76,9 @@ impl Assembly {
             for parsed in &file.documents {
                 documents.remove(parsed.id());
             }
-            targets(&file.documents).for_each(|target| unname(&mut named, &target));
+            for target in targets(&file.documents) {
+                unname(&mut named, &target);
+            }
         }
         for file in new {
             for parsed in &file.documents {
@@ -83,7 +87,9 @@ impl Assembly {
                 }
                 documents.insert(Arc::clone(&parsed.placed));
             }
-            targets(&file.documents).for_each(|target| name(&mut named, target));
+            for target in targets(&file.documents) {
+                name(&mut named, target);
+            }
         }
         let exists = |id: &Id| documents.contains_key(id) || built_in().contains_key(id);
         let references = declared(new).flat_map(|parsed| &parsed.references);
@@ -180,13 +186,13 @@ mod tests {
                 None => drop(files.remove(path)),
             }
         }
-        let changed = |from: &Files, to: &Files| -> Vec<Arc<ParsedFile>> {
+        let unlike = |from: &Files, to: &Files| -> Vec<Arc<ParsedFile>> {
             let differs = |path, file: &Arc<ParsedFile>| to.get(path).is_none_or(|it| !Arc::ptr_eq(it, file));
             let files = from.iter().filter(|(path, file)| differs(*path, file));
             files.map(|(_, file)| Arc::clone(file)).collect()
         };
         let mut asked = false;
-        let (next, ids) = assembly.updated(&changed(&before, files), &changed(files, &before), || {
+        let (next, ids) = assembly.updated(&unlike(&before, files), &unlike(files, &before), || {
             asked = true;
             all(files)
         });
@@ -226,11 +232,14 @@ mod tests {
         }
     }
 
+    /// What happens, the changes of files, and whether the quick way is taken.
+    type Step<'s> = (&'s str, &'s [(usize, Option<usize>)], bool);
+
     /// What is sound before and after is not put together anew; what is not, is.
     #[test]
     fn sound_changes_take_the_quick_way() {
         let (mut assembly, mut files) = (Assembly::default(), Files::new());
-        let steps: &[(&str, &[(usize, Option<usize>)], bool)] = &[
+        let steps: &[Step<'_>] = &[
             (
                 "two servers and a project",
                 &[(0, Some(1)), (1, Some(4)), (2, Some(9))],

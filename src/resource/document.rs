@@ -96,18 +96,27 @@ impl Document {
     /// # Errors
     /// Every rule of the kind that the value breaks.
     pub fn new(id: Id, spec: &Value) -> Result<Self, Vec<Problem>> {
+        Self::with_references(id, spec.clone()).map(|(document, _)| document)
+    }
+
+    /// [`Document::new`], and what [`Document::references`] gives of it.
+    pub(super) fn with_references(id: Id, spec: Value) -> Result<(Self, Vec<Reference>), Vec<Problem>> {
         let kind = id.kind();
         if kind.name == Secret::NAME && spec.get("sops").is_some_and(|sops| !sops.is_null()) {
-            return Self::sealed(id, spec);
+            let sealed = Self::sealed(id, &spec)?;
+            let references = sealed.references();
+            return Ok((sealed, references));
         }
-        let problems = kind.shape.check(spec);
+        let problems = kind.shape.check(&spec);
         if !problems.is_empty() {
             return Err(problems);
         }
         // `env:` with nothing behind it is common in half-edited files: it means the same as no `env`.
         let spec = kind.shape.without_nulls(spec);
-        let spec = (kind.typed.canonical)(&spec)?;
-        Ok(Self { id, spec, text: None })
+        let (spec, references) = (kind.typed.canonical)(spec)?;
+        let document = Self { id, spec, text: None };
+        let references = document.scope().into_iter().chain(references).collect();
+        Ok((document, references))
     }
 
     /// SHA-256 over the identity and the fields as JSON with sorted keys.
@@ -131,11 +140,14 @@ impl Document {
     /// The resources that this one names; the project in which its name counts is one of them.
     #[must_use]
     pub fn references(&self) -> Vec<Reference> {
-        let scope = self.id.project().map(Reference::to_project);
-        scope
+        self.scope()
             .into_iter()
             .chain((self.id.kind().typed.references)(&self.spec))
             .collect()
+    }
+
+    fn scope(&self) -> Option<Reference> {
+        self.id.project().map(Reference::to_project)
     }
 
     /// The resources that the references mean.
@@ -168,17 +180,20 @@ impl fmt::Debug for Document {
     }
 }
 
+/// A value that is not there.
+static NOTHING: Value = Value::Null;
+
 /// The fields in which two documents differ, in order of path; those of secrets masked.
 #[must_use]
 pub fn field_changes(from: Option<&Document>, to: Option<&Document>) -> Vec<FieldChange> {
-    let spec = |document: Option<&Document>| document.map_or(Value::Null, |document| document.spec.clone());
+    let (before, after) = (from.map_or(&NOTHING, |it| &it.spec), to.map_or(&NOTHING, |it| &it.spec));
     let secret = from
         .or(to)
         .is_some_and(|document| document.id.kind().name == Secret::NAME);
     if secret {
-        masked_changes(&spec(from), &spec(to))
+        masked_changes(before, after)
     } else {
-        changes(&spec(from), &spec(to))
+        changes(before, after)
     }
 }
 
@@ -201,18 +216,15 @@ fn collect(path: &str, from: &Value, to: &Value, out: &mut Vec<FieldChange>) {
             format!("{path}.{key}")
         }
     };
-    let fields = |v: &Value| match v {
-        Value::Object(map) => Some(map.clone()),
-        Value::Null => Some(serde_json::Map::new()),
-        _ => None,
-    };
+    let none = serde_json::Map::new();
+    let (ours, theirs) = (fields(from, &none), fields(to, &none));
     let entered = path.is_empty() || (from.is_object() && to.is_object());
-    match (fields(from), fields(to)) {
+    match (ours, theirs) {
         (Some(a), Some(b)) if entered => {
             let keys: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
             for key in keys {
-                let side = |m: &serde_json::Map<String, Value>| m.get(key).cloned().unwrap_or(Value::Null);
-                collect(&join(key), &side(&a), &side(&b), out);
+                let (from, to) = (a.get(key).unwrap_or(&NOTHING), b.get(key).unwrap_or(&NOTHING));
+                collect(&join(key), from, to, out);
             }
         }
         _ => match (named(from), named(to)) {
@@ -240,6 +252,17 @@ fn collect(path: &str, from: &Value, to: &Value, out: &mut Vec<FieldChange>) {
                 to: to.clone(),
             }),
         },
+    }
+}
+
+fn fields<'v>(
+    value: &'v Value,
+    none: &'v serde_json::Map<String, Value>,
+) -> Option<&'v serde_json::Map<String, Value>> {
+    match value {
+        Value::Object(map) => Some(map),
+        Value::Null => Some(none),
+        _ => None,
     }
 }
 

@@ -81,10 +81,13 @@ pub struct Kind {
     pub(super) typed: Typed,
 }
 
+/// A canonical value with its references, or what is wrong.
+type Canonical = Result<(Value, Vec<Reference>), Vec<Problem>>;
+
 /// The typed side of a kind, behind plain functions so that the table can hold it.
 pub(super) struct Typed {
-    /// Decodes, checks, and encodes canonically (defaults left out): the value, or what is wrong.
-    pub canonical: fn(&Value) -> Result<Value, Vec<Problem>>,
+    /// Decodes, checks, and encodes canonically (defaults left out): the value and its references, or what is wrong.
+    pub canonical: fn(Value) -> Canonical,
     /// The references of a canonical value.
     pub references: fn(&Value) -> Vec<Reference>,
     /// The YAML text of a canonical value in the order of the fields.
@@ -99,15 +102,20 @@ impl std::fmt::Debug for Kind {
     }
 }
 
-fn decode<K: Declared>(value: &Value) -> Result<K, Vec<Problem>> {
-    K::deserialize(value).map_err(|error| vec![Problem::at("", error.to_string())])
+fn fault(error: &serde_json::Error) -> Vec<Problem> {
+    vec![Problem::at("", error.to_string())]
 }
 
-fn canonical<K: Declared>(value: &Value) -> Result<Value, Vec<Problem>> {
-    let typed = decode::<K>(value)?;
+fn decode<K: Declared>(value: &Value) -> Result<K, Vec<Problem>> {
+    K::deserialize(value).map_err(|error| fault(&error))
+}
+
+fn canonical<K: Declared>(value: Value) -> Canonical {
+    let typed = K::deserialize(value).map_err(|error| fault(&error))?;
     let problems = typed.check();
     if problems.is_empty() {
-        serde_json::to_value(&typed).map_err(|error| vec![Problem::at("", error.to_string())])
+        let canonical = serde_json::to_value(&typed).map_err(|error| fault(&error))?;
+        Ok((canonical, typed.references()))
     } else {
         Err(problems)
     }

@@ -3,7 +3,6 @@
 //! The part of JSON Schema that schemars writes for our kinds is understood; anything else is [`Shape::Any`], and the
 //! typed decoding behind it still refuses what does not fit.
 
-use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
@@ -135,11 +134,11 @@ impl Shape {
 
     /// The value without the fields that are null and may be absent: both mean the same.
     #[must_use]
-    pub fn without_nulls<'v>(&self, value: &'v Value) -> Cow<'v, Value> {
-        if self.has_nulls(value) {
-            Cow::Owned(self.strip(value))
+    pub fn without_nulls(&self, value: Value) -> Value {
+        if self.has_nulls(&value) {
+            self.strip(&value)
         } else {
-            Cow::Borrowed(value)
+            value
         }
     }
 

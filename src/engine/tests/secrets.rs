@@ -362,10 +362,10 @@ fn secrets_of_a_tree_are_opened_as_it_changes() {
         let all = || files.values().cloned().collect();
         let (next, ids) = assembly.updated(gone.as_slice(), new.as_slice(), all);
         assembly = next;
-        let head = |number: usize| format!("head {number}");
-        let whole = Snapshot::new(Some(head(number)), Arc::clone(assembly.tree()));
+        let commit = |number: usize| format!("commit {number}");
+        let whole = Snapshot::new(Some(commit(number)), Arc::clone(assembly.tree()));
         let mut followed = whole.clone();
-        followed.since = number.checked_sub(1).map(head).zip(ids.map(Arc::new));
+        followed.since = number.checked_sub(1).map(commit).zip(ids.map(Arc::new));
         let opened = vault.open_tree(&followed);
         let again = super::vault(data.path(), &[]).open_tree(&whole);
         assert_eq!(opened, again, "step {number}");

@@ -11,7 +11,7 @@ use super::source::{Source, Span};
 use super::{Clear, Parsed, ParsedFile};
 use crate::resource::document::{Document, Problem};
 use crate::resource::id::{Id, Scope};
-use crate::resource::kind::{Declared as _, KINDS, Kind, kind_named};
+use crate::resource::kind::{Declared as _, KINDS, Kind, Reference, kind_named};
 use crate::resource::secret::{Opening, Secret};
 use crate::resource::shape::{API_VERSION, article, cut, found};
 use crate::resource::tree::{Placed, Unreadable};
@@ -236,10 +236,10 @@ impl<'s, 't> Interpreter<'s, 't> {
         };
         let spec = Value::Object(map);
         match (&id, kind) {
-            (Some(id), _) => match Document::new(id.clone(), &spec) {
-                Ok(document) if sound => {
+            (Some(id), _) => match Document::with_references(id.clone(), spec) {
+                Ok((document, references)) if sound => {
                     if let Some(document) = self.secret(item, document) {
-                        return self.valid(node, document);
+                        return self.valid(node, document, references);
                     }
                 }
                 Ok(_) => {}
@@ -297,7 +297,7 @@ impl<'s, 't> Interpreter<'s, 't> {
         kept.flat_map(|line| [line, "\n"]).collect()
     }
 
-    fn valid(&mut self, node: &Node<'t>, document: Document) {
+    fn valid(&mut self, node: &Node<'t>, document: Document, references: Vec<Reference>) {
         let secret = document.id.kind().name == Secret::NAME;
         let locate = |path: &str| {
             let mut place = self.source.located(node.at(path).value.span());
@@ -308,7 +308,7 @@ impl<'s, 't> Interpreter<'s, 't> {
             place
         };
         let start = node.span();
-        let references = document.references().into_iter().map(|it| {
+        let references = references.into_iter().map(|it| {
             let at = locate(&it.path);
             (it, at)
         });

@@ -200,7 +200,6 @@ impl World {
             head: snapshot.head.as_deref().unwrap_or_default(),
             store: &self.store.view(),
             landed: &BTreeMap::new(),
-            only: None,
             allow_mass_delete: false,
             now: Timestamp::UNIX_EPOCH,
         })

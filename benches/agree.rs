@@ -11,15 +11,16 @@
     reason = "a program that measures and prints"
 )]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use mcpctl::kit::time::Timestamp;
-use mcpctl::reconcile::agree::{self, Plan, Seen};
+use mcpctl::reconcile::agree::{self, Plan, Seen, Standing};
 use mcpctl::record::Actor;
 use mcpctl::repo::{Hosted, Snapshot, Source};
 use mcpctl::store::Store;
@@ -169,6 +170,7 @@ fn floor(texts: &Texts) -> Result<Samples> {
 struct World {
     source: Source,
     store: Store,
+    standing: Mutex<Option<Standing>>,
     /// Where the store is; another for each process.
     _folder: tempfile::TempDir,
 }
@@ -181,28 +183,29 @@ impl World {
         Ok(Self {
             source,
             store,
+            standing: Mutex::default(),
             _folder: folder,
         })
     }
 
-    /// The plan for the resources that may have moved since both sides agreed at `agreed`, or for all of them.
-    fn plan(&self, snapshot: &Snapshot, agreed: Option<&str>) -> Plan {
-        let none = BTreeSet::new();
-        let since = snapshot.since.as_ref();
-        let only = match agreed {
-            Some(_) if agreed == snapshot.head.as_deref() => Some(&none),
-            Some(_) => since.filter(|(head, _)| agreed == Some(head)).map(|(_, ids)| &**ids),
-            None => None,
-        };
-        agree::plan(&Seen {
-            only,
+    /// The plan as mcpd makes it: of what may have moved since the last one, or of everything.
+    fn plan(&self, snapshot: &Snapshot, everything: bool) -> Result<Plan> {
+        let view = self.store.view();
+        let head = snapshot.head.as_deref().unwrap_or_default();
+        let mut standing = self.standing.lock().map_err(|_| anyhow::anyhow!("a plan panicked"))?;
+        let known = standing.as_ref().filter(|_| !everything);
+        let only = known.and_then(|known| known.only(head, snapshot.since.as_ref(), &view, 0));
+        let plan = agree::plan(&Seen {
+            only: only.as_ref(),
             tree: &snapshot.tree,
-            head: snapshot.head.as_deref().unwrap_or_default(),
-            store: &self.store.view(),
+            head,
+            store: &view,
             landed: &BTreeMap::new(),
             allow_mass_delete: false,
             now: Timestamp::UNIX_EPOCH,
-        })
+        });
+        *standing = Standing::after(&plan, head, &view, 0);
+        Ok(plan)
     }
 
     async fn import(&self, plan: Plan, snapshot: &Snapshot) -> Result<()> {
@@ -217,7 +220,7 @@ impl World {
     }
 
     /// Reads everything, plans, and fills the store.
-    async fn fill(&self, samples: &mut Samples) -> Result<Option<String>> {
+    async fn fill(&self, samples: &mut Samples) -> Result<()> {
         let begin = Instant::now();
         let snapshot = self.source.snapshot().await?;
         samples.time("cold read", begin.elapsed());
@@ -228,7 +231,7 @@ impl World {
         );
         samples.memory("after reading", memory("VmRSS")?);
         let planning = Instant::now();
-        let plan = self.plan(&snapshot, None);
+        let plan = self.plan(&snapshot, true)?;
         samples.time("cold plan", planning.elapsed());
         ensure!(
             plan.changes.len() == snapshot.tree.documents.len(),
@@ -240,7 +243,7 @@ impl World {
         samples.time("cold", begin.elapsed());
         samples.memory("after importing", memory("VmRSS")?);
         samples.memory("peak", memory("VmHWM")?);
-        Ok(snapshot.head)
+        Ok(())
     }
 }
 
@@ -256,12 +259,12 @@ async fn change(options: &Options, data: &Path) -> Result<Samples> {
     let mut samples = Samples::default();
     move_branch(data, 0)?;
     let world = World::open(data).await?;
-    let mut agreed = world.fill(&mut Samples::default()).await?;
+    world.fill(&mut Samples::default()).await?;
     for _ in 0..LOOKS {
         let begin = Instant::now();
         let snapshot = world.source.snapshot().await?;
         samples.time("same head: read", begin.elapsed());
-        let plan = world.plan(&snapshot, agreed.as_deref());
+        let plan = world.plan(&snapshot, false)?;
         samples.time("same head: read and plan", begin.elapsed());
         ensure!(plan.is_empty(), "the same head has a plan");
     }
@@ -271,18 +274,17 @@ async fn change(options: &Options, data: &Path) -> Result<Samples> {
         let begin = Instant::now();
         let snapshot = world.source.snapshot().await?;
         samples.time("one change: read", begin.elapsed());
-        let plan = world.plan(&snapshot, agreed.as_deref());
+        let plan = world.plan(&snapshot, false)?;
         samples.time("one change: read and plan", begin.elapsed());
         ensure!(plan.changes.len() == 1, "{} changes for one", plan.changes.len());
         let applying = Instant::now();
         world.import(plan, &snapshot).await?;
         samples.time("one change: apply", applying.elapsed());
-        agreed = snapshot.head;
     }
     // What was looked at in part is whole.
     let snapshot = world.source.snapshot().await?;
     let begin = Instant::now();
-    let plan = world.plan(&snapshot, None);
+    let plan = world.plan(&snapshot, true)?;
     samples.time("plan of everything", begin.elapsed());
     ensure!(plan.is_empty(), "something was overlooked");
     samples.memory("after changes", memory("VmRSS")?);

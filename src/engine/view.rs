@@ -22,7 +22,7 @@ pub(super) fn body(
     let steps = agree.shown.iter().map(|shown| Step {
         op: op(shown.op),
         resource: shown.id.to_string(),
-        fields: shown.fields.clone(),
+        fields: shown.fields(),
         source: shown.source.clone().unwrap_or_else(|| "store".to_owned()),
     });
     PlanBody {

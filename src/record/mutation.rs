@@ -161,6 +161,8 @@ pub struct ImportChange {
     pub seen: Option<u64>,
     /// What it shall be; nothing deletes it, and its ledger row and tombstone go.
     pub after: Option<Arc<Document>>,
+    /// The digest of what the repository says, which is known since it was read; unused for a deletion.
+    pub digest: Digest,
     /// The file that holds it; unused for a deletion.
     pub path: String,
     /// Of a merge: what the repository says, which is what both sides have seen. What the row becomes is still to be

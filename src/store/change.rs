@@ -78,12 +78,13 @@ pub(super) fn import(view: &StoreView, import: Import) -> Planned {
         let ImportChange {
             id,
             after,
+            digest,
             path,
             merged_with,
             ..
         } = change;
-        let ledger = |agreed: &Document, revision| LedgerRow {
-            digest: agreed.digest(),
+        let ledger = |revision| LedgerRow {
+            digest,
             commit: import.commit.clone(),
             revision,
             path: path.clone(),
@@ -95,7 +96,7 @@ pub(super) fn import(view: &StoreView, import: Import) -> Planned {
                 // Revision 0 is none of the store's: the row has moved, and what it became is still to be written.
                 let seen = LedgerRow {
                     document: Some(Arc::clone(&theirs)),
-                    ..ledger(&theirs, 0)
+                    ..ledger(0)
                 };
                 batch.ledger.insert(id.clone(), Some(seen));
                 let waits = |export: &PendingExport| export.changes.iter().any(|waiting| waiting.id == id);
@@ -107,7 +108,7 @@ pub(super) fn import(view: &StoreView, import: Import) -> Planned {
                     });
                 }
             }
-            (Some(document), None) => {
+            (Some(_), None) => {
                 let row_revision = if before == after {
                     // It is so already: the row stays, and the ledger says since which commit both agree.
                     view.rows.get(&id).map_or(revision, |row| row.revision)
@@ -115,7 +116,7 @@ pub(super) fn import(view: &StoreView, import: Import) -> Planned {
                     batch.rows.insert(id.clone(), Some(row(after.clone(), revision)));
                     revision
                 };
-                batch.ledger.insert(id.clone(), Some(ledger(document, row_revision)));
+                batch.ledger.insert(id.clone(), Some(ledger(row_revision)));
             }
             (None, _) => {
                 if view.rows.contains_key(&id) {

@@ -1,10 +1,11 @@
 //! From what was seen to what is to be done: the table applied to every resource, references kept whole.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use crate::kit::time::Timestamp;
 use crate::record::{Actor, ById, Conflict, Event, Import, ImportChange, Rebase, Row, Settle, StoreView};
-use crate::resource::{FieldChange, Id, Tree};
+use crate::resource::{Document, FieldChange, Id, Tree, field_changes};
 
 use super::guard::MassDelete;
 use super::held::Holds;
@@ -67,10 +68,20 @@ pub struct Shown {
     pub op: ShownOp,
     /// Which resource.
     pub id: Id,
-    /// The fields that differ.
-    pub fields: Vec<FieldChange>,
+    /// What it was.
+    pub from: Option<Arc<Document>>,
+    /// What it will be.
+    pub to: Option<Arc<Document>>,
     /// The file, line and head that it comes from; nothing where it goes from the store to the repository.
     pub source: Option<String>,
+}
+
+impl Shown {
+    /// The fields that differ.
+    #[must_use]
+    pub fn fields(&self) -> Vec<FieldChange> {
+        field_changes(self.from.as_deref(), self.to.as_deref())
+    }
 }
 
 /// What is to be done so that both sides agree. Performing it is compare-and-set, step by step.

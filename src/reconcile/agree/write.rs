@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::kit::Digest;
 use crate::record::{Change, Conflict, FieldPath, ImportChange, LedgerRow, PendingExport, Rebase, Settle};
 use crate::resource::{Document, Id, Placed, field_changes};
 
@@ -35,7 +36,7 @@ pub(super) fn out(
                 plan.changes
                     .push(one.change(one.views.placed.map(|placed| &placed.document), false));
                 plan.shown
-                    .push(one.incoming(one.views.placed.map(|placed| placed.document.as_ref())));
+                    .push(one.incoming(one.views.placed.map(|placed| &placed.document)));
             }
             Step::ImportDeletion => deletions.push((one.change(None, false), one.incoming(None))),
             Step::Settle => {
@@ -89,7 +90,7 @@ pub(super) fn out(
             held.insert(id.clone(), why);
             continue;
         }
-        outgoing.push(one.outgoing(after.map(AsRef::as_ref)));
+        outgoing.push(one.outgoing(after));
         exported.insert(id.clone());
     }
     if rules == Rules::TellNothing {
@@ -153,6 +154,7 @@ impl One<'_> {
             id: self.id.clone(),
             seen: self.revision(),
             after: after.map(Arc::clone),
+            digest: placed.map_or_else(|| Digest::of(""), |placed| placed.digest),
             path: placed
                 .filter(|_| after.is_some())
                 .map_or_else(String::new, |placed| placed.path.clone()),
@@ -255,7 +257,7 @@ impl One<'_> {
         )
     }
 
-    fn incoming(&self, to: Option<&Document>) -> Shown {
+    fn incoming(&self, to: Option<&Arc<Document>>) -> Shown {
         let short: String = self.seen.head.chars().take(7).collect();
         let place = self.views.placed.filter(|_| to.is_some());
         let source = match place {
@@ -264,15 +266,15 @@ impl One<'_> {
         };
         Shown {
             source: Some(source),
-            ..self.shown(self.views.declared().map(AsRef::as_ref), to)
+            ..self.shown(self.views.declared(), to)
         }
     }
 
-    fn outgoing(&self, to: Option<&Document>) -> Shown {
-        self.shown(self.views.placed.map(|placed| placed.document.as_ref()), to)
+    fn outgoing(&self, to: Option<&Arc<Document>>) -> Shown {
+        self.shown(self.views.placed.map(|placed| &placed.document), to)
     }
 
-    fn shown(&self, from: Option<&Document>, to: Option<&Document>) -> Shown {
+    fn shown(&self, from: Option<&Arc<Document>>, to: Option<&Arc<Document>>) -> Shown {
         let op = match (from, to) {
             (None, _) => ShownOp::Create,
             (_, None) => ShownOp::Delete,
@@ -281,7 +283,8 @@ impl One<'_> {
         Shown {
             op,
             id: self.id.clone(),
-            fields: field_changes(from, to),
+            from: from.cloned(),
+            to: to.cloned(),
             source: None,
         }
     }

@@ -3,7 +3,6 @@
 use redb::backends::InMemoryBackend;
 
 use super::*;
-use crate::kit::Digest;
 use crate::record::{AuditEvent, Change, Conflict, Decision, Rebase};
 
 fn fresh() -> Store {
@@ -278,7 +277,8 @@ async fn a_merge_moves_what_waits() {
     }
     let mut merge = import(&store.view(), "c2", &[("a", Some(4)), ("b", Some(5))]);
     for change in &mut merge.changes {
-        change.merged_with = Some(document(change.id.name.as_str(), 9));
+        let theirs = document(change.id.name.as_str(), 9);
+        (change.digest, change.merged_with) = (theirs.digest(), Some(theirs));
     }
     let moved = |revision, before, after| Rebase {
         revision,

@@ -20,6 +20,7 @@ use super::migrate::CHAIN;
 use super::opening::Opening;
 use super::schema::Retention;
 use super::{Store, StoreError};
+use crate::kit::Digest;
 use crate::kit::time::Timestamp;
 use crate::record::{Actor, Edit, EditChange, Event, Import, ImportChange, LedgerRow, Level, Settle, StoreView};
 use crate::resource::{Document, Id};
@@ -78,6 +79,7 @@ pub(super) fn import(view: &StoreView, commit: &str, changes: &[(&str, Option<u3
                 id: id(name),
                 seen: seen(view, &id(name)),
                 after: replicas.map(|replicas| document(name, replicas)),
+                digest: replicas.map_or_else(|| Digest::of(""), |replicas| document(name, replicas).digest()),
                 path: id(name).canonical_path(),
                 merged_with: None,
             })

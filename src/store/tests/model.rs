@@ -6,7 +6,6 @@ use proptest::prelude::*;
 use redb::backends::FileBackend;
 
 use super::*;
-use crate::kit::Digest;
 
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 
@@ -327,6 +326,7 @@ async fn live(acts: Vec<Act>) {
                 }
                 let mut import = import(&view, &commit, &[(name, Some(after))]);
                 import.changes[0].merged_with = Some(document(name, theirs));
+                import.changes[0].digest = document(name, theirs).digest();
                 store.import(import).await.unwrap();
                 model.merge(name, theirs, after, &commit);
             }

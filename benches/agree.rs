@@ -201,6 +201,7 @@ impl World {
             head,
             store: &view,
             landed: &BTreeMap::new(),
+            waits: false,
             allow_mass_delete: false,
             now: Timestamp::UNIX_EPOCH,
         });

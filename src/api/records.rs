@@ -34,7 +34,13 @@ impl Page {
 }
 
 pub(super) async fn status(State(app): State<App>) -> Json<StatusBody> {
-    Json(app.0.engine.report().borrow().status.clone())
+    let mut status = app.0.engine.report().borrow().status.clone();
+    // A change that was accepted a moment ago is told, though nobody has looked at both sides since.
+    let view = app.0.engine.store().view();
+    status.source.pending_count = view.outbox.len();
+    status.converged &= view.outbox.is_empty() && status.revision == view.revision;
+    status.revision = view.revision;
+    Json(status)
 }
 
 fn listing<T: serde::Serialize>(app: &App, items: Vec<T>) -> Response {

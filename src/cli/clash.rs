@@ -3,8 +3,8 @@
 use similar::TextDiff;
 
 use crate::record::Conflict;
-use crate::resource::{Declared as _, Document, Secret, masked};
-use crate::wire::words::{conflict as told, plain};
+use crate::resource::{Declared as _, Document, Secret, field_changes, masked};
+use crate::wire::words::{self, conflict as told, plain};
 
 use super::shown;
 
@@ -35,6 +35,17 @@ pub(super) fn lines(conflict: &Conflict) -> Vec<String> {
 
 /// The unified diff of one side since both last agreed.
 fn diff(base: Option<&Document>, side: Option<&Document>, heading: &str) -> Vec<String> {
+    let secret = side
+        .or(base)
+        .is_some_and(|document| document.id.kind().name == Secret::NAME);
+    if let (true, Some(before), Some(after)) = (secret, base, side) {
+        // Values are not shown, and whether they changed is.
+        let changes = field_changes(Some(before), Some(after));
+        let lines = changes.iter().map(|change| format!("~ {}", words::field(None, change)));
+        return std::iter::once(format!("{heading}, since both last agreed:"))
+            .chain(lines)
+            .collect();
+    }
     let (before, after) = (text(base), text(side));
     let from = if base.is_some() { "last agreed on" } else { "nothing" };
     let to = if side.is_some() {

@@ -5,8 +5,8 @@ use serde_json::Value;
 
 use crate::kit::time::{Timestamp, age, now};
 use crate::record::{Conflict, Event, InstanceStatus, Mutation};
-use crate::resource::{BUILT_IN, Declared as _, Document, Id, KINDS, Secret, field_changes, yaml};
-use crate::wire::{Item, ItemStatus};
+use crate::resource::{BUILT_IN, Declared as _, Document, Id, KINDS, Secret, yaml};
+use crate::wire::{Item, ItemStatus, words};
 
 use super::error::Failure;
 
@@ -296,15 +296,7 @@ impl Recording for Conflict {
 
     fn cells(&self) -> Vec<String> {
         let lost = match (&self.store, &self.repository) {
-            (Some(_), Some(_)) if !self.fields.is_empty() => {
-                let paths: Vec<String> = self.fields.iter().map(|path| path.join(".")).collect();
-                paths.join(",")
-            }
-            (Some(store), Some(repository)) => {
-                let changes = field_changes(Some(store), Some(repository));
-                let paths: Vec<String> = changes.into_iter().map(|change| change.path).collect();
-                paths.join(",")
-            }
+            (Some(_), Some(_)) => words::lost(self).join(","),
             (Some(_), None) => "its deletion".to_owned(),
             (None, _) => "all of it: deleted in the store".to_owned(),
         };

@@ -11,9 +11,9 @@ use crate::resource::{Document, Id, Tree};
 use crate::store::StoreError;
 
 use super::conflicts;
-use super::epoch::{HEAD, Lineage};
+use super::epoch::{EPOCH, HEAD, Lineage, WRITER};
 use super::report::{Happening, now};
-use super::{EngineError, Inner, lock};
+use super::{ALLOWED, EngineError, Inner, lock};
 
 /// What a pass over the plan came to.
 #[derive(Debug, PartialEq, Eq)]
@@ -58,6 +58,8 @@ impl Agreed {
 
 /// The name of the source that the ledger was written with.
 const SOURCE: &str = "source";
+/// The head whose deletions wait for a person.
+const GUARDED: &str = "mass-delete";
 
 /// A ledger that was kept with another source (or with a repository that has gone) says nothing about this one: then
 /// what differs is a conflict, never a deletion.
@@ -77,7 +79,8 @@ pub(super) async fn open_epoch(inner: &Inner) -> Result<(), EngineError> {
     if known.as_deref() != Some(name.as_str()) || gone {
         if known.is_some() {
             // First, so that a head of the new one is never compared with one of the old.
-            store.set_metas([(HEAD.to_owned(), None)].into()).await?;
+            let words = [HEAD, EPOCH, WRITER, ALLOWED, GUARDED].map(|word| (word.to_owned(), None));
+            store.set_metas(words.into()).await?;
             let actor = Actor {
                 name: "mcpd".to_owned(),
                 door: "mcpd".to_owned(),
@@ -112,6 +115,7 @@ impl Inner {
             store: view,
             landed,
             only: only.as_ref(),
+            waits: !head.is_empty() && self.parts.store.meta(GUARDED).as_deref() == Some(head),
             allow_mass_delete,
             now: now(),
         })
@@ -155,6 +159,7 @@ impl Inner {
         if let Some(standing) = Standing::after(&plan, &head, &view, generation) {
             *lock(&self.standing) = Some(standing);
         }
+        self.note_guarded(&plan, &head).await?;
         let mut stuck = BTreeMap::new();
         let pass = if plan.is_empty() || plan.guard.is_some() {
             Pass::Rest
@@ -188,6 +193,21 @@ impl Inner {
             revision: view.revision,
             generation,
         })
+    }
+
+    /// Remembers the head whose deletions wait for a person: a change elsewhere must not let them through.
+    async fn note_guarded(&self, plan: &Plan, head: &str) -> Result<(), EngineError> {
+        let store = &self.parts.store;
+        let known = store.meta(GUARDED);
+        let now = match (&plan.guard, known.as_deref() == Some(head)) {
+            (Some(_), _) => Some(head.to_owned()),
+            (None, true) if !self.is_allowed(head) => known.clone(),
+            _ => None,
+        };
+        if now != known {
+            store.set_metas([(GUARDED.to_owned(), now)].into()).await?;
+        }
+        Ok(())
     }
 
     /// Tells those who watch what is about to be imported.
@@ -332,7 +352,7 @@ impl Inner {
                     Ok(prepared) => break Some(prepared),
                     // It alone has to wait; the rest of its mutation does not.
                     Err(error) => match error.resource() {
-                        Some(id) if ids.contains(id) => drop(stuck.insert(id.clone(), error.to_string())),
+                        Some(id) if ids.contains(id) => drop(stuck.insert(id.clone(), chain(&error))),
                         _ => return Err(error.into()),
                     },
                 }
@@ -381,8 +401,12 @@ fn written(row: &PendingExport, tree: &Tree) -> Vec<(Id, Option<(Digest, String)
 
 /// Why the repository can't be used, in one line with its causes.
 pub(super) fn describe(error: &EngineError) -> String {
+    chain(error)
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
+    let mut cause = error.source();
     while let Some(inner) = cause {
         text = format!("{text}: {inner}");
         cause = inner.source();

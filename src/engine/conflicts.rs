@@ -103,13 +103,16 @@ impl Engine {
             let view = self.store().view();
             let row = view.rows.get(id);
             let after = accepted(id, row.and_then(|row| row.document.clone()), &conflicts)?;
+            let creates = after.is_some();
             let wanted = Wanted {
                 id: id.clone(),
                 after,
                 // What is decided here was decided on this row and no other.
-                only: row
-                    .filter(|row| row.document.is_some())
-                    .map_or(Only::Always, |row| Only::IfAt(row.revision)),
+                only: match row.filter(|row| row.document.is_some()) {
+                    Some(row) => Only::IfAt(row.revision),
+                    None if creates => Only::IfNew,
+                    None => Only::Always,
+                },
                 source: None,
             };
             self.edit(EditRequest {

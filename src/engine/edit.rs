@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::kit::{Diagnostic, nearest};
+use crate::reconcile::agree;
 use crate::record::{Actor, ById, Edit, EditChange, Mutation, Row, StoreView};
-use crate::resource::{Declared as _, Document, FieldChange, Id, Secret, broken_references, built_in};
+use crate::resource::{Declared as _, Document, FieldChange, Id, Secret, Tree, broken_references, built_in};
 use crate::store::StoreError;
 use crate::wire::{PlanBody, Step, words};
 
@@ -99,6 +100,8 @@ impl Engine {
             if request.dry_run || plan.steps.is_empty() {
                 return Ok(Edited { plan, mutation: None });
             }
+            let refers = |document: &Arc<Document>| !document.references().is_empty();
+            let depends = sealed.iter().any(|one| one.after.as_ref().is_none_or(refers));
             let wanted = sealed.iter().filter(|wanted| !is_so(wanted, &view));
             let changes = wanted.map(|wanted| EditChange {
                 id: wanted.id.clone(),
@@ -110,6 +113,7 @@ impl Engine {
                 actor: request.actor.clone(),
                 message: subject(&plan.steps),
                 changes: changes.collect(),
+                checked_at: depends.then_some(view.revision),
             };
             match self.store().edit(edit).await {
                 Ok(mutation) => {
@@ -147,8 +151,32 @@ impl Engine {
         };
         let plan = self.0.plan_agree(&snapshot, &view, &BTreeMap::new(), true);
         let running = self.0.preview(&plan.outcome(&view)).await;
-        Ok(body(&plan, &running, snapshot.tree.diagnostics.clone(), view.revision))
+        let mut diagnostics = snapshot.tree.diagnostics.clone();
+        diagnostics.extend(held_by_references(&plan, &snapshot.tree));
+        Ok(body(&plan, &running, diagnostics, view.revision))
     }
+}
+
+/// What is held though its file is sound, each with its place where it has one and the way out.
+pub(super) fn held_by_references(plan: &agree::Plan, tree: &Tree) -> Vec<Diagnostic> {
+    let told = |id: &Id| tree.held.contains(id) || tree.unreadable.iter().any(|it| it.id.as_ref() == Some(id));
+    let sound = plan.held.iter().filter(|(id, why)| {
+        let by_file = tree.unreadable.iter().any(|it| why.starts_with(&it.path));
+        !told(id) && !by_file
+    });
+    let diagnostic = |(id, why): (&Id, &String)| {
+        let hint = "bring back what is missing, or take out what names it: on the side that this tells of";
+        match tree.documents.get(id) {
+            Some(placed) => Diagnostic {
+                line: placed.position.line,
+                column: placed.position.column,
+                ..Diagnostic::of_file(&placed.path, format!("{id} is held: {why}"))
+            },
+            None => Diagnostic::of_file(id.to_string(), format!("it is held: {why}")),
+        }
+        .hint(hint)
+    };
+    sound.map(diagnostic).collect()
 }
 
 /// What would be declared afterwards.

@@ -16,9 +16,9 @@ use super::{EngineError, Inner};
 /// The fact that says which head was agreed last.
 pub(super) const HEAD: &str = "head";
 /// The fact that says which head may begin a new epoch.
-const EPOCH: &str = "epoch";
+pub(super) const EPOCH: &str = "epoch";
 /// The fact that says which other mcpd writes, and where it was met.
-const WRITER: &str = "other-writer";
+pub(super) const WRITER: &str = "other-writer";
 
 /// What a head is to the one that was agreed last.
 #[derive(Debug, PartialEq, Eq)]

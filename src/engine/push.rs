@@ -14,6 +14,7 @@ use crate::resource::Id;
 use crate::wire::{SourceState, words};
 
 use super::agree::describe;
+use super::edit::held_by_references;
 use super::gate;
 use super::view::body;
 use super::{Engine, EngineError, Words, lock};
@@ -249,14 +250,23 @@ impl Engine {
             .0
             .plan_agree(&pushed, &view, &BTreeMap::new(), options.allow_mass_delete);
         if applied && !plan.held.is_empty() {
-            for (id, why) in plan.held.iter().take(SHOWN) {
-                out.send(format!("error: {id} can't be taken over: {why}"));
+            // What is held already is no worse for this push, and nobody else must wait for who mends it.
+            let before = self.0.snapshot().await?;
+            let before = self.0.plan_agree(&before, &view, &BTreeMap::new(), true);
+            let newly = agree::Plan {
+                held: plan
+                    .held
+                    .clone()
+                    .into_iter()
+                    .filter(|(id, why)| before.held.get(id) != Some(why))
+                    .collect(),
+                ..agree::Plan::default()
+            };
+            let faults = held_by_references(&newly, &pushed.tree);
+            if !faults.is_empty() {
+                refuse(&faults, out);
+                return Ok(false);
             }
-            out.send(format!(
-                "refused: {}; nothing was changed",
-                count(plan.held.len(), "error")
-            ));
-            return Ok(false);
         }
         if let Some(guard) = plan.guard.filter(|_| applied) {
             out.send(format!("error: {guard}"));

@@ -27,6 +27,8 @@ use super::{Inner, lock};
 
 /// How many passes of `agree` one round makes at most: a world that never rests must not keep servers waiting.
 const PASSES: usize = 256;
+/// How many events one look may tell of what is held.
+const MOST_HELD_EVENTS: usize = 20;
 /// Hints that come together are taken together.
 const DEBOUNCE: Duration = Duration::from_millis(10);
 /// How soon a round that failed is tried again.
@@ -48,6 +50,8 @@ pub(super) struct Loop {
     /// When both sides were looked at last.
     synced: Option<Timestamp>,
     greetings: Greetings,
+    /// What was held when it was told last, each with why.
+    held: BTreeMap<String, String>,
 }
 
 /// When to look again, and at what.
@@ -75,6 +79,7 @@ impl Loop {
             trouble: None,
             synced: None,
             greetings,
+            held: BTreeMap::new(),
         }
     }
 
@@ -240,6 +245,8 @@ impl Loop {
             Err(error) => tracing::warn!(%error, "the conflicts can't be counted"),
         }
         self.describe_source(&mut report, failed);
+        self.tell_held(&report).await;
+        let inner = &self.inner;
         report.conclude();
         inner.report.send_replace(Arc::new(report));
         plan.wake_at
@@ -270,6 +277,38 @@ impl Loop {
             source.state = SourceState::Failing;
             source.last_error = Some(error);
         }
+    }
+
+    /// Tells once of what came to be held, and of what is not held any more.
+    async fn tell_held(&mut self, report: &Report) {
+        let held = report.status.held.iter();
+        let all: BTreeMap<String, String> = held.map(|held| (held.resource.clone(), held.why())).collect();
+        let event = |level, about: &str, reason: &str, message: String| Event {
+            sequence: 0,
+            at: now(),
+            level,
+            about: about.to_owned(),
+            reason: reason.to_owned(),
+            message,
+        };
+        let came = all.iter().filter(|(id, _)| !self.held.contains_key(*id));
+        let went = self.held.keys().filter(|id| !all.contains_key(*id));
+        let mut events: Vec<Event> = came
+            .map(|(id, why)| event(Level::Warning, id, "Held", format!("what was in force stays: {why}")))
+            .chain(went.map(|id| event(Level::Info, id, "Released", "it is not held any more".to_owned())))
+            .collect();
+        // One bad file may hold very many: no flood.
+        if events.len() > MOST_HELD_EVENTS {
+            let rest = events.split_off(MOST_HELD_EVENTS).len();
+            events.push(event(
+                Level::Warning,
+                "repository",
+                "Held",
+                format!("and {rest} more (mcpctl status)"),
+            ));
+        }
+        self.held = all;
+        self.record(events).await;
     }
 
     /// Tells of states that changed, as events and to those who watch.

@@ -227,6 +227,7 @@ impl Inner {
                 crate::kit::count(recipients.len(), "recipient")
             ),
             changes,
+            checked_at: None,
         };
         match self.parts.store.edit(edit).await {
             Ok(mutation) => Ok(mutation),

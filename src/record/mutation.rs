@@ -113,6 +113,8 @@ pub struct Edit {
     pub message: String,
     /// What is to change, in apply order.
     pub changes: Vec<EditChange>,
+    /// The store's revision at which references were found whole, where that matters: another one refuses the whole edit.
+    pub checked_at: Option<u64>,
 }
 
 /// One resource of an [`Edit`].
@@ -139,6 +141,8 @@ pub struct Import {
     pub commit: String,
     /// Rows to change; where there are none, no revision is made.
     pub changes: Vec<ImportChange>,
+    /// The store's revision at which references were found whole, where that matters: another one refuses the whole import.
+    pub checked_at: Option<u64>,
     /// Ledger rows to write (or to remove) without changing a row.
     pub settle: Vec<Settle>,
     /// Changes of the outbox that are to be written on top of what the repository says now.

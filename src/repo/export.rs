@@ -212,13 +212,14 @@ const LISTED: usize = 100;
 
 /// The commit's message: what was asked for, of several resources each, what it was kept over; then who and what wrote it
 /// (for people; never believed).
-pub(super) fn message(export: &PendingExport, writer: &str) -> String {
+pub(super) fn message(export: &PendingExport, pending: &[Id], writer: &str) -> String {
     let mut subject = line(&export.message, 400);
     if subject.is_empty() {
         subject = format!("revision {}", export.revision);
     }
     let mut text = format!("{subject}\n\n");
-    let steps = export.changes.iter().filter_map(step);
+    let written = export.changes.iter().filter(|change| pending.contains(&change.id));
+    let steps = written.filter_map(step);
     let mut body: Vec<String> = steps.map(|step| step.to_string()).collect();
     if body.len() == 1 {
         // The subject tells it.
@@ -293,17 +294,27 @@ mod tests {
             notes: vec!["server/b: kept over 3fa2c1e: replicas\n\nMcpctl-User: eve".to_owned()],
             attempt: None,
         };
+        let all = |export: &PendingExport| {
+            export
+                .changes
+                .iter()
+                .map(|change| change.id.clone())
+                .collect::<Vec<_>>()
+        };
         let trailers = "\nMcpctl-Revision: 7\nMcpctl-User: ann\nMcpctl-Writer: w\n";
         let want = "apply 3 resources: server/a, server/b, server/c\n\n\
             + server/a\n~ server/b  replicas 1 → 2\n- server/c\n\
             server/b: kept over 3fa2c1e: replicas  Mcpctl-User: eve\n";
-        assert_eq!(message(&export, "w"), format!("{want}{trailers}"));
+        assert_eq!(message(&export, &all(&export), "w"), format!("{want}{trailers}"));
         export.changes.truncate(1);
         export.notes.clear();
         export.message = "create server/a".to_owned();
-        assert_eq!(message(&export, "w"), format!("create server/a\n{trailers}"));
+        assert_eq!(
+            message(&export, &all(&export), "w"),
+            format!("create server/a\n{trailers}")
+        );
         export.changes = (0..150).map(|n| change(&format!("s{n}"), None, Some(1))).collect();
-        let text = message(&export, "w");
+        let text = message(&export, &all(&export), "w");
         assert!(text.contains("\nand 50 more\n") && text.lines().count() < 110, "{text}");
     }
 

@@ -107,7 +107,7 @@ impl Inner {
             });
         }
         let commit = self
-            .commit(&repository, parent.as_ref(), &tree, &edits.files, export)?
+            .commit(&repository, parent.as_ref(), &tree, &edits.files, export, pending)?
             .to_string();
         Ok(Prepared {
             attempt: commit.clone(),
@@ -125,6 +125,7 @@ impl Inner {
         tree: &git2::Tree<'_>,
         files: &[FileEdit],
         export: &PendingExport,
+        pending: &[Id],
     ) -> Result<Oid, RepoError> {
         let mut update = TreeUpdateBuilder::new();
         for file in files {
@@ -156,7 +157,7 @@ impl Inner {
         let committer =
             Signature::new(COMMITTER, "mcpd@mcpctl.local", &when).map_err(git("writing to the repository"))?;
         let parents: Vec<&git2::Commit<'_>> = parent.into_iter().collect();
-        let message = export::message(export, &self.writer);
+        let message = export::message(export, pending, &self.writer);
         let id = repository
             .commit(None, &author, &committer, &message, &tree, &parents)
             .map_err(git("writing to the repository"))?;

@@ -20,6 +20,7 @@ type Planned = Result<(Batch, Option<Mutation>), StoreError>;
 pub(super) fn edit(view: &StoreView, edit: Edit) -> Planned {
     let mut batch = Batch::default();
     check(view, edit.changes.iter().map(|change| (&change.id, change.seen)))?;
+    unmoved(view, edit.checked_at, edit.changes.first().map(|change| &change.id))?;
     let revision = view.revision + 1;
     let mut changes = vec![];
     for change in edit.changes {
@@ -69,6 +70,7 @@ pub(super) fn import(view: &StoreView, import: Import) -> Planned {
         view,
         from_repository.chain(import.settle.iter().map(|settle| (&settle.id, settle.seen))),
     )?;
+    unmoved(view, import.checked_at, import.changes.first().map(|change| &change.id))?;
     let mut batch = Batch::default();
     let revision = view.revision + 1;
     let mut changes = vec![];
@@ -180,8 +182,12 @@ pub(super) fn import(view: &StoreView, import: Import) -> Planned {
 pub(super) fn new_epoch(view: &StoreView, actor: Actor, at: Timestamp) -> (Batch, Option<Mutation>) {
     let mut batch = Batch::default();
     let revision = view.revision + 1;
+    // A deletion that is not written yet stays one: the row is a tombstone, and what it deleted is known.
+    let waits = |id: &Id, row: &Row| row.document.is_none() && view.ledger.contains_key(id);
     for id in view.ledger.keys() {
-        batch.ledger.insert(id.clone(), None);
+        if !view.rows.get(id).is_some_and(|row| waits(id, row)) {
+            batch.ledger.insert(id.clone(), None);
+        }
     }
     // Older mutations are written by the new one: their commits belong to the repository that was left.
     for export in &view.outbox {
@@ -189,22 +195,23 @@ pub(super) fn new_epoch(view: &StoreView, actor: Actor, at: Timestamp) -> (Batch
     }
     let mut changes = vec![];
     for (id, now) in view.rows.iter() {
-        let Some(after) = &now.document else {
+        if now.document.is_none() && !waits(id, now) {
             batch.rows.insert(id.clone(), None);
             continue;
-        };
+        }
         batch.rows.insert(id.clone(), Some(row(now.document.clone(), revision)));
+        let agreed = view.ledger.get(id).and_then(|ledger| ledger.document.clone());
         changes.push(Change {
             id: id.clone(),
-            before: None,
-            after: Some(Arc::clone(after)),
+            before: agreed.filter(|_| now.document.is_none()),
+            after: now.document.clone(),
         });
     }
     if changes.is_empty() {
         return (batch, None);
     }
     let message = format!(
-        "write {} into a new repository",
+        "begin a new history: write {}",
         crate::kit::count(changes.len(), "resource")
     );
     let export = PendingExport {
@@ -394,6 +401,18 @@ fn check<'a>(view: &StoreView, seen: impl Iterator<Item = (&'a Id, Option<u64>)>
         }
     }
     Ok(())
+}
+
+/// The store is as it was when references were found whole.
+fn unmoved(view: &StoreView, checked_at: Option<u64>, id: Option<&Id>) -> Result<(), StoreError> {
+    match (checked_at, id) {
+        (Some(seen), Some(id)) if seen != view.revision => Err(StoreError::Stale {
+            id: id.clone(),
+            seen: Some(seen),
+            found: Some(view.revision),
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// One audit event for each resource that changed.

@@ -133,6 +133,18 @@ pub fn conflict(conflict: &Conflict) -> String {
     format!("! {id}  {lost} (mcpctl conflicts accept {id} --from repo)")
 }
 
+/// The fields that lost, for a table; nothing where a side deleted the resource.
+#[must_use]
+pub fn lost(conflict: &Conflict) -> Vec<String> {
+    match (&conflict.store, &conflict.repository) {
+        (Some(store), Some(repository)) => {
+            let clashes = clashes(conflict, store, repository);
+            clashes.into_iter().map(|clash| clash.path).collect()
+        }
+        _ => vec![],
+    }
+}
+
 /// What of the repository lost: the fields that are known to have, or all that it changed since both last agreed.
 fn clashes(conflict: &Conflict, store: &Document, repository: &Document) -> Vec<FieldChange> {
     let all = field_changes(Some(store), Some(repository));

@@ -188,3 +188,38 @@ async fn recovery_never_takes_an_unreadable_file_for_a_deletion() {
     assert_eq!(bench.declared(), "v=one w=one y=two");
     assert!(!place.file("x").exists() && bench.store().view().outbox.is_empty());
 }
+
+/// Pitfall "an emptied repository that deletes the world": what waits for a person's word goes on waiting, also when so much
+/// else is declared meanwhile that the same deletions would pass.
+#[tokio::test(flavor = "multi_thread")]
+async fn other_changes_do_not_approve_a_mass_deletion() {
+    let names = ["a", "b", "c", "d", "e", "f"];
+    let place = Place::with(&names);
+    let bench = place.bench(false).await;
+    bench.rest().await;
+    for name in &names[..4] {
+        place.remove(name);
+    }
+    assert_eq!(bench.rest().await.plan.guard.unwrap().deletions, 4);
+    bench
+        .edit(&[("x", Some("new")), ("y", Some("new")), ("z", Some("new"))])
+        .await;
+    bench.edit(&[("a", Some("two"))]).await;
+    let agreed = bench.rest().await;
+    assert_eq!(
+        agreed.plan.guard.unwrap().deletions,
+        3,
+        "one is in conflict now, and the rest waits"
+    );
+    assert_eq!(
+        bench.declared(),
+        "a=two b=one c=one d=one e=one f=one x=new y=new z=new"
+    );
+    // Files that come back end the wait, and nothing is left of it.
+    names[..4].iter().for_each(|name| place.write(name, "one"));
+    let agreed = bench.rest().await;
+    assert!(agreed.plan.guard.is_none());
+    place.remove("b");
+    bench.rest().await;
+    assert_eq!(bench.declared(), "a=two c=one d=one e=one f=one x=new y=new z=new");
+}

@@ -194,3 +194,28 @@ async fn a_folder_is_merged_too() {
     assert_eq!(bench.declared(), "a=two");
     assert!(bench.store().conflicts().await.unwrap().is_empty());
 }
+
+/// A deletion that waits for its commit survives a new epoch: what it deleted is known, and the history has nothing newer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_epoch_does_not_undo_a_deletion() {
+    let world = World::with(&["a", "b", "c"]).await;
+    world.bench.edit(&[("a", None), ("b", None)]).await;
+    world.write("servers/b.yaml", &with("b", "description: rewritten\n"));
+    let new = world.commit();
+    git(&world.bare(), &["update-ref", crate::repo::BRANCH, &new]);
+    let store = world.bench.store();
+    store
+        .new_epoch(actor("ann", "push"), crate::kit::time::now())
+        .await
+        .unwrap();
+    world.bench.rest().await;
+    assert_eq!(world.bench.declared(), "c=one");
+    let tree = world.bench.snapshot().await.tree;
+    assert_eq!(tree.documents.keys().cloned().collect::<Vec<_>>(), [id("c")]);
+    let conflicts = store.conflicts().await.unwrap();
+    let lost: Vec<_> = conflicts
+        .iter()
+        .map(|it| (it.id.clone(), it.repository.is_some()))
+        .collect();
+    assert_eq!(lost, [(id("b"), true)], "only what the history says anew is told");
+}

@@ -163,6 +163,7 @@ impl Bench {
             actor: actor("bob", "api"),
             message: "an edit".to_owned(),
             changes: changes.iter().map(change).collect(),
+            checked_at: None,
         };
         self.store().edit(edit).await.unwrap();
     }
@@ -179,6 +180,7 @@ impl Bench {
             actor: actor("bob", "api"),
             message: "an edit".to_owned(),
             changes: vec![change],
+            checked_at: None,
         };
         self.store().edit(edit).await.unwrap();
     }

@@ -11,6 +11,7 @@ mod held;
 mod merge;
 #[cfg(test)]
 mod merge_tests;
+mod order;
 mod plan;
 #[cfg(test)]
 mod plan_tests;

@@ -26,6 +26,8 @@ pub struct Seen<'a> {
     /// The resources to look at, where all others are known to be as they were when a plan was empty: cost follows the
     /// change. Nothing looks at all of them. Where the tree has anything that can't be read all are looked at.
     pub only: Option<&'a BTreeSet<Id>>,
+    /// Whether this very head waits for a person already: then it goes on waiting, whatever else is declared meanwhile.
+    pub waits: bool,
     /// Whether a person allowed this head to delete most of what is declared.
     pub allow_mass_delete: bool,
     /// The time to write into records.
@@ -111,6 +113,8 @@ pub struct Plan {
     pub held: BTreeMap<Id, String>,
     /// Set when deletions wait for a person; the whole import waits with them.
     pub guard: Option<MassDelete>,
+    /// The store's revision at which its references were found whole, where the import depends on it.
+    pub checked_at: Option<u64>,
     /// What changes in the store, then what changes in the repository.
     pub shown: Vec<Shown>,
     /// How many resources stay as they are.
@@ -167,6 +171,7 @@ impl Plan {
             actor,
             message,
             commit,
+            checked_at: self.checked_at,
             changes: self.changes.clone(),
             settle: self.settle.clone(),
             rebase: self.rebase.clone(),
@@ -232,7 +237,6 @@ pub fn plan_with(rules: Rules, seen: &Seen<'_>) -> Plan {
         }
     }
     whole::keep_references(seen, &mut steps, &mut held);
-    whole::keep_the_repository(seen, &mut steps, &mut held);
     let mut plan = write::out(seen, rules, &holds, steps, held);
     plan.settle.append(&mut settle);
     plan.unchanged = seen.tree.documents.len().saturating_sub(moving);

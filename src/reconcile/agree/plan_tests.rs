@@ -58,6 +58,7 @@ fn planned(files: &[(&str, &str)], store: &StoreView) -> Plan {
         store,
         landed: &BTreeMap::new(),
         only: None,
+        waits: false,
         allow_mass_delete: false,
         now: Timestamp::UNIX_EPOCH,
     })
@@ -145,6 +146,45 @@ fn a_deletion_waits_for_what_the_repository_still_names() {
     delete(&mut store, "project/p");
     let plan = planned(&files, &store);
     let exported: Vec<&Id> = plan.exports.iter().flat_map(|export| &export.ids).collect();
-    assert_eq!(exported, [&id("server/a"), &id("project/p")]);
+    // What names goes first, though it was deleted later: no commit in between names what is not there.
+    assert_eq!(exported, [&id("project/p")]);
+    assert_eq!(plan.held[&id("server/a")], "project/p in the repository needs it");
+    let plan = planned(&files[..1], &store);
+    let exported: Vec<&Id> = plan.exports.iter().flat_map(|export| &export.ids).collect();
+    assert_eq!(exported, [&id("server/a")]);
     assert!(plan.held.is_empty());
+}
+
+/// A head whose deletions wait goes on waiting, whatever else is declared meanwhile.
+#[test]
+fn a_head_that_waits_goes_on_waiting() {
+    let texts: Vec<(String, String)> = (0..6)
+        .map(|n| (format!("{n}.yaml"), server(&format!("s{n}"))))
+        .collect();
+    let files: Vec<(&str, &str)> = texts.iter().map(|(path, text)| (&**path, &**text)).collect();
+    let mut store = agreed(&files);
+    let tree = tree(&files[..2]);
+    let plan_if = |store: &StoreView, waits: bool| {
+        plan(&Seen {
+            tree: &tree,
+            head: "new",
+            store,
+            landed: &BTreeMap::new(),
+            only: None,
+            waits,
+            allow_mass_delete: false,
+            now: Timestamp::UNIX_EPOCH,
+        })
+    };
+    assert!(plan_if(&store, false).guard.is_some());
+    for n in 6..20 {
+        let row = Row {
+            document: store.rows[&id("server/s0")].document.clone(),
+            revision: 1,
+        };
+        store.rows.insert(id(&format!("server/s{n}")), row);
+    }
+    assert!(plan_if(&store, false).guard.is_none(), "4 of 20 alone would pass");
+    let guard = plan_if(&store, true).guard.unwrap();
+    assert_eq!((guard.deletions, guard.declared), (4, 20));
 }

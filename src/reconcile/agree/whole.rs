@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::resource::{Document, Id, Reference, broken_references};
+use crate::resource::{Document, Id, broken_references};
 
 use super::plan::Seen;
 use super::step::Step;
@@ -56,31 +56,5 @@ pub(super) fn keep_references(seen: &Seen<'_>, steps: &mut BTreeMap<Id, Step>, h
                 held.insert(id, why);
             }
         }
-    }
-}
-
-/// Holds the deletion of what a document of the repository names that stays as it is: the commit would leave a tree that
-/// no push can build on.
-pub(super) fn keep_the_repository(seen: &Seen<'_>, steps: &mut BTreeMap<Id, Step>, held: &mut BTreeMap<Id, String>) {
-    if !steps.values().any(|step| *step == Step::ExportDeletion) {
-        return;
-    }
-    let rewritten = |id: &Id| {
-        matches!(
-            steps.get(id),
-            Some(Step::Export | Step::ExportDeletion | Step::Merge(_) | Step::Keep(_) | Step::ImportDeletion)
-        )
-    };
-    let mut needed = vec![];
-    for (id, placed) in seen.tree.documents.iter().filter(|(id, _)| !rewritten(id)) {
-        for target in placed.document.references().iter().filter_map(Reference::target) {
-            if steps.get(&target) == Some(&Step::ExportDeletion) {
-                needed.push((target, format!("{id} in the repository needs it")));
-            }
-        }
-    }
-    for (target, why) in needed {
-        steps.remove(&target);
-        held.insert(target, why);
     }
 }

@@ -10,6 +10,7 @@ use crate::resource::{Document, Id, Placed, field_changes};
 use super::guard::MassDelete;
 use super::held::Holds;
 use super::merge::{Ancestor, merge};
+use super::order;
 use super::plan::{Export, Plan, Rules, Seen, Shown, ShownOp};
 use super::step::{Lost, Step, Views};
 
@@ -102,8 +103,15 @@ pub(super) fn out(
         plan.shown.push(shown);
     }
     plan.shown.extend(outgoing);
+    // A reference that came to be after this plan would lose its target by a deletion, and a document one that went.
+    let depends = |change: &ImportChange| change.after.as_ref().is_none_or(|after| !after.references().is_empty());
+    plan.checked_at = plan.changes.iter().any(depends).then_some(seen.store.revision);
     plan.guard = guard(seen, &plan.changes);
-    plan.exports = parts(seen, |id| exported.contains(id));
+    let ordered = order::exports(seen, &exported, &mut held);
+    plan.exports = ordered.exports;
+    if rules != Rules::RebaseNothing && plan.rebase.is_empty() {
+        plan.rebase = ordered.skipped;
+    }
     // What waits in the outbox is written, waits on, or is not needed any more.
     plan.drops = parts(seen, |id| !exported.contains(id) && !held.contains_key(id));
     plan.held = held;
@@ -117,7 +125,11 @@ fn guard(seen: &Seen<'_>, changes: &[ImportChange]) -> Option<MassDelete> {
     }
     let declared = seen.store.rows.values().filter(|row| row.document.is_some()).count();
     let empty = seen.tree.documents.is_empty() && seen.tree.unreadable.is_empty();
-    MassDelete::check(gone, declared, empty)
+    let waits = seen.waits.then_some(MassDelete {
+        deletions: gone,
+        declared,
+    });
+    MassDelete::check(gone, declared, empty).or(waits)
 }
 
 /// The part of each outbox row whose resources fulfil something.

@@ -500,3 +500,25 @@ async fn a_write_whose_caller_left_goes_through() {
     changed.changed().await.unwrap();
     assert_eq!(store.view().revision, 1);
 }
+
+/// What was found whole at one revision is refused at another: a reference may have come, or its target gone.
+#[tokio::test]
+async fn what_was_checked_is_what_is_changed() {
+    let store = fresh();
+    store.edit(edit(&store.view(), &[("a", Some(1))])).await.unwrap();
+    let mut old = edit(&store.view(), &[("a", None)]);
+    old.checked_at = Some(1);
+    let mut import = import(&store.view(), "c1", &[("b", Some(1))]);
+    import.checked_at = Some(1);
+    store.edit(edit(&store.view(), &[("c", Some(1))])).await.unwrap();
+    let view = store.view();
+    assert!(matches!(store.edit(old.clone()).await, Err(StoreError::Stale { .. })));
+    assert!(matches!(
+        store.import(import.clone()).await,
+        Err(StoreError::Stale { .. })
+    ));
+    assert_eq!(store.view(), view);
+    (old.checked_at, import.checked_at) = (Some(2), Some(3));
+    assert!(store.edit(old).await.unwrap().is_some());
+    assert!(store.import(import).await.unwrap().is_some());
+}

@@ -53,6 +53,7 @@ pub(super) fn seen(view: &StoreView, id: &Id) -> Option<u64> {
 pub(super) fn edit(view: &StoreView, changes: &[(&str, Option<u32>)]) -> Edit {
     Edit {
         at: at(1),
+        checked_at: None,
         actor: actor("api"),
         message: "an edit".to_owned(),
         changes: changes
@@ -70,6 +71,7 @@ pub(super) fn edit(view: &StoreView, changes: &[(&str, Option<u32>)]) -> Edit {
 pub(super) fn import(view: &StoreView, commit: &str, changes: &[(&str, Option<u32>)]) -> Import {
     Import {
         at: at(2),
+        checked_at: None,
         actor: actor("push"),
         message: "an import".to_owned(),
         commit: commit.to_owned(),

@@ -92,6 +92,13 @@ impl World {
             drop(self.store.new_epoch(actor(), Timestamp::UNIX_EPOCH));
         }
         self.wishes.new_epoch();
+        for key in 0..KEYS {
+            // A deletion that waits is of what was agreed on: a history that says just that has said nothing new.
+            let agreed = self.known(key);
+            if agreed.is_some() && agreed == self.files[key] {
+                self.wishes.forget(Side::Repository, key);
+            }
+        }
         (0..KEYS).for_each(|key| self.grant(key));
     }
 
@@ -163,6 +170,9 @@ impl World {
             }
         }
         self.store.import(import).map_err(|_| Stopped::Stale)?;
+        if !self.is_whole() {
+            return Err(Stopped::Lost("the store names what is not there".to_owned()));
+        }
         self.told += plan.conflicts.len();
         plan.conflicts.iter().for_each(|conflict| self.wishes.told(conflict));
         for change in &plan.changes {
@@ -213,6 +223,7 @@ impl World {
             .map(key_of)
             .filter_map(|key| Some((key, value(key)?)))
             .collect();
+        let sound = self.tree().held.is_empty();
         self.head += 1;
         let ids = writes.iter().map(|(key, _)| id(*key).clone());
         self.landed.insert(commit.to_owned(), ids.collect());
@@ -245,6 +256,11 @@ impl World {
             }
             self.write_file(key, value);
             self.grant(key);
+        }
+        if sound && !self.tree().held.is_empty() {
+            return Err(Stopped::Lost(
+                "a commit left a tree that no push can build on".to_owned(),
+            ));
         }
         self.remember();
         Ok(())

@@ -131,10 +131,12 @@ impl Wishes {
             .retain(|(_, k, part), wanted| *k != key || *part == EXISTENCE || !is_absence(key, *part, *wanted));
     }
 
-    /// A new epoch has no base: an absence is nothing that it could know of.
+    /// A new epoch has no base: an absence is nothing that it could know of; but a deletion that waits it knows.
     pub(super) fn new_epoch(&mut self) {
-        self.0
-            .retain(|(_, key, part), wanted| !is_absence(*key, *part, *wanted));
+        self.0.retain(|(side, key, part), wanted| {
+            let deletion = *side == Side::Store && *part == EXISTENCE;
+            deletion || !is_absence(*key, *part, *wanted)
+        });
     }
 }
 
@@ -254,6 +256,7 @@ impl World {
             },
             message: String::new(),
             changes: changes.collect(),
+            checked_at: None,
         };
         let before: BTreeMap<usize, Value> = after.keys().map(|key| (*key, self.row(*key))).collect();
         if self.store.edit(edit).is_err() {

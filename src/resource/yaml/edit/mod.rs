@@ -60,7 +60,9 @@ pub enum EditError {
     #[error("{0} stands in this file twice")]
     Twice(String),
     /// No edit of the text gives what is wanted: anchors that others use, or a file that would grow too large.
-    #[error("{0} can't be edited in this file")]
+    #[error(
+        "{0} can't be edited there without changing what stands beside it: write out the values that anchors (&) share"
+    )]
     Refused(String),
 }
 

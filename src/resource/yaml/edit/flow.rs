@@ -159,7 +159,15 @@ impl<'t> Editor<'_, 't> {
             }
             None if leads => start..behind,
             // A comment that an entry of this line shares stays.
-            None if first > 0 && entries.one_line(spans[first - 1].end, start) => entries.behind(first - 1)..behind,
+            None if first > 0 && entries.one_line(spans[first - 1].end, start) => {
+                let end = spans[gone.end - 1].end;
+                if entries.one_line(end, behind) {
+                    entries.behind(first - 1)..behind
+                } else {
+                    self.edits.push((behind - 1..behind, String::new()));
+                    entries.behind(first - 1)..end
+                }
+            }
             None => {
                 let from = if first > 0 { entries.behind(first - 1) } else { start };
                 let blanks = from - text.all[..from].trim_end_matches(' ').len();

@@ -274,3 +274,102 @@ fn neighbours_keep_their_comments() {
         assert_eq!(without, format!("{text}{more}"));
     }
 }
+
+/// In brackets on several lines, the comment at the end of a line goes with its entry, and stays with it.
+#[test]
+fn comments_between_brackets_stay_with_their_entries() {
+    let head = "kind: server\nname: a\n";
+    let words = "command: [ \"true\", # t\n  a, # a\n  b ] # b\n";
+    let apart = "command: [\n  \"true\", # t\n    # more on t\n  # on a\n  a, # a\n  b] # b\n";
+    let pairs = "command: [\"true\", a, # ta\n  b, c, # bc\n  d]\n";
+    let volumes = "command: [x]\nvolumes: [{name: notes, mountPath: /data},   # vol one\n          {name: more, mountPath: /more}]\n";
+    let notes = json!({"command": ["x"], "volumes": [{"name": "notes", "mountPath": "/data"}]});
+    let more = json!({"command": ["x"], "volumes": [{"name": "more", "mountPath": "/more"}]});
+    let other = json!({"command": ["x"], "volumes": [{"name": "notes", "mountPath": "/data"}, {"name": "other", "mountPath": "/other"}]});
+    let env = "command: [x]\nenv: [ {name: A, value: '1'}, # a\n  {name: B, value: '2'} ] # b\n";
+    let map = "command: [x]\nresources: {memory: 1g, # m\n  pids: 5, # p\n  cpus: 1} # c\n";
+    let command = |words: &[&str]| json!({ "command": words });
+    let table = [
+        (words, command(&["true", "a"]), "command: [ \"true\", # t\n  a ] # a\n"),
+        (words, command(&["a", "b"]), "command: [\n  a, # a\n  b ] # b\n"),
+        (words, command(&["true", "b"]), "command: [ \"true\", # t\n  b ] # b\n"),
+        (words, command(&["true"]), "command: [ \"true\" ] # t\n"),
+        (words, command(&["b"]), "command: [\n  b ] # b\n"),
+        (
+            apart,
+            command(&["true"]),
+            "command: [\n  \"true\" # t\n    # more on t\n  ]\n",
+        ),
+        (
+            apart,
+            command(&["true", "a"]),
+            "command: [\n  \"true\", # t\n    # more on t\n  # on a\n  a] # a\n",
+        ),
+        (
+            pairs,
+            command(&["true", "c", "d"]),
+            "command: [\"true\", # ta\n  c, # bc\n  d]\n",
+        ),
+        (pairs, command(&["true", "d"]), "command: [\"true\", # ta\n  d]\n"),
+        (
+            pairs,
+            command(&["true", "a", "b"]),
+            "command: [\"true\", a, # ta\n  b] # bc\n",
+        ),
+        (pairs, command(&["true"]), "command: [\"true\"] # ta\n"),
+        (
+            volumes,
+            notes,
+            "command: [x]\nvolumes: [{name: notes, mountPath: /data}]   # vol one\n",
+        ),
+        (
+            volumes,
+            more,
+            "command: [x]\nvolumes: [\n          {name: more, mountPath: /more}]\n",
+        ),
+        (
+            volumes,
+            other,
+            "command: [x]\nvolumes: [{name: notes, mountPath: /data}, {name: other, mountPath: /other}   # vol one\n          ]\n",
+        ),
+        (
+            env,
+            json!({"command": ["x"], "env": [{"name": "A", "value": "1"}]}),
+            "command: [x]\nenv: [ {name: A, value: '1'} ] # a\n",
+        ),
+        (
+            map,
+            json!({"command": ["x"], "resources": {"memory": "1g", "pids": 5}}),
+            "command: [x]\nresources: {memory: 1g, # m\n  pids: 5} # p\n",
+        ),
+        (
+            map,
+            json!({"command": ["x"], "resources": {"cpus": 1, "pids": 5}}),
+            "command: [x]\nresources: {\n  pids: 5, # p\n  cpus: 1} # c\n",
+        ),
+    ];
+    for (text, spec, want) in table {
+        for ends in ["\n", "\r\n"] {
+            let text = format!("{head}{text}").replace('\n', ends);
+            let after = edit(&text, "server/a", Some(spec.clone())).unwrap().unwrap();
+            assert_eq!(after, format!("{head}{want}").replace('\n', ends), "{text}{spec}");
+        }
+    }
+}
+
+#[test]
+fn the_comment_beside_a_block_text_stays() {
+    let text = "kind: server\nname: a\ncommand: [x]\ndescription: |-  # c\n  one\n  two\n";
+    let spec = json!({"command": ["x"], "description": " # x"});
+    assert_eq!(
+        diff(text, "server/a", Some(spec)),
+        "-description: |-  # c\n-  one\n-  two\n+description: ' # x'  # c\n"
+    );
+}
+
+#[test]
+fn a_question_mark_in_a_text_makes_no_explicit_key() {
+    let text = "kind: server # ?\nname: a\ndescription: who ?\ncommand:\n  - ?x\n  - |\n    ?\n  # ?\nenv: # ?\n      - {name: A, value: 'x ? '}\n      # ?\n      - value: >\n            ?\n\n        name: B\n";
+    let spec = json!({"command": ["?x", "?\n"], "description": "who ?", "env": [{"name": "A", "value": "x ? "}, {"name": "B", "value": "?\n"}], "replicas": 2});
+    assert_eq!(diff(text, "server/a", Some(spec)), "+replicas: 2\n");
+}

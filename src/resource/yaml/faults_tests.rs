@@ -335,6 +335,23 @@ hint: a text that begins with { or [ needs quotes
 "##,
     ),
     (
+        "? kind\n: server\nname: é\nenv: {? a : b}\n?\n  command\n: [x]\n",
+        r##"
+error: a.yaml:1:3: explicit keys are not allowed
+  ? kind
+    ^^^^
+hint: write key: value
+error: a.yaml:4:9: explicit keys are not allowed
+  env: {? a : b}
+          ^
+hint: write key: value
+error: a.yaml:6:3: explicit keys are not allowed
+    command
+    ^^^^^^^
+hint: write key: value
+"##,
+    ),
+    (
         "kind: server\nname: !foo a\n",
         r##"
 error: a.yaml:2:7: tags are not allowed: !foo

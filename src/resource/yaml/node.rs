@@ -290,7 +290,7 @@ impl<'t> Builder<'t> {
                     data: Data::Scalar(text, style),
                 };
                 self.number(&node);
-                self.close(node, anchor, weight, 0);
+                self.close(node, anchor, weight, 0, cursor);
                 Ok(())
             }
             Event::SequenceStart(anchor, tag) => self.open(start, end, anchor, tag.as_deref(), Parts::List(vec![])),
@@ -320,7 +320,7 @@ impl<'t> Builder<'t> {
                     end,
                     data,
                 };
-                self.close(node, open.anchor, open.weight, open.height);
+                self.close(node, open.anchor, open.weight, open.height, cursor);
                 Ok(())
             }
             Event::Alias(id) => {
@@ -352,10 +352,10 @@ impl<'t> Builder<'t> {
                             Some(hint.to_owned()),
                         );
                     }
-                    self.close(null(start), 0, 16, 0);
+                    self.close(null(start), 0, 16, 0, cursor);
                     return Ok(());
                 }
-                self.close(node, 0, weight, height);
+                self.close(node, 0, weight, height, cursor);
                 Ok(())
             }
             _ => Ok(()),
@@ -397,7 +397,7 @@ impl<'t> Builder<'t> {
     }
 
     /// Puts a finished node where it belongs.
-    fn close(&mut self, mut node: Node<'t>, anchor: usize, weight: usize, height: usize) {
+    fn close(&mut self, mut node: Node<'t>, anchor: usize, weight: usize, height: usize, cursor: &mut Cursor<'t>) {
         if anchor != 0 {
             let data = Rc::new(node.data);
             node.data = Data::Shared(data.clone());
@@ -424,6 +424,13 @@ impl<'t> Builder<'t> {
         };
         if let Some((span, message, hint)) = unfit_key(key) {
             self.fault(span, message, hint);
+        } else if cursor.explicit(key.start) {
+            let span = key.span();
+            self.fault(
+                span,
+                "explicit keys are not allowed",
+                Some("write key: value".to_owned()),
+            );
         }
     }
 
@@ -520,6 +527,8 @@ impl<'t> Builder<'t> {
 struct Cursor<'t> {
     text: &'t str,
     ascii: bool,
+    /// Whether a `?` stands anywhere.
+    asks: bool,
     index: usize,
     byte: usize,
 }
@@ -529,13 +538,14 @@ impl<'t> Cursor<'t> {
         Self {
             text,
             ascii: text.is_ascii(),
+            asks: memchr::memchr(b'?', text.as_bytes()).is_some(),
             index: 0,
             byte: 0,
         }
     }
 
-    /// The place behind the quote that closes the text that begins here.
-    fn behind_quotes(&mut self, start: Mark) -> Option<Mark> {
+    /// Goes to a place: the text before and behind it.
+    fn part(&mut self, start: Mark) -> Option<(&'t str, &'t str)> {
         if self.ascii {
             self.byte = start.index;
         } else {
@@ -546,7 +556,32 @@ impl<'t> Cursor<'t> {
             self.byte += rest.char_indices().nth(start.index - self.index)?.0;
         }
         self.index = start.index;
-        let rest = self.text.get(self.byte..)?;
+        self.text.split_at_checked(self.byte)
+    }
+
+    /// Whether the key that begins here is written `? key`. Of a `?` in another line nothing but its place tells that it
+    /// is no text: nothing stands before it, and it is indented less.
+    fn explicit(&mut self, key: Mark) -> bool {
+        if !self.asks {
+            return false;
+        }
+        let Some((before, _)) = self.part(key) else {
+            return false;
+        };
+        let blank = before.len() - before.trim_end().len();
+        let Some(outer) = before[..before.len() - blank].strip_suffix('?') else {
+            return false;
+        };
+        let line = outer.rsplit('\n').next().unwrap_or_default();
+        let lead = line.chars().all(|c| matches!(c, ' ' | '-'));
+        let apart = outer.is_empty() || outer.ends_with([' ', '\t', '\n', '{', '[', ',']);
+        let below = before[before.len() - blank..].contains('\n');
+        blank > 0 && apart && (!below || (lead && line.len() + 1 < key.column as usize))
+    }
+
+    /// The place behind the quote that closes the text that begins here.
+    fn behind_quotes(&mut self, start: Mark) -> Option<Mark> {
+        let (_, rest) = self.part(start)?;
         let quote = *rest.as_bytes().first()?;
         let mut at = 1;
         loop {

@@ -317,6 +317,31 @@ const EDITS: &[(&str, &str, Option<&str>)] = &[
     ),
     ("bom.yaml", "secret/warehouse", None),
     (
+        "bracket-comments.yaml",
+        "server/wide",
+        Some(
+            r#"{"volumes": [{"name": "notes", "mountPath": "/data"}], "command": ["true", "a"], "description": "one # line"}"#,
+        ),
+    ),
+    (
+        "bracket-comments.yaml",
+        "server/wide",
+        Some(
+            r#"{"volumes": [{"name": "more", "mountPath": "/more"}], "command": ["a", "b"], "env": [{"name": "A", "value": "1"}, {"name": "C", "value": "3"}]}"#,
+        ),
+    ),
+    (
+        "bracket-comments.yaml",
+        "server/wide",
+        Some(r#"{"command": ["true"], "env": [{"name": "D", "value": "4"}]}"#),
+    ),
+    (
+        "bracket-comments.yaml",
+        "project/p",
+        Some(r#"{"servers": ["one", "three", "five"]}"#),
+    ),
+    ("bracket-comments.yaml", "project/p", Some(r#"{"servers": ["two"]}"#)),
+    (
         "comments.yaml",
         "server/talkative",
         Some(r#"{"command": ["--fast", "run", "--slow#not-a-comment"]}"#),

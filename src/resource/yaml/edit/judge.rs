@@ -380,8 +380,15 @@ impl<'t> Judge<'_, 't> {
         }
         if text.form(node) == Form::Flow && spans.iter().all(|(_, goes)| *goes) && !moved {
             // All of it is written anew, in its brackets.
-            self.free(text.range(node));
-            self.gone.push(text.range(node));
+            let range = text.range(node);
+            self.free(range.clone());
+            // Where each entry has a comment of its own, the last one's may stand behind the bracket.
+            let each = spans.iter().rev().nth(1).is_some_and(|(before, _)| {
+                let line = before.end..text.line_end(before.end);
+                line.end < range.end && text.all[line].contains('#')
+            });
+            let end = if each { text.line_end(range.end) } else { range.end };
+            self.gone.push(range.start..end);
         } else if text.form(node) == Form::Flow {
             self.commas(&spans, order.len() < new.len() || moved);
         }
@@ -394,9 +401,17 @@ impl<'t> Judge<'_, 't> {
             debug_assert!(goes);
             let from = text.above(text.line_start(span.start), text.column(span.start), 0);
             let own = text.first_in_line(span.start);
-            let to = if own { text.line_end(span.end) } else { span.end };
+            // A comment goes with all that stands in its line.
+            let line = text.line_start(span.end);
+            let here = |at: usize| text.line_start(at) == line;
+            let shared = spans.iter().any(|(it, goes)| !goes && (here(it.start) || here(it.end)));
+            let to = if shared { span.end } else { text.line_end(span.end) };
             self.gone.push(if own { from } else { span.start }..to);
             self.free(if own { from } else { span.start }..span.end);
+            let comma = text.skip(span.end);
+            if text.all[comma..].starts_with(',') {
+                self.free(comma..comma);
+            }
             if n > 0 {
                 let before = spans[n - 1].0.end;
                 self.free(before..before);

@@ -4,7 +4,8 @@
 //! is left alone, however it is written. A new entry is written as its neighbours are; a text keeps its way of quoting
 //! where that can hold the new one.
 //!
-//! Comments. One at the end of a line belongs to what begins in that line. Comment lines belong to what stands directly
+//! Comments. One at the end of a line belongs to what begins in that line, and stays as long as any of that does; behind a
+//! bracket that closes there, it is the last entry's where the one before has its own, else the whole list's. Comment lines belong to what stands directly
 //! below them and is indented alike (an entry of a list, a field, a document's `---` or first key); those that are indented
 //! further belong to what stands above. They go when that goes, and move when it moves. A blank line parts a comment from
 //! what follows it, and what lies above the first document and a blank line is the file's. Comments that touch both the

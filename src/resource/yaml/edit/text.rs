@@ -288,6 +288,19 @@ impl<'t> Text<'t> {
         at..at + rest.find(char::is_whitespace).unwrap_or(rest.len())
     }
 
+    /// The comment behind the `|2-` of a block text that stands behind `from`, blanks before it counted in; nothing
+    /// where the block text ends before it.
+    pub fn beside(&self, from: usize, end: usize) -> &'t str {
+        let header = self.header(from).end;
+        let line = self.content_end(header);
+        if line < end { &self.all[header..line] } else { "" }
+    }
+
+    /// Behind the last thing that stands in the line of a place, comments counted in.
+    pub fn content_end(&self, at: usize) -> usize {
+        at + self.all[at..self.line_end(at)].trim_end().len()
+    }
+
     /// Where the comment begins that belongs to what begins in a line: the lines directly above it, as far as they hold
     /// nothing else and are indented alike. A blank line parts them.
     pub fn above(&self, line: usize, column: usize, floor: usize) -> usize {

@@ -237,7 +237,10 @@ impl<'x, 't> Editor<'x, 't> {
             Holder::Dash => Some(2),
             _ => None,
         };
-        let Written { head, rest } = self.style.block(wanted, model, slot.indent, gap);
+        let Written { mut head, rest } = self.style.block(wanted, model, slot.indent, gap);
+        if form == Form::Lines {
+            head.push_str(text.beside(slot.from, end));
+        }
         let spaced = if head.is_empty() {
             String::new()
         } else {

@@ -93,10 +93,9 @@ impl World {
         }
         self.wishes.new_epoch();
         for key in 0..KEYS {
-            // A deletion that waits is of what was agreed on: a history that says just that has said nothing new.
-            let agreed = self.known(key);
-            if agreed.is_some() && agreed == self.files[key] {
-                self.wishes.forget(Side::Repository, key);
+            // A deletion that waits is of what was agreed on: what a history says just like that it does not say anew.
+            if let Some(agreed) = self.known(key) {
+                self.wishes.known(Side::Repository, key, Some(agreed), self.files[key]);
             }
         }
         (0..KEYS).for_each(|key| self.grant(key));

@@ -82,7 +82,7 @@ impl Wishes {
     }
 
     /// What is as it was last agreed on is no wish: neither going back, nor what was never there for the other side.
-    fn known(&mut self, side: Side, key: usize, base: Value, now: Value) {
+    pub(super) fn known(&mut self, side: Side, key: usize, base: Value, now: Value) {
         self.0.retain(|(s, k, part), wanted| {
             let agreed = match base {
                 Some(base) => *part < PARTS && base[*part] == *wanted,

@@ -322,6 +322,11 @@ impl World {
                 self.save(key, then.files[key]);
             }
         }
+        // What only a commit that is gone had told the repository it does not know any more.
+        for key in 0..KEYS {
+            let base = self.known(key);
+            self.wishes.known(Side::Repository, key, base, self.files[key]);
+        }
         self.past.retain(|past| past.head <= then.head);
     }
 

@@ -339,7 +339,7 @@ fn first_failure(worlds: u64, fault: Fault) -> Option<String> {
 }
 
 /// Seeds that once found something, whatever the world has become since.
-const FOUND: &[u64] = &[111, 174, 5032, 23_339];
+const FOUND: &[u64] = &[111, 174, 5032, 23_339, 81_361];
 
 /// 2,000 worlds; a million with `MCPCTL_LONG`, which then writes its figures to docs/proof/.
 #[test]

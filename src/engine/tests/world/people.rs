@@ -322,10 +322,11 @@ impl World {
                 self.save(key, then.files[key]);
             }
         }
-        // What only a commit that is gone had told the repository it does not know any more.
+        // What only a commit that is gone had told is not known any more, on either side.
         for key in 0..KEYS {
-            let base = self.known(key);
+            let (base, row) = (self.known(key), self.row(key));
             self.wishes.known(Side::Repository, key, base, self.files[key]);
+            self.wishes.known(Side::Store, key, base, row);
         }
         self.past.retain(|past| past.head <= then.head);
     }

@@ -5,6 +5,8 @@ mod digest;
 mod masks;
 mod name;
 mod pipes;
+#[cfg(test)]
+pub mod proof;
 mod redacted;
 mod suggest;
 pub mod time;

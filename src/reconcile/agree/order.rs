@@ -35,11 +35,8 @@ pub(super) fn exports(seen: &Seen<'_>, exported: &BTreeSet<Id>, held: &mut BTree
             .map(|change| (&change.id, change))
             .collect();
         loop {
-            let mut then = written.clone();
-            then.extend(changes.iter().map(|(id, change)| (*id, change.after.as_ref())));
-            let back = unmet(seen.tree, &changes, &then);
+            let back = unmet(seen.tree, &changes, &written);
             if back.is_empty() {
-                written = then;
                 break;
             }
             for (id, why) in back {
@@ -53,6 +50,7 @@ pub(super) fn exports(seen: &Seen<'_>, exported: &BTreeSet<Id>, held: &mut BTree
                 blocked.insert(id);
             }
         }
+        written.extend(changes.iter().map(|(id, change)| (*id, change.after.as_ref())));
         if !changes.is_empty() {
             let ids = row
                 .changes
@@ -82,11 +80,12 @@ fn skip((revision, change): (u64, &Change), (later, next): (u64, &Change)) -> [R
     [moved(revision, &change.before), moved(later, &next.after)]
 }
 
-/// The changes of one commit after which something would name what is not there.
-fn unmet(tree: &Tree, changes: &BTreeMap<&Id, &Change>, then: &Written<'_>) -> Vec<(Id, String)> {
-    let resulting = |id: &Id| match then.get(id) {
-        Some(document) => *document,
-        None => tree.documents.get(id).map(|placed| &placed.document),
+/// The changes of one commit, on top of what was written before it, after which something would name what is not there.
+fn unmet(tree: &Tree, changes: &BTreeMap<&Id, &Change>, before: &Written<'_>) -> Vec<(Id, String)> {
+    let resulting = |id: &Id| match (changes.get(id), before.get(id)) {
+        (Some(change), _) => change.after.as_ref(),
+        (None, Some(document)) => *document,
+        (None, None) => tree.documents.get(id).map(|placed| &placed.document),
     };
     // What can't be told is not missing, by the rule by which a tree is put together.
     let bears = |bytes: &Arc<[u8]>, id: &Id| memchr::memmem::find(bytes, id.name.as_str().as_bytes()).is_some();
@@ -114,7 +113,12 @@ fn unmet(tree: &Tree, changes: &BTreeMap<&Id, &Change>, then: &Written<'_>) -> V
         .collect();
     // Only where something goes can a document that stays lose what it names.
     if !gone.is_empty() {
-        let ids: BTreeSet<&Id> = tree.documents.keys().chain(then.keys().copied()).collect();
+        let ids: BTreeSet<&Id> = tree
+            .documents
+            .keys()
+            .chain(before.keys().copied())
+            .chain(changes.keys().copied())
+            .collect();
         for (id, document) in ids.into_iter().filter_map(|id| Some((id, resulting(id)?))) {
             let targets = document.references();
             let lost = targets

@@ -423,18 +423,10 @@ fn mutated_files_are_read_alike_or_refused() {
     assert!(resources as u64 > accepted / 2, "{resources} in {accepted} files");
     assert!(refused * 50 < resources, "{refused} of {resources} can't be taken out");
     if long {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let head = std::process::Command::new("git")
-            .arg("-C")
-            .arg(root)
-            .args(["rev-parse", "HEAD"])
-            .output();
-        let commit = String::from_utf8_lossy(&head.expect("git").stdout).trim().to_owned();
-        let proof = serde_json::json!({
-            "name": "yaml_fuzz", "commit": commit, "seeds": [0, files - 1], "files": files, "corpus": seeds.len(),
+        let figures = serde_json::json!({
+            "seeds": [0, files - 1], "files": files, "corpus": seeds.len(),
             "accepted": accepted, "resources": resources, "can't be taken out": refused, "violations": 0, "seconds": begin.elapsed().as_secs(),
         });
-        std::fs::create_dir_all(root.join("docs/proof")).expect("docs/proof");
-        std::fs::write(root.join("docs/proof/yaml_fuzz.json"), format!("{proof}\n")).expect("the proof");
+        crate::kit::proof::write("yaml_fuzz", figures);
     }
 }

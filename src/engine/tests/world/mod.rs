@@ -358,19 +358,11 @@ fn thousands_of_worlds_lose_nothing() {
     // A world without conflicts would prove little.
     assert!(conflicts > 2_000, "{conflicts} conflicts: the world is too kind");
     if long {
-        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-        let head = std::process::Command::new("git")
-            .arg("-C")
-            .arg(root)
-            .args(["rev-parse", "HEAD"])
-            .output();
-        let commit = String::from_utf8_lossy(&head.expect("git").stdout).trim().to_owned();
-        let proof = serde_json::json!({
-            "name": "agree_worlds", "commit": commit, "seeds": [0, worlds - 1], "worlds": worlds,
+        let figures = serde_json::json!({
+            "seeds": [0, worlds - 1], "worlds": worlds,
             "rounds": ROUNDS, "conflicts": conflicts, "violations": 0, "seconds": begin.elapsed().as_secs(),
         });
-        std::fs::create_dir_all(root.join("docs/proof")).expect("docs/proof");
-        std::fs::write(root.join("docs/proof/agree_worlds.json"), format!("{proof}\n")).expect("the proof");
+        crate::kit::proof::write("agree_worlds", figures);
     }
 }
 

@@ -8,6 +8,7 @@
     reason = "a test that reads the documents and stops at the first thing that it can't read"
 )]
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -115,6 +116,95 @@ fn verbs_exist() {
 fn console_blocks_do_what_they_show() {
     let faults: Vec<String> = documents().iter().flat_map(perform).collect();
     report(&faults);
+}
+
+/// Promises name tests that exist, and figures are those of the long runs' files.
+#[test]
+fn reliability_says_what_is_there() {
+    let text = std::fs::read_to_string(root().join("docs/RELIABILITY.md")).expect("the document");
+    let rows = |heading: &str| -> Vec<Vec<String>> {
+        let rest = text.split_once(heading).map_or("", |(_, rest)| rest);
+        let section = rest.split("\n## ").next().unwrap_or_default();
+        let rows = section.lines().filter(|line| line.starts_with("| ")).skip(1);
+        rows.map(|row| {
+            row.trim_matches('|')
+                .split('|')
+                .map(|cell| cell.trim().to_owned())
+                .collect()
+        })
+        .collect()
+    };
+    let mut faults = vec![];
+    let known = tests();
+    let promises = rows("## Promises\n");
+    assert_eq!(promises.len(), 10, "promises");
+    for row in &promises {
+        let names: Vec<&str> = row[3].split(", ").map(|name| name.trim_matches('`')).collect();
+        for name in names {
+            if !known.contains(name) {
+                faults.push(format!("{}: there is no test {name}", row[0]));
+            }
+        }
+    }
+    let mut files: BTreeSet<String> = std::fs::read_dir(root().join("docs/proof"))
+        .expect("docs/proof")
+        .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+        .collect();
+    for row in rows("## Figures so far\n") {
+        let name = row[0].trim_start_matches('[').split(']').next().unwrap_or_default();
+        let file = format!("{name}.json");
+        if !files.remove(&file) {
+            faults.push(format!("there is no docs/proof/{file}"));
+            continue;
+        }
+        let path = root().join("docs/proof").join(&file);
+        let proof: serde_json::Value = serde_json::from_slice(&std::fs::read(path).expect("a proof")).expect("JSON");
+        let there: BTreeSet<u64> = proof
+            .as_object()
+            .into_iter()
+            .flat_map(|it| it.values())
+            .filter_map(serde_json::Value::as_u64)
+            .collect();
+        for figure in figures(&row[2]).into_iter().chain(figures(&row[3])) {
+            if !there.contains(&figure) {
+                faults.push(format!("{figure} does not stand in docs/proof/{file}"));
+            }
+        }
+    }
+    faults.extend(files.iter().map(|file| format!("docs/proof/{file} is not told of")));
+    report(&faults);
+}
+
+/// The whole numbers in a text, thousands with commas.
+fn figures(text: &str) -> Vec<u64> {
+    let words = text.split(|c: char| !c.is_ascii_digit() && c != ',');
+    words.filter_map(|word| word.replace(',', "").parse().ok()).collect()
+}
+
+/// The names of all tests: functions of Rust and scripts.
+fn tests() -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    let mut folders = vec![root().join("src"), root().join("tests")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            let ending = path.extension().and_then(|it| it.to_str());
+            if path.is_dir() {
+                folders.push(path);
+            } else if ending == Some("sh") {
+                names.extend(path.file_stem().map(|name| name.to_string_lossy().into_owned()));
+            } else if ending == Some("rs") {
+                let text = std::fs::read_to_string(&path).expect("a file");
+                let functions = text.lines().filter_map(|line| line.trim_start().strip_prefix("fn "));
+                let functions = functions.chain(
+                    text.lines()
+                        .filter_map(|line| line.trim_start().strip_prefix("async fn ")),
+                );
+                names.extend(functions.filter_map(|it| it.strip_suffix("() {")).map(str::to_owned));
+            }
+        }
+    }
+    names
 }
 
 #[test]

@@ -121,7 +121,4 @@ summary=$(jq -n --argjson rounds "$rounds" --argjson seed "$seed" --argjson push
     --argjson deaths "$deaths" --argjson cut "$cut" '{what: "kill -9 of mcpd under pushes, API writes and container deaths",
     $rounds, $seed, acceptedPushes: $pushes, acceptedWrites: $writes, containerDeaths: $deaths, cutInFlight: $cut, lost: 0, restarted: 0, doubled: 0}')
 say "$summary"
-if [[ -n ${MCPCTL_LONG:-} ]]; then
-    mkdir -p "$ROOT/docs/proof"
-    printf '%s\n' "$summary" >"$ROOT/docs/proof/docker_kill_nine.json"
-fi
+[[ -z ${MCPCTL_LONG:-} ]] || proof docker_kill_nine "$summary"

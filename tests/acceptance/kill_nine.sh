@@ -140,10 +140,7 @@ summary=$(jq -n --argjson rounds "$rounds" --argjson seed "$seed" --argjson push
     --argjson cut "$cut" '{what: "kill -9 of mcpd during pushes and API writes, also of one resource by both doors", $rounds, $seed,
     acceptedPushes: $pushes, acceptedWrites: $writes, cutInFlight: $cut, lost: 0, orphans: 0}')
 say "$summary"
-if [[ -n ${MCPCTL_LONG:-} ]]; then
-    mkdir -p "$ROOT/docs/proof"
-    printf '%s\n' "$summary" >"$ROOT/docs/proof/kill_nine.json"
-fi
+[[ -z ${MCPCTL_LONG:-} ]] || proof kill_nine "$summary"
 
 # A polite end leaves nobody behind either.
 stop_mcpd

@@ -350,3 +350,10 @@ mcp() {
 call_text() {
     mcp tools/call "{\"name\":\"$1\",\"arguments\":$2}" | jq -r '.result.content[0].text // .error.message'
 }
+
+# proof NAME FIGURES: writes the figures of a long test, an object, to docs/proof with what they are of.
+proof() {
+    mkdir -p "$ROOT/docs/proof"
+    jq --arg name "$1" --arg commit "$(git -C "$ROOT" rev-parse HEAD)" --argjson seconds "$SECONDS" \
+        '. + {$name, $commit, $seconds}' <<<"$2" >"$ROOT/docs/proof/$1.json"
+}

@@ -14,6 +14,8 @@ use super::syntax;
 pub fn values(source: &Source<'_>, trees: &[Tree<'_>]) -> Result<Vec<Option<Value>>, Box<Diagnostic>> {
     let mut documents = serde_yaml::Deserializer::from_str(source.text);
     let mut values = Vec::with_capacity(trees.len());
+    // Where serde_yaml ends a line and the parser does not, a comment may go on as a key that is there already.
+    let line_end = source.text.find(['\u{85}', '\u{2028}', '\u{2029}']);
     for tree in trees {
         let Some(document) = documents.next() else {
             return Err(Box::new(disagree(source, tree.root.span())));
@@ -22,7 +24,13 @@ pub fn values(source: &Source<'_>, trees: &[Tree<'_>]) -> Result<Vec<Option<Valu
             values.push(None);
             continue;
         }
-        let value = Value::deserialize(document).map_err(|error| Box::new(refused(source, tree, &error)))?;
+        let value = match line_end {
+            None => Value::deserialize(document).map_err(|error| Box::new(refused(source, tree, &error)))?,
+            // This one refuses a key that is there twice.
+            Some(at) => serde_yaml::Value::deserialize(document)
+                .and_then(Value::deserialize)
+                .map_err(|_| Box::new(disagree(source, source.span_of_byte(at))))?,
+        };
         if let Some(span) = differs(&tree.root, &value) {
             return Err(Box::new(disagree(source, span)));
         }
@@ -135,6 +143,7 @@ mod tests {
             ("a: x\n", "a: x\n---\nb: y\n", "a:1:1"),
             ("a: x\n---\nb: y\n", "a: x\n", "a:3:1"),
             ("", "a: x\n", "a:1:1"),
+            ("# c\u{2028}a: x\na: x\n", "# c\u{2028}a: x\na: x\n", "a:1:4"),
         ] {
             assert_eq!(told(parsed, text).as_deref(), Some(place), "{parsed:?} {text:?}");
         }

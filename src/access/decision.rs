@@ -65,6 +65,8 @@ pub enum Action {
     Push,
     /// Start a sync, approve a mass deletion, settle a conflict.
     Sync,
+    /// Go back to an earlier commit.
+    Restore,
     /// Read the state of the whole: status, instances, events, conflicts, revisions.
     ViewStatus,
     /// Read what servers wrote to stderr.
@@ -85,6 +87,7 @@ impl fmt::Display for Action {
             Self::Fetch | Self::ViewStatus => f.write_str("view *"),
             Self::Push => f.write_str("create, edit or delete"),
             Self::Sync => f.write_str("run sync"),
+            Self::Restore => f.write_str("run restore"),
             Self::ViewLogs => f.write_str("run logs"),
             Self::ViewAudit => f.write_str("edit *"),
         }
@@ -141,6 +144,7 @@ mod tests {
             (Action::Fetch, "view *".to_owned()),
             (Action::Push, "create, edit or delete".to_owned()),
             (Action::Sync, "run sync".to_owned()),
+            (Action::Restore, "run restore".to_owned()),
             (Action::ViewStatus, "view *".to_owned()),
             (Action::ViewLogs, "run logs".to_owned()),
             (Action::ViewAudit, "edit *".to_owned()),

@@ -110,6 +110,7 @@ pub(super) async fn verify(State(app): State<App>) -> Json<RestoreState> {
         kinds,
         head: report.status.source.head.clone(),
         sealed: engine.sealed().iter().map(ToString::to_string).collect(),
-        converged: report.status.converged,
+        // A change that nobody has looked at since is neither in the repository nor does it run.
+        converged: report.status.converged && view.outbox.is_empty() && report.status.revision == view.revision,
     })
 }

@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use crate::access::{Denied, HostRefused, Unauthenticated};
 use crate::engine::EngineError;
 use crate::kit::{Diagnostic, count};
+use crate::repo::RepoError;
 use crate::store::StoreError;
 use crate::wire::ErrorBody;
 
@@ -121,6 +122,20 @@ impl From<EngineError> for ApiError {
             EngineError::Stale { .. } => {
                 Self::new(StatusCode::PRECONDITION_FAILED, "stale", text).hint("read it again and repeat the change")
             }
+            EngineError::Passed { .. } => {
+                Self::new(StatusCode::PRECONDITION_FAILED, "stale", text).hint("look at the plan again, and repeat it")
+            }
+            EngineError::NoRevision(_) => Self::not_found(text)
+                .hint("mcpctl get revisions lists them; mcpctl restore list has the commits, which are kept for good"),
+            EngineError::NotUndone { because, .. } => {
+                let mut error = Self::new(StatusCode::CONFLICT, "moved", text);
+                error.body.diagnostics = because;
+                error
+            }
+            EngineError::MassDelete(_) => {
+                Self::new(StatusCode::CONFLICT, "mass_delete", text).hint("if this is meant: --allow-mass-delete")
+            }
+            EngineError::NoHistory { hint, .. } => Self::new(StatusCode::CONFLICT, "no_history", text).hint(hint),
             EngineError::Closed(..) => Self::new(StatusCode::CONFLICT, "sealed", text)
                 .hint("give mcpd an identity that opens it in MCPD_IDENTITY_FILE"),
             EngineError::Busy => {
@@ -130,6 +145,10 @@ impl From<EngineError> for ApiError {
             }
             EngineError::Stopping => Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", text),
             EngineError::Store(error) => error.into(),
+            EngineError::Repository(RepoError::NoPoint(why)) => Self::new(StatusCode::NOT_FOUND, "no_point", why).hint(
+                "mcpctl restore list has the commits; one is named by its id or the beginning of it, HEAD~3, \
+                 timeline/…, or a time like 2026-11-20T10:00",
+            ),
             EngineError::Repository(cause) => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "repository",

@@ -21,6 +21,7 @@ mod health;
 mod items;
 mod logs;
 mod need;
+mod past;
 mod plans;
 mod records;
 mod resources;

@@ -82,7 +82,10 @@ fn api(method: &str, path: &[&str]) -> Option<Need> {
             right(Action::ViewLogs)
         }
         ("POST", ["sync"]) => right(Action::Sync),
+        ("GET", ["restore", "list" | "diff"]) | ("POST", ["restore", "to"]) => right(Action::Restore),
         ("POST", ["apply"]) => Some(Need::ByBody),
+        // What it needs is said by what the revision changed.
+        ("POST", ["revisions", revision, "undo"]) => revision.parse::<u64>().ok().map(|_| Need::ByBody),
         ("POST", ["conflicts", id @ .., "accept"]) => right(Action::Edit(id.join("/").parse().ok()?)),
         (_, [plural]) => list(method, of_plural(plural)?),
         (_, [plural, name]) => one(method, Id::new(of_plural(plural)?, name.parse().ok()?)),
@@ -177,6 +180,9 @@ mod tests {
             ("GET /api/v1/audit/events", "edit *"),
             ("POST /api/v1/sync", "run sync"),
             ("POST /api/v1/apply?dryRun=true", "by body"),
+            ("POST /api/v1/revisions/17/undo?dryRun=true", "by body"),
+            ("POST /api/v1/revisions/x/undo", "not there"),
+            ("GET /api/v1/revisions/17/undo", "not there"),
             ("POST /api/v1/conflicts/server/web/accept", "edit servers/web"),
             ("GET /api/v1/servers", "view servers"),
             ("POST /api/v1/servers", "by body"),
@@ -217,6 +223,10 @@ mod tests {
             ("GET /api/v1/backup/identity", "not there"),
             ("POST /api/v1/backup/identity", "edit *"),
             ("GET /api/v1/restore/verify", "edit *"),
+            ("GET /api/v1/restore/list", "run restore"),
+            ("GET /api/v1/restore/diff?commit=HEAD~1", "run restore"),
+            ("POST /api/v1/restore/to?commit=HEAD~1", "run restore"),
+            ("GET /api/v1/restore/to?commit=HEAD~1", "not there"),
             ("GET /api/v1", "not there"),
             ("GET /", "not there"),
         ] {

@@ -14,7 +14,7 @@ use crate::repo::{GIT_PATH, Source};
 use crate::resource::{KINDS, Kind};
 
 use super::ask::Ask;
-use super::{ApiError, App, backup, gate, health, logs, plans, records, resources};
+use super::{ApiError, App, backup, gate, health, logs, past, plans, records, resources};
 
 pub(super) fn router(app: App) -> Router {
     let mut api = Router::new()
@@ -25,6 +25,7 @@ pub(super) fn router(app: App) -> Router {
         .route("/conflicts/{*id}", post(plans::accept))
         .route("/events", get(records::events))
         .route("/revisions", get(records::revisions))
+        .route("/revisions/{revision}/undo", post(past::undo))
         .route("/audit/events", get(records::audit))
         .route("/diff", get(plans::diff))
         .route("/apply", post(plans::apply))
@@ -33,7 +34,10 @@ pub(super) fn router(app: App) -> Router {
         .route("/backup/log", get(backup::log))
         .route("/backup/key", get(backup::key))
         .route("/backup/identity", post(backup::identity))
-        .route("/restore/verify", get(backup::verify));
+        .route("/restore/verify", get(backup::verify))
+        .route("/restore/list", get(past::list))
+        .route("/restore/diff", get(past::diff))
+        .route("/restore/to", post(past::to));
     for kind in KINDS {
         let list = format!("/{}", kind.plural);
         let below_project = kind.scoped.then(|| format!("/projects/{{project}}/{}", kind.plural));

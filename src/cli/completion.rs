@@ -124,6 +124,8 @@ enum Question {
     Names(String, Option<String>),
     /// Servers, and their instances.
     Instances,
+    /// Commits and branches that can be gone back to.
+    Points,
 }
 
 /// What may stand in place of the last word.
@@ -241,6 +243,8 @@ fn positional(
             ask(&Question::Names((*kind).to_owned(), project))
         }
         (["logs"], []) => ask(&Question::Instances),
+        (["undo"], []) => ask(&Question::Names("revisions".to_owned(), None)),
+        (["restore", "diff" | "to"], []) => ask(&Question::Points),
         (["conflicts", "accept"], []) => ask(&Question::Names("conflicts".to_owned(), None)),
         (_, given) => possible(given.len()),
     }
@@ -314,8 +318,21 @@ async fn names(client: &Client, question: &Question) -> Result<Vec<Offer>, Failu
                     .map(|it| (it.id.to_string(), String::new()))
                     .collect())
             }
+            Noun::Recorded(Recorded::Revisions) => {
+                let listing: Listing<crate::record::Mutation> = client.get("/revisions").await?;
+                let newest = listing.items.iter().rev();
+                Ok(newest.map(|it| (it.revision.to_string(), it.message.clone())).collect())
+            }
             _ => Ok(vec![]),
         },
+        Question::Points => {
+            let listing: Listing<crate::wire::Point> = client.get("/restore/list").await?;
+            let named = |it: &crate::wire::Point| {
+                let short: String = it.commit.chars().take(7).collect();
+                (it.branch.clone().unwrap_or(short), it.subject.clone())
+            };
+            Ok(listing.items.iter().map(named).collect())
+        }
     }
 }
 
@@ -388,6 +405,8 @@ mod tests {
             ("get servers -p ", r#"Names("project", None)"#),
             ("create server x --from-template ", r#"Names("template", None)"#),
             ("conflicts accept ", r#"Names("conflicts", None)"#),
+            ("undo ", r#"Names("revisions", None)"#),
+            ("restore to ", "Points"),
         ] {
             assert_eq!(asked(line).1.as_deref(), Some(question), "{line:?}");
         }

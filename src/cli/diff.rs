@@ -99,7 +99,7 @@ async fn faults(session: &Session, client: &Client, plan: &PlanBody, whole: bool
 }
 
 /// The diff of one resource. The store's document is asked for; the other side is that one with the step's fields.
-async fn of_step(client: &Client, step: &Step) -> Result<String, Failure> {
+pub(super) async fn of_step(client: &Client, step: &Step) -> Result<String, Failure> {
     let id: Id = step
         .resource
         .parse()

@@ -20,6 +20,7 @@ mod help;
 mod input;
 mod logs;
 mod noun;
+mod past;
 mod patch;
 mod plan;
 mod restore;
@@ -28,6 +29,7 @@ mod status;
 mod sync;
 mod table;
 mod terminal;
+mod undo;
 mod version;
 mod wait;
 mod why;
@@ -126,6 +128,7 @@ enum Verb {
     Status(status::Status),
     Sync(sync::Sync),
     Conflicts(conflicts::Conflicts),
+    Undo(undo::Undo),
     Backup(backup::Backup),
     Restore(restore::Restore),
     Completion(completion::Completion),
@@ -269,7 +272,11 @@ fn executed(cli: Cli, around: Surroundings, doors: Doors) -> u8 {
         around,
         global: cli.global,
     };
-    let differs = matches!(cli.verb, Verb::Diff(_));
+    let differs = match &cli.verb {
+        Verb::Diff(_) => true,
+        Verb::Restore(verb) => verb.differs(),
+        _ => false,
+    };
     let work = async {
         match cli.verb {
             Verb::Dev(verb) => verb.run(&session, doors, colour).await,
@@ -285,6 +292,7 @@ fn executed(cli: Cli, around: Surroundings, doors: Doors) -> u8 {
             Verb::Status(verb) => verb.run(&session).await,
             Verb::Sync(verb) => verb.run(&session).await,
             Verb::Conflicts(verb) => verb.run(&session).await,
+            Verb::Undo(verb) => verb.run(&session).await,
             Verb::Backup(verb) => verb.run(&session).await,
             Verb::Restore(verb) => verb.run(&session).await,
             Verb::Completion(verb) => verb.run(&session),

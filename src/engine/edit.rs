@@ -68,25 +68,67 @@ pub struct Edited {
     pub mutation: Option<Mutation>,
 }
 
+/// What a change is to be, decided on the store as it is at that moment.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Intent {
+    /// What is wanted of each resource that may change.
+    pub wanted: Vec<Wanted>,
+    /// How many resources were looked at besides and stay as they are.
+    pub unchanged: usize,
+    /// Whether what looks like a credential may stand in it in the clear.
+    pub allow_clear: bool,
+    /// How it is told.
+    pub subject: Subject,
+}
+
+/// The line that tells of a change.
+#[derive(Debug, Clone, Default)]
+pub(super) enum Subject {
+    /// What changes: `update server/time: replicas 1 → 2`.
+    #[default]
+    Steps,
+    /// This, then what changes.
+    Before(String),
+    /// This.
+    Whole(String),
+}
+
 impl Engine {
     /// Checks and makes a change. It is durable when this returns; its commit follows.
     pub async fn edit(&self, request: EditRequest) -> Result<Edited, EngineError> {
         let _one_at_a_time = self.0.editing.lock().await;
-        let faults = in_the_clear(&request.wanted, &self.store().view());
-        if !faults.is_empty() {
-            return Err(EngineError::Invalid(faults));
-        }
-        let recipients = lock(&self.0.recipients).clone();
-        let (recipients, faults) = self.0.parts.vault.recipients(recipients.as_deref());
-        let secret = |wanted: &Wanted| wanted.id.kind().name == Secret::NAME && wanted.after.is_some();
-        if !faults.is_empty() && request.wanted.iter().any(secret) {
-            // Somebody who is left out by a slip of the pen would notice it when it is too late.
-            return Err(EngineError::Invalid(faults));
-        }
+        let EditRequest { actor, wanted, dry_run } = request;
+        let intent = Intent {
+            wanted,
+            ..Intent::default()
+        };
+        self.change(&actor, dry_run, |_| Ok(intent.clone())).await
+    }
+
+    /// Makes what `decide` wants of the store as it is, asked anew where others changed it meanwhile. The caller holds
+    /// `editing`.
+    pub(super) async fn change(
+        &self,
+        actor: &Actor,
+        dry_run: bool,
+        mut decide: impl FnMut(&StoreView) -> Result<Intent, EngineError> + Send,
+    ) -> Result<Edited, EngineError> {
+        let said = lock(&self.0.recipients).clone();
+        let (recipients, faults) = self.0.parts.vault.recipients(said.as_deref());
         for _ in 0..TRIES {
             let view = self.store().view();
-            let mut sealed = request.wanted.clone();
-            self.0.seal(&mut sealed, &view, &recipients)?;
+            let mut intent = decide(&view)?;
+            let clear = in_the_clear(&intent.wanted, &view);
+            if !clear.is_empty() && !intent.allow_clear {
+                return Err(EngineError::Invalid(clear));
+            }
+            let secret = |wanted: &Wanted| wanted.id.kind().name == Secret::NAME && wanted.after.is_some();
+            if !faults.is_empty() && intent.wanted.iter().any(secret) {
+                // Somebody who is left out by a slip of the pen would notice it when it is too late.
+                return Err(EngineError::Invalid(faults));
+            }
+            self.0.seal(&mut intent.wanted, &view, &recipients)?;
+            let sealed = intent.wanted;
             let (steps, unchanged) = check(&sealed, &view)?;
             let after = outcome(&sealed, &view);
             let running = self.0.preview(&after).await;
@@ -94,10 +136,10 @@ impl Engine {
                 revision: view.revision,
                 containers: containers(&running),
                 steps,
-                unchanged,
+                unchanged: unchanged + intent.unchanged,
                 ..PlanBody::default()
             };
-            if request.dry_run || plan.steps.is_empty() {
+            if dry_run || plan.steps.is_empty() {
                 return Ok(Edited { plan, mutation: None });
             }
             let refers = |document: &Arc<Document>| !document.references().is_empty();
@@ -110,8 +152,12 @@ impl Engine {
             });
             let edit = Edit {
                 at: now(),
-                actor: request.actor.clone(),
-                message: subject(&plan.steps),
+                actor: actor.clone(),
+                message: match &intent.subject {
+                    Subject::Steps => subject(&plan.steps),
+                    Subject::Before(words) => format!("{words}: {}", subject(&plan.steps)),
+                    Subject::Whole(words) => words.clone(),
+                },
                 changes: changes.collect(),
                 checked_at: depends.then_some(view.revision),
             };

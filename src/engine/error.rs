@@ -1,6 +1,7 @@
 //! What can go wrong in the engine, as its callers need to tell it apart.
 
 use crate::kit::Diagnostic;
+use crate::reconcile::agree::MassDelete;
 use crate::repo::RepoError;
 use crate::resource::Id;
 use crate::store::StoreError;
@@ -38,6 +39,36 @@ pub enum EngineError {
         id: Id,
         /// Its present revision.
         now: u64,
+    },
+    /// The store is not at the revision any more that the caller's plan was made on.
+    #[error("something has changed since that plan was made: it was for revision {planned}, and now it is {now}")]
+    Passed {
+        /// The revision that the plan was made on.
+        planned: u64,
+        /// The store's revision.
+        now: u64,
+    },
+    /// There is no record of that revision.
+    #[error("{0}")]
+    NoRevision(String),
+    /// What a revision did can't be taken back, and why, a resource each.
+    #[error("revision {revision} can't be undone: {}", summary(because))]
+    NotUndone {
+        /// The revision.
+        revision: u64,
+        /// Why.
+        because: Vec<Diagnostic>,
+    },
+    /// So much would go that a person has to say so.
+    #[error("{0}")]
+    MassDelete(MassDelete),
+    /// There is no history to go back in.
+    #[error("{why}")]
+    NoHistory {
+        /// Why.
+        why: String,
+        /// A way out.
+        hint: String,
     },
     /// The values of a secret can't be had.
     #[error("{0} is {1}")]

@@ -14,12 +14,15 @@ mod gate;
 mod greetings;
 mod lease;
 mod observe;
+mod past;
 mod push;
 mod report;
+mod restore;
 mod round;
 mod secrets;
 #[cfg(test)]
 mod tests;
+mod undo;
 mod vault;
 mod view;
 
@@ -42,7 +45,9 @@ use crate::wire::SourceState;
 
 pub use edit::{EditRequest, Edited, Only, Wanted};
 pub use error::EngineError;
+pub use past::{GoneBack, Terms};
 pub use report::{Happening, Report};
+pub use restore::Restored;
 pub use vault::Vault;
 
 /// What an engine is made of.

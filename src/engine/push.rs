@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use crate::kit::{Diagnostic, Name, count};
 use crate::reconcile::agree;
 use crate::record::{InstanceStatus, State, StoreView};
-use crate::repo::{BRANCH, Hosted, Lines, Push, PushJudge, RefUpdate, Relation, Source};
+use crate::repo::{BRANCH, Hosted, Lines, Push, PushJudge, RefUpdate, Relation, Source, is_kept};
 use crate::resource::Id;
 use crate::wire::{SourceState, words};
 
@@ -142,6 +142,15 @@ impl Engine {
         out: &Lines,
     ) -> Result<bool, EngineError> {
         let applied = update.name == BRANCH;
+        if is_kept(&update.name) && update.old != update.new {
+            out.send(format!(
+                "error: {} keeps what was before a restore: no push makes, moves or deletes it",
+                words::plain(update.name.trim_start_matches("refs/heads/"))
+            ));
+            out.send("hint: push to a branch of another name; mcpctl restore to COMMIT goes back");
+            out.send("refused: nothing was changed");
+            return Ok(false);
+        }
         let Some(new) = &update.new else {
             if applied {
                 out.send("error: the branch main can't be deleted");

@@ -42,6 +42,9 @@ pub enum RepoError {
     /// A text is no commit of this repository.
     #[error("{0} is no commit of this repository")]
     NoCommit(String),
+    /// A text names no commit that can be gone back to.
+    #[error("{0}")]
+    NoPoint(String),
     /// An export of this resource can't be written into the file that holds (or would hold) it.
     #[error("{id} could not be written to {path}")]
     Edit {

@@ -105,22 +105,27 @@ impl Hosted {
             let mut walk = repository.revwalk().map_err(git("reading the log"))?;
             walk.push(head).map_err(git("reading the log"))?;
             walk.set_sorting(Sort::TOPOLOGICAL).map_err(git("reading the log"))?;
-            let logged = walk.take(limit).map(|id| {
+            let newest = walk.take(limit).map(|id| {
                 let commit = id
                     .and_then(|id| repository.find_commit(id))
                     .map_err(git("reading the log"))?;
-                let text = String::from_utf8_lossy(commit.message_bytes()).into_owned();
-                Ok(Logged {
-                    commit: commit.id().to_string(),
-                    subject: String::from_utf8_lossy(commit.summary_bytes().unwrap_or_default()).into_owned(),
-                    author: String::from_utf8_lossy(commit.author().name_bytes()).into_owned(),
-                    seconds: commit.time().seconds(),
-                    manual: !text.lines().any(|line| line.starts_with("Mcpctl-Revision: ")),
-                })
+                Ok(logged(&commit))
             });
-            logged.collect()
+            newest.collect()
         })
         .await
+    }
+}
+
+/// A commit as the log shows it.
+pub(super) fn logged(commit: &git2::Commit<'_>) -> Logged {
+    let text = String::from_utf8_lossy(commit.message_bytes()).into_owned();
+    Logged {
+        commit: commit.id().to_string(),
+        subject: String::from_utf8_lossy(commit.summary_bytes().unwrap_or_default()).into_owned(),
+        author: String::from_utf8_lossy(commit.author().name_bytes()).into_owned(),
+        seconds: commit.time().seconds(),
+        manual: !text.lines().any(|line| line.starts_with("Mcpctl-Revision: ")),
     }
 }
 

@@ -252,7 +252,7 @@ fn standing(repository: &Repository, tree: &git2::Tree<'_>, path: &str) -> Resul
 }
 
 /// Flushes a file or folder; one that is not there lies in a pack, which git flushed.
-fn sync(path: &Path) -> Result<(), RepoError> {
+pub(super) fn sync(path: &Path) -> Result<(), RepoError> {
     match fs::File::open(path).and_then(|file| file.sync_all()) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at("flushed", path)(error)),
         _ => Ok(()),

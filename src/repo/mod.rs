@@ -19,6 +19,7 @@ mod hosted_write;
 mod http_backend;
 mod lineage;
 mod parallel;
+mod past;
 mod read;
 mod reading;
 mod watch;
@@ -43,6 +44,7 @@ pub use hooks::{Lines, Push, PushJudge, Quarantine, RefUpdate};
 pub use hosted::{Hosted, Relation};
 pub use http_backend::{GIT_PATH, Operation};
 pub use lineage::OtherWriter;
+pub use past::{Timeline, is_kept};
 
 /// The branch that is applied.
 pub const BRANCH: &str = "refs/heads/main";

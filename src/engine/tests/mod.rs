@@ -13,7 +13,9 @@ mod folder;
 mod looks;
 mod merge;
 mod push;
+mod restore;
 mod secrets;
+mod undo;
 mod world;
 
 use std::collections::BTreeMap;

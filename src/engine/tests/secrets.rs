@@ -12,7 +12,7 @@ use crate::record::StoreView;
 use crate::repo::Snapshot;
 use crate::resource::{Assembly, Document, FileText, Opening, yaml};
 
-fn clear(name: &str, data: &serde_json::Value) -> Wanted {
+pub(super) fn clear(name: &str, data: &serde_json::Value) -> Wanted {
     let document = Document::new(id(&format!("secret/{name}")), &json!({"data": data})).unwrap();
     Wanted {
         id: document.id.clone(),
@@ -22,7 +22,7 @@ fn clear(name: &str, data: &serde_json::Value) -> Wanted {
     }
 }
 
-fn server_with(name: &str, secret: &str, key: &str) -> Wanted {
+pub(super) fn server_with(name: &str, secret: &str, key: &str) -> Wanted {
     let spec = json!({"command": ["cat"], "env": [{"name": "TOKEN", "valueFrom": {"secretRef": {"name": secret, "key": key}}}]});
     let document = Document::new(id(&format!("server/{name}")), &spec).unwrap();
     Wanted {
@@ -33,7 +33,7 @@ fn server_with(name: &str, secret: &str, key: &str) -> Wanted {
     }
 }
 
-async fn apply(bench: &Bench, wanted: Vec<Wanted>) -> Result<crate::engine::Edited, EngineError> {
+pub(super) async fn apply(bench: &Bench, wanted: Vec<Wanted>) -> Result<crate::engine::Edited, EngineError> {
     let request = EditRequest {
         actor: actor("ann", "api"),
         wanted,
@@ -42,7 +42,7 @@ async fn apply(bench: &Bench, wanted: Vec<Wanted>) -> Result<crate::engine::Edit
     bench.edit_request(request).await
 }
 
-fn row(view: &StoreView, name: &str) -> Arc<Document> {
+pub(super) fn row(view: &StoreView, name: &str) -> Arc<Document> {
     view.rows[&id(name)].document.clone().unwrap()
 }
 

@@ -51,7 +51,9 @@ scripts!(
     merge_and_conflicts,
     push_and_call,
     resources_and_prompts,
+    restore,
     templates,
+    undo,
 );
 
 fn run(name: &str) {

@@ -299,7 +299,7 @@ async fn an_undo_brings_no_value_of_a_secret_back_unless_it_is_said() {
 /// undo(apply(x)) is what was before, whatever x is.
 #[tokio::test]
 async fn undoing_the_last_mutation_gives_what_was_before() {
-    for seed in 1..=6_u64 {
+    for seed in 1..=3_u64 {
         let world = World::with(&["a", "b", "c", "d"]).await;
         let mut random = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let mut dice = move |sides: u64| {

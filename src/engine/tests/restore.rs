@@ -340,6 +340,137 @@ async fn a_push_leaves_timelines_alone() {
     }
 }
 
+/// Demand: a list of recipients that gains or loses a key is one commit; and what a restore brings back is encrypted for
+/// those of today, not for those of then.
+#[tokio::test]
+async fn recipients_that_changed_are_one_commit_and_no_restore_undoes_it() {
+    let world = World::with(&["a"]).await;
+    let secret = |value: &str| clear("keys", &json!({"TOKEN": value, "OTHER": "stays-the-same"}));
+    apply(&world.bench, vec![secret("value-1")]).await.unwrap();
+    world.bench.rest().await;
+    let elsewhere = tempfile::tempdir().unwrap();
+    let other = super::vault(elsewhere.path(), &[]).own_recipient();
+    let own = world.bench.engine.recipients()[0].clone();
+    let file = || git(&world.bare(), &["show", "main:secrets/keys.yaml"]);
+    let cipher = || {
+        file()
+            .lines()
+            .find(|line| line.contains("OTHER: ENC["))
+            .unwrap()
+            .to_owned()
+    };
+    let said = |text: Option<&str>| {
+        git(
+            &world.clone(),
+            &["pull", "-q", "--rebase", &world.bare().display().to_string(), "main"],
+        );
+        let list = world.clone().join(".mcpctl/recipients");
+        std::fs::create_dir_all(list.parent().unwrap()).unwrap();
+        match text {
+            Some(text) => std::fs::write(&list, text).unwrap(),
+            None => std::fs::remove_file(&list).unwrap(),
+        }
+        world.commit()
+    };
+    assert!(!file().contains(&other));
+    let pushed = said(Some(&format!("# for safe-keeping\n{other}\n")));
+    let (accepted, said_of_it) = world.push(&[]).await;
+    assert!(accepted, "{said_of_it:?}");
+    world.bench.rest().await;
+    assert_eq!(world.newest(), "mcpd: encrypt 1 secret for 2 recipients");
+    assert_eq!(git(&world.bare(), &["rev-parse", "main~1"]), pushed, "one commit");
+    assert!(file().contains(&other) && file().contains(&own));
+    let (both, with_both) = (world.head(), cipher());
+    apply(&world.bench, vec![secret("value-2")]).await.unwrap();
+    world.bench.rest().await;
+    let pushed = said(None);
+    let (accepted, said_of_it) = world.push(&[]).await;
+    assert!(accepted, "{said_of_it:?}");
+    world.bench.rest().await;
+    assert_eq!(world.newest(), "mcpd: encrypt 1 secret for 1 recipient");
+    assert_eq!(git(&world.bare(), &["rev-parse", "main~1"]), pushed, "one commit");
+    assert!(!file().contains(&other) && file().contains(&own));
+    assert_ne!(cipher(), with_both, "whoever was taken out may have kept the old key");
+    // That nobody undoes, and mcpd made it by itself.
+    let error = world
+        .bench
+        .engine
+        .undo(world.revision(), PLAIN, &actor("ann", "api"))
+        .await
+        .unwrap_err();
+    assert!(matches!(error, EngineError::NotUndone { .. }), "{error}");
+    let done = world.restore(&both, WITH).await.unwrap();
+    assert_eq!(done.gone.revives, [id("secret/keys")]);
+    world.bench.rest().await;
+    assert_eq!(world.value_of_keys(), "value-1");
+    assert!(!file().contains(&other) && file().contains(&own), "for those of today");
+    assert!(world.newest().starts_with("ann: restore "), "{}", world.newest());
+}
+
+/// A commit whose secrets were encrypted for others: what an identity of this host opens comes back, what none opens is
+/// kept away from values that can be used, or comes back sealed and is told.
+#[tokio::test]
+async fn old_secrets_of_another_host_come_back_where_they_can_be_opened() {
+    let world = World::with(&["a"]).await;
+    let secret = |value: &str| clear("keys", &json!({"TOKEN": value}));
+    apply(&world.bench, vec![secret("value-1")]).await.unwrap();
+    world.bench.rest().await;
+    let (then, digest) = (world.head(), world.bench.engine.state_digest());
+    let identity = world.bench.engine.export_identity(&actor("ann", "api")).await.unwrap();
+    // Another host, with the same repository and an identity of its own.
+    let World { folder, bench } = world;
+    drop(bench);
+    let data = folder.path().join("other");
+    std::fs::create_dir_all(&data).unwrap();
+    std::fs::rename(folder.path().join("data/config.git"), data.join("config.git")).unwrap();
+    std::fs::rename(folder.path().join("data"), folder.path().join("gone")).unwrap();
+    std::os::unix::fs::symlink(&data, folder.path().join("data")).unwrap();
+    let given = folder.path().join("given.txt");
+    let hosted = Hosted::open(&data, Path::new("/bin/true"), "writer").await.unwrap();
+    let given = std::slice::from_ref(&given);
+    let bench = Bench::start_with(Source::Hosted(hosted), "hosted", &data, false, given).await;
+    bench.rest().await;
+    let world = World { folder, bench };
+    assert_eq!(world.bench.engine.sealed(), [id("secret/keys")]);
+    // It is replaced here by one that this host can open.
+    world.bench.edit(&[("secret/keys", None)]).await;
+    world.bench.rest().await;
+    let deleted = world.head();
+    apply(&world.bench, vec![secret("value-2")]).await.unwrap();
+    world.bench.rest().await;
+    let done = world.restore(&then, WITH).await.unwrap();
+    let why = "keeps today's values: no identity of this host opens those of then".to_owned();
+    assert_eq!(
+        (done.gone.revives.len(), done.gone.kept),
+        (0, vec![(id("secret/keys"), why)])
+    );
+    assert_eq!(world.value_of_keys(), "value-2");
+    // Where there are no values of today it comes back as it is, byte for byte, and that is told.
+    let original = git(&world.bare(), &["show", &format!("{then}:secrets/keys.yaml")]);
+    world.restore(&deleted, PLAIN).await.unwrap();
+    world.bench.rest().await;
+    let done = world.restore(&then, WITH).await.unwrap();
+    assert_eq!(done.gone.revives, [id("secret/keys")]);
+    world.bench.rest().await;
+    assert_eq!(world.bench.engine.sealed(), [id("secret/keys")]);
+    assert_eq!(git(&world.bare(), &["show", "main:secrets/keys.yaml"]), original);
+    assert_ne!(
+        world.bench.engine.state_digest(),
+        digest,
+        "what is sealed is taken as it stands"
+    );
+    // With the identity of then it opens, is encrypted for this host too, and the state is the one of then.
+    std::fs::write(&given[0], identity.reveal()).unwrap();
+    assert!(world.bench.engine.0.parts.vault.reload());
+    world.bench.rest().await;
+    assert_eq!(
+        (world.value_of_keys(), world.bench.engine.sealed().len()),
+        ("value-1".into(), 0)
+    );
+    assert_eq!(world.bench.engine.state_digest(), digest);
+    assert_eq!(world.newest(), "mcpd: encrypt 1 secret for 1 recipient");
+}
+
 /// Demand: whatever happened since, going back gives the digest of then, of everything that is declared.
 #[tokio::test]
 async fn restoring_gives_the_digest_of_then() {

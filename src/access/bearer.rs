@@ -14,19 +14,23 @@ const LONGEST: usize = 4_096;
 /// What each token begins with, so that a leaked one is recognised.
 const ADMIN: &str = "mcpctl_admin_";
 
-/// The tokens that are known, as digests.
+/// The tokens that are known, as digests, each with whom it stands for.
 #[derive(Debug, Clone)]
-pub struct Tokens {
-    admin: Redacted<Digest>,
-}
+pub struct Tokens(Vec<(Redacted<Digest>, Principal)>);
 
 impl Tokens {
-    /// The tokens of a daemon whose admin token is `admin`.
+    /// These tokens and no others.
     #[must_use]
-    pub fn new(admin: &Redacted<String>) -> Self {
-        Self {
-            admin: Redacted::new(Digest::of(admin.reveal())),
-        }
+    pub fn of(known: impl IntoIterator<Item = (Redacted<String>, Principal)>) -> Self {
+        let digest = |token: &Redacted<String>| Redacted::new(Digest::of(token.reveal()));
+        Self(known.into_iter().map(|(token, who)| (digest(&token), who)).collect())
+    }
+
+    /// The admin token of a daemon.
+    #[must_use]
+    pub fn admin(token: Redacted<String>) -> (Redacted<String>, Principal) {
+        let name = "admin".to_owned();
+        (token, Principal::Admin { name })
     }
 }
 
@@ -79,13 +83,15 @@ pub fn authenticate(header: Option<&str>, tokens: &Tokens) -> Result<Principal, 
         return Err(Unauthenticated::Missing);
     }
     // Digests are compared, in constant time: neither a common beginning nor the length shows in the time taken.
-    if bool::from(Digest::of(token).bytes().ct_eq(tokens.admin.reveal().bytes())) {
-        Ok(Principal::Admin {
-            name: "admin".to_owned(),
-        })
-    } else {
-        Err(Unauthenticated::Unknown)
+    let shown = Digest::of(token);
+    let mut found = None;
+    // To the end of the list whoever it is, so that the place in it does not show either.
+    for (known, principal) in &tokens.0 {
+        if bool::from(shown.bytes().ct_eq(known.reveal().bytes())) {
+            found = Some(principal);
+        }
     }
+    found.cloned().ok_or(Unauthenticated::Unknown)
 }
 
 #[cfg(test)]
@@ -109,7 +115,13 @@ mod tests {
     #[test]
     fn headers() {
         let token = "mcpctl_admin_abc";
-        let tokens = Tokens::new(&Redacted::new(token.to_owned()));
+        let known = Redacted::new(token.to_owned());
+        let ann = Principal::Bound {
+            name: "ann".to_owned(),
+            bindings: [].into(),
+        };
+        let other = (Redacted::new("of-ann".to_owned()), ann.clone());
+        let tokens = Tokens::of([Tokens::admin(known), other]);
         assert!(!format!("{tokens:?}").contains(&Digest::of(token).short(4)));
         let admin = Ok(Principal::Admin {
             name: "admin".to_owned(),
@@ -122,6 +134,8 @@ mod tests {
             (basic(&format!("git:{token}")), admin.clone()),
             (basic(&format!(":{token}")), admin.clone()),
             (basic(&format!("{token}:{token}")), admin),
+            ("Bearer of-ann".to_owned(), Ok(ann.clone())),
+            (basic("admin:of-ann"), Ok(ann)),
             (basic(&format!("{token}:")), Err(Unauthenticated::Missing)),
             (basic(token), Err(Unauthenticated::Malformed)),
             (basic(&format!("git:{token}:")), Err(Unauthenticated::Unknown)),

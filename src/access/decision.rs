@@ -1,9 +1,12 @@
 //! Principals, actions, and the decision.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::record::Actor;
 use crate::resource::{Id, Kind};
+
+use super::binding::Binding;
 
 /// Who asks.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -12,6 +15,13 @@ pub enum Principal {
     Admin {
         /// The name that is shown.
         name: String,
+    },
+    /// Holds what its bindings say.
+    Bound {
+        /// The name that is shown.
+        name: String,
+        /// Its rights.
+        bindings: Arc<[Binding]>,
     },
     /// Showed no credential.
     Anonymous,
@@ -23,6 +33,7 @@ impl Principal {
     pub fn key(&self) -> String {
         match self {
             Self::Admin { name } => format!("admin:{name}"),
+            Self::Bound { name, .. } => format!("bound:{name}"),
             Self::Anonymous => "anonymous".to_owned(),
         }
     }
@@ -40,7 +51,7 @@ impl Principal {
 impl fmt::Display for Principal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Admin { name } => f.write_str(name),
+            Self::Admin { name } | Self::Bound { name, .. } => f.write_str(name),
             Self::Anonymous => f.write_str("anonymous"),
         }
     }
@@ -63,7 +74,9 @@ pub enum Action {
     Fetch,
     /// Open a push to the repository. Each change in it is an action of its own.
     Push,
-    /// Start a sync, approve a mass deletion, settle a conflict.
+    /// Change what lies in the repository's `.mcpctl/`: who secrets are encrypted for.
+    Configure,
+    /// Start a sync, approve a mass deletion or a new epoch.
     Sync,
     /// Go back to an earlier commit.
     Restore,
@@ -89,7 +102,7 @@ impl fmt::Display for Action {
             Self::Sync => f.write_str("run sync"),
             Self::Restore => f.write_str("run restore"),
             Self::ViewLogs => f.write_str("run logs"),
-            Self::ViewAudit => f.write_str("edit *"),
+            Self::ViewAudit | Self::Configure => f.write_str("edit *"),
         }
     }
 }
@@ -118,23 +131,28 @@ pub struct Denied {
 /// # Errors
 /// The principal lacks the right.
 pub fn decide(principal: &Principal, action: &Action) -> Result<(), Denied> {
-    match principal {
-        // `edit *` is admin and includes run.
-        Principal::Admin { .. } => Ok(()),
-        Principal::Anonymous => Err(Denied {
-            principal: principal.to_string(),
-            right: action.to_string(),
-        }),
+    let may = match principal {
+        Principal::Admin { .. } => true,
+        Principal::Bound { bindings, .. } => bindings.iter().any(|binding| binding.allows(action)),
+        Principal::Anonymous => false,
+    };
+    if may {
+        return Ok(());
     }
+    Err(Denied {
+        principal: principal.to_string(),
+        right: action.to_string(),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access::Role;
     use crate::resource::KINDS;
 
     #[test]
-    fn the_admin_may_and_nobody_else() {
+    fn the_admin_may_and_nobody_without_a_right() {
         let id: Id = "server/time".parse().expect("an identity");
         let mut actions = vec![
             (Action::Create(id.clone()), "create servers/time".to_owned()),
@@ -143,6 +161,7 @@ mod tests {
             (Action::Run(id), "run servers/time".to_owned()),
             (Action::Fetch, "view *".to_owned()),
             (Action::Push, "create, edit or delete".to_owned()),
+            (Action::Configure, "edit *".to_owned()),
             (Action::Sync, "run sync".to_owned()),
             (Action::Restore, "run restore".to_owned()),
             (Action::ViewStatus, "view *".to_owned()),
@@ -161,6 +180,15 @@ mod tests {
             assert_eq!(decide(&admin, &action), Ok(()));
             let denied = decide(&Principal::Anonymous, &action).expect_err("anonymous has no right");
             assert_eq!(denied.to_string(), format!("anonymous may not: this needs `{right}`"));
+            let bound = |bindings: &[Binding]| Principal::Bound {
+                name: "ann".to_owned(),
+                bindings: bindings.into(),
+            };
+            let denied = decide(&bound(&[]), &action).expect_err("no binding is no right");
+            assert_eq!(denied.to_string(), format!("ann may not: this needs `{right}`"));
+            // Any one of several is enough.
+            let one = [Binding::on(Role::View, "nothing"), Binding::on(Role::Edit, "*")];
+            assert_eq!(decide(&bound(&one), &action), Ok(()));
         }
     }
 
@@ -170,6 +198,11 @@ mod tests {
             name: "anonymous".to_owned(),
         };
         assert_ne!(named.key(), Principal::Anonymous.key());
+        let bound = Principal::Bound {
+            name: "anonymous".to_owned(),
+            bindings: [].into(),
+        };
+        assert_ne!(bound.key(), named.key());
         assert_eq!(named.actor("push").door, "push");
     }
 }

@@ -4,9 +4,13 @@
 //! Whether a request may come in at all, judged by its `Host` and `Origin`, is [`host_allowed`].
 
 mod bearer;
+mod binding;
+mod change;
 mod decision;
 mod host;
 
 pub use bearer::{Tokens, Unauthenticated, authenticate, new_admin_token};
+pub use binding::{Binding, Role};
+pub use change::{change, naming};
 pub use decision::{Action, Denied, Principal, decide};
 pub use host::{AllowedHosts, HostRefused, NotAnAuthority, Origin, host_allowed};

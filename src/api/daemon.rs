@@ -238,7 +238,7 @@ impl Daemon {
             engine: engine.clone(),
             gateway,
             source,
-            tokens: Tokens::new(&token),
+            tokens: Tokens::of([Tokens::admin(token)]),
             allowed: settings.allowed.clone(),
             deploy_key,
             stop: stop.clone(),
@@ -258,6 +258,15 @@ impl Daemon {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The same with further principals, for tests of what they may do.
+    #[cfg(test)]
+    pub(super) fn knowing(mut self, tokens: Tokens) -> Self {
+        Arc::get_mut(&mut self.app.0)
+            .expect("nothing is served yet")
+            .tokens = tokens;
+        self
     }
 
     /// The control loop.

@@ -23,6 +23,8 @@ mod logs;
 mod need;
 mod past;
 mod plans;
+#[cfg(test)]
+mod push_tests;
 mod records;
 mod resources;
 mod router;

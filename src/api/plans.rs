@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use serde::Deserialize;
 
-use crate::access::{Action, Principal};
+use crate::access::{Action, Principal, change, decide};
 use crate::engine::{EditRequest, Only, Words};
 use crate::resource::Id;
 use crate::wire::PlanBody;
@@ -29,15 +29,17 @@ pub(super) async fn apply(
     request: Request,
 ) -> Result<Json<PlanBody>, ApiError> {
     let only = new_or_always(request.headers())?;
-    let wanted = documents(&body::read(request.into_body()).await?, only)?;
-    for one in &wanted {
-        let id = one.id.clone();
-        let action = if only == Only::IfNew {
-            Action::Create(id)
-        } else {
-            Action::Edit(id)
-        };
-        app.permit(&principal, &action, "api").await?;
+    let mut wanted = documents(&body::read(request.into_body()).await?, only)?;
+    let view = app.0.engine.store().view();
+    for one in &mut wanted {
+        let there = view.rows.get(&one.id).is_some_and(|row| row.document.is_some());
+        if !there && decide(&principal, &Action::Edit(one.id.clone())).is_err() {
+            // Who may only create must not change what somebody else creates meanwhile.
+            one.only = Only::IfNew;
+        }
+        for action in change(&one.id, there && only != Only::IfNew, one.after.as_deref()) {
+            app.permit(&principal, &action, "api").await?;
+        }
     }
     let request = EditRequest {
         actor: principal.actor("api"),

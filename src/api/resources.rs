@@ -10,7 +10,7 @@ use axum::{Extension, Json};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::access::{Action, Principal};
+use crate::access::{Action, Principal, naming};
 use crate::engine::{EditRequest, Edited, Only, Wanted};
 use crate::kit::{Name, NotAName};
 use crate::resource::{Declared as _, Document, Id, Kind, Project, Scope};
@@ -297,6 +297,10 @@ fn only(headers: &HeaderMap, otherwise: Only) -> Result<Only, ApiError> {
 
 async fn perform(app: &App, principal: &Principal, wanted: Wanted, asked: &Asked) -> Result<Response, ApiError> {
     let (id, deleted) = (wanted.id.clone(), wanted.after.is_none());
+    // The change itself was decided with the route; what it names is known only now.
+    for action in wanted.after.as_deref().map(naming).unwrap_or_default() {
+        app.permit(principal, &action, "api").await?;
+    }
     let was_there = app
         .0
         .engine

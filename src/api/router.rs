@@ -119,7 +119,7 @@ async fn mcp(app: &App, endpoint: Endpoint, principal: &Principal, request: Requ
 
 async fn git(State(app): State<App>, Extension(principal): Extension<Principal>, request: Request) -> Response {
     match &app.0.source {
-        Source::Hosted(hosted) => hosted.serve_http(&principal.actor("push"), request).await,
+        Source::Hosted(hosted) => hosted.serve_http(&principal, request).await,
         Source::Folder(_) => ApiError::not_found("this mcpd watches a folder and hosts no repository").into_response(),
     }
 }

@@ -15,6 +15,7 @@ mod greetings;
 mod lease;
 mod observe;
 mod past;
+mod permit;
 mod push;
 mod report;
 mod restore;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
+use crate::access::{Action, decide};
 use crate::kit::{Diagnostic, Name, count};
 use crate::reconcile::agree;
 use crate::record::{InstanceStatus, State, StoreView};
@@ -15,7 +16,9 @@ use crate::wire::{SourceState, words};
 
 use super::agree::describe;
 use super::edit::held_by_references;
+use super::epoch::HEAD;
 use super::gate;
+use super::permit::Before;
 use super::view::body;
 use super::{Engine, EngineError, Words, lock};
 
@@ -171,14 +174,15 @@ impl Engine {
         let findings = gate::look(hosted, new, quarantine).await?;
         if tag {
             if findings.faults.is_empty() {
-                self.0.audit_allowed(&findings.allowed, &push.actor).await?;
+                self.0.audit_allowed(&findings.allowed, &push.actor()).await?;
             } else {
                 refuse(&findings.faults, out);
             }
             return Ok(findings.faults.is_empty());
         }
         // The head as it is now that nothing else writes: an export may have come after the pusher looked.
-        let head = self.0.parts.source.snapshot().await?.head;
+        let before = self.0.parts.source.snapshot().await?;
+        let head = before.head.clone();
         let mut begins = false;
         if let (true, Some(head)) = (applied, &head) {
             let seen = update.old.as_ref() == Some(head);
@@ -233,7 +237,8 @@ impl Engine {
             }
             begins = true;
         }
-        let pushed = self.0.opened(hosted.snapshot_of(new, quarantine).await?);
+        let read = hosted.snapshot_of(new, quarantine).await?;
+        let pushed = self.0.opened(read.clone());
         let faults: Vec<Diagnostic> = findings
             .faults
             .iter()
@@ -244,8 +249,11 @@ impl Engine {
             refuse(&faults, out);
             return Ok(false);
         }
-        self.0.audit_allowed(&findings.allowed, &push.actor).await?;
-        if self.store().view().outbox.iter().any(|row| row.attempt.is_some()) {
+        self.0.audit_allowed(&findings.allowed, &push.actor()).await?;
+        // What was pushed before and is not taken over yet would be taken for the doing of this pusher.
+        let restricted = decide(&push.principal, &Action::Configure).is_err();
+        let behind = restricted && head.is_some() && self.store().meta(HEAD) != head;
+        if behind || self.store().view().outbox.iter().any(|row| row.attempt.is_some()) {
             // An export that was under way at a crash: the next round finds out whether it landed. It can't be under way
             // now, because exports need the lease too.
             self.sync(Words::default()).await?;
@@ -258,6 +266,30 @@ impl Engine {
         let plan = self
             .0
             .plan_agree(&pushed, &view, &BTreeMap::new(), options.allow_mass_delete);
+        if begins && let Err(denied) = decide(&push.principal, &Action::Sync) {
+            out.send(format!("error: a new epoch: {denied}"));
+            out.send("refused: nothing was changed");
+            return Ok(false);
+        }
+        let compared = Before {
+            head: &before,
+            view: &view,
+        };
+        let denied = self.0.denied(hosted, push, compared, &read, &plan).await?;
+        if !denied.is_empty() {
+            if applied {
+                refuse(&denied, out);
+                return Ok(false);
+            }
+            // It may be proposed, since nothing of it is applied. But a plan shows what things were, and that is for those
+            // who have the right to them.
+            show(&denied, out);
+            out.send(format!(
+                "branch {}: kept, not planned, nothing is applied: main would refuse it",
+                words::plain(short_name(update))
+            ));
+            return Ok(true);
+        }
         if applied && !plan.held.is_empty() {
             // What is held already is no worse for this push, and nobody else must wait for who mends it.
             let before = self.0.snapshot().await?;
@@ -289,17 +321,16 @@ impl Engine {
                 // In the store before the branch moves: what takes the head over later finds it there, or nothing.
                 self.0.permit_epoch(new).await?;
             }
-            self.0.pushed_by(new, &push.actor);
+            self.0.pushed_by(new, &push.actor());
             if plan.changes.iter().any(|change| change.after.is_none()) {
                 // A push that was judged and accepted is a person's word, also after a crash and whatever is declared
                 // by then.
                 self.0.allow(Some(new)).await?;
             }
         } else {
-            let branch = update.name.trim_start_matches("refs/heads/");
             out.send(format!(
                 "branch {}: planned only, nothing is applied",
-                words::plain(branch)
+                words::plain(short_name(update))
             ));
         }
         Ok(true)
@@ -423,14 +454,23 @@ fn short(commit: &str) -> &str {
     commit.get(..7).unwrap_or(commit)
 }
 
-/// The errors of a refused push, 20 at most, and what that means.
-fn refuse(diagnostics: &[Diagnostic], out: &Lines) {
+fn short_name(update: &RefUpdate) -> &str {
+    update.name.trim_start_matches("refs/heads/")
+}
+
+/// Errors, 20 at most.
+fn show(diagnostics: &[Diagnostic], out: &Lines) {
     for diagnostic in diagnostics.iter().take(SHOWN) {
         out.send(diagnostic.to_string());
     }
     if diagnostics.len() > SHOWN {
         out.send(format!("and {} more", diagnostics.len() - SHOWN));
     }
+}
+
+/// The errors of a refused push, and what that means.
+fn refuse(diagnostics: &[Diagnostic], out: &Lines) {
+    show(diagnostics, out);
     let files: BTreeSet<&str> = diagnostics.iter().map(|diagnostic| diagnostic.file.as_str()).collect();
     let (errors, files) = (count(diagnostics.len(), "error"), count(files.len(), "file"));
     out.send(format!("refused: {errors} in {files}; nothing was changed"));

@@ -94,6 +94,39 @@ impl Hosted {
         .await
     }
 
+    /// The files below a folder that differ between two commits (the first may be none), in order and at most `most`; the
+    /// second may be in quarantine.
+    pub async fn differing_below(
+        &self,
+        folder: &str,
+        (old, new): (Option<&str>, &str),
+        quarantine: Option<&Quarantine>,
+        most: usize,
+    ) -> Result<Vec<String>, RepoError> {
+        let inner = Arc::clone(&self.0);
+        let old = old.map(commit_id).transpose()?;
+        let (new, quarantine, folder) = (commit_id(new)?, quarantine.cloned(), folder.to_owned());
+        blocking(move || {
+            let repository = inner.repository(quarantine.as_ref())?;
+            let tree = |id| repository.find_commit(id).and_then(|commit| commit.tree());
+            let (before, after) = (old.map(tree).transpose(), tree(new));
+            let (before, after) = before
+                .and_then(|before| Ok((before, after?)))
+                .map_err(git("comparing commits"))?;
+            let mut options = git2::DiffOptions::new();
+            options.pathspec(&folder).disable_pathspec_match(true).include_typechange(true);
+            let diff = repository
+                .diff_tree_to_tree(before.as_ref(), Some(&after), Some(&mut options))
+                .map_err(git("comparing commits"))?;
+            let paths = diff.deltas().filter_map(|delta| {
+                let path = delta.new_file().path_bytes().or(delta.old_file().path_bytes())?;
+                Some(String::from_utf8_lossy(path).into_owned())
+            });
+            Ok(paths.take(most).collect())
+        })
+        .await
+    }
+
     /// The newest commits of the branch, newest first.
     pub async fn log(&self, limit: usize) -> Result<Vec<Logged>, RepoError> {
         let inner = Arc::clone(&self.0);

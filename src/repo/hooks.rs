@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::access::Principal;
 use crate::record::Actor;
 
 use super::hosted::{Hosted, Inner, lock};
@@ -37,13 +38,21 @@ pub struct Push {
     /// Its own id, the same in all calls.
     pub id: String,
     /// Who pushes, as authenticated; never the commits' author.
-    pub actor: Actor,
+    pub principal: Principal,
     /// What is to move.
     pub updates: Vec<RefUpdate>,
     /// What was given with `git push -o`.
     pub options: Vec<String>,
     /// Where its objects are until it is accepted.
     pub quarantine: Option<Quarantine>,
+}
+
+impl Push {
+    /// Whose doing it is.
+    #[must_use]
+    pub fn actor(&self) -> Actor {
+        self.principal.actor("push")
+    }
 }
 
 /// A branch or tag that a push moves.
@@ -142,10 +151,10 @@ async fn answer(inner: Arc<Inner>, judge: Arc<dyn PushJudge>, stream: UnixStream
         tracing::warn!("a hook sent what can't be read");
         return;
     };
-    let actor = lock(&inner.pushes).get(&request.push).cloned();
+    let principal = lock(&inner.pushes).get(&request.push).cloned();
     let (lines, mut shown) = Lines::channel();
-    let (Some(actor), Ok(quarantine)) = (
-        actor,
+    let (Some(principal), Ok(quarantine)) = (
+        principal,
         request.quarantine.map(|path| inner.quarantine(&path)).transpose(),
     ) else {
         let _ = write(
@@ -158,7 +167,7 @@ async fn answer(inner: Arc<Inner>, judge: Arc<dyn PushJudge>, stream: UnixStream
     };
     let push = Push {
         id: request.push,
-        actor,
+        principal,
         updates: request.updates,
         options: request.options,
         quarantine,

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use git2::{ErrorCode, Oid, Repository};
 use tokio::sync::{Semaphore, watch};
 
-use crate::record::Actor;
+use crate::access::Principal;
 
 use super::blocking::blocking;
 use super::error::{RepoError, git};
@@ -34,7 +34,7 @@ pub(super) struct Inner {
     /// The hooks' listener, until [`Hosted::serve_hooks`] takes it.
     pub listener: Mutex<Option<std::os::unix::net::UnixListener>>,
     /// The pushes under way, by their id.
-    pub pushes: Mutex<HashMap<String, Actor>>,
+    pub pushes: Mutex<HashMap<String, Principal>>,
     /// Who judges them.
     pub judge: Mutex<Option<Arc<dyn PushJudge>>>,
     /// How many `http-backend` processes may run.
@@ -84,8 +84,8 @@ impl Hosted {
 
     /// What serving a push begins with, for tests of judges.
     #[cfg(test)]
-    pub fn begin_push(&self, push_id: &str, actor: &Actor) {
-        lock(&self.0.pushes).insert(push_id.to_owned(), actor.clone());
+    pub fn begin_push(&self, push_id: &str, principal: &Principal) {
+        lock(&self.0.pushes).insert(push_id.to_owned(), principal.clone());
     }
 
     /// What serving a push ends with, for tests of judges.

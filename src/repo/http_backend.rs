@@ -15,7 +15,7 @@ use tokio::process::{Child, ChildStdout, Command};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::record::Actor;
+use crate::access::Principal;
 
 use super::hook_program::{PUSH, SOCKET};
 use super::hosted::{Hosted, Inner, lock};
@@ -97,11 +97,11 @@ impl Drop for Known {
 }
 
 impl Hosted {
-    /// Serves a request of smart HTTP for an actor whose right to it was checked; anything else is not found.
+    /// Serves a request of smart HTTP for somebody whose right to it was checked; anything else is not found.
     ///
     /// # Guarantees
     /// A push goes on to its end when its client hangs up; then, and in every other case, the judge hears that it ended.
-    pub async fn serve_http(&self, actor: &Actor, request: Request<Body>) -> Response {
+    pub async fn serve_http(&self, principal: &Principal, request: Request<Body>) -> Response {
         let Some(asked) = Asked::of(request.method(), request.uri()) else {
             return plain(StatusCode::NOT_FOUND, "only git's smart HTTP is served here\n");
         };
@@ -120,7 +120,7 @@ impl Hosted {
                 let _ = write!(id, "{byte:02x}");
                 id
             });
-            lock(&self.0.pushes).insert(id.clone(), actor.clone());
+            lock(&self.0.pushes).insert(id.clone(), principal.clone());
             Some(Known {
                 inner: Arc::clone(&self.0),
                 id,
@@ -128,7 +128,7 @@ impl Hosted {
         } else {
             None
         };
-        let child = match self.0.command(&asked, actor, known.as_ref(), request.headers()).spawn() {
+        let child = match self.0.command(&asked, principal, known.as_ref(), request.headers()).spawn() {
             Ok(child) => child,
             Err(error) => {
                 tracing::error!(%error, "git could not be started");
@@ -172,7 +172,7 @@ fn plain(status: StatusCode, text: &'static str) -> Response {
 
 impl Inner {
     /// git's environment is made anew, so that no setting of mcpd's user or host changes what a push does.
-    fn command(&self, asked: &Asked, actor: &Actor, known: Option<&Known>, headers: &HeaderMap) -> Command {
+    fn command(&self, asked: &Asked, principal: &Principal, known: Option<&Known>, headers: &HeaderMap) -> Command {
         let mut command = Command::new("git");
         command.arg("http-backend").env_clear().current_dir(&self.data);
         let (method, path) = match (asked.advertisement, asked.operation) {
@@ -199,7 +199,7 @@ impl Inner {
             .env("PATH_INFO", path)
             .env("SERVER_PROTOCOL", "HTTP/1.1")
             .env("REMOTE_ADDR", "127.0.0.1")
-            .env("REMOTE_USER", actor.name.replace(char::is_control, " "));
+            .env("REMOTE_USER", principal.to_string().replace(char::is_control, " "));
         if asked.advertisement {
             command.env("QUERY_STRING", format!("service={}", asked.operation.service()));
         }

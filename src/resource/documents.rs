@@ -122,7 +122,8 @@ impl Documents {
     }
 
     /// Where the two differ, in order of identity. What they share is passed over by its address.
-    pub(super) fn differences(&self, other: &Self) -> Vec<Id> {
+    #[must_use]
+    pub fn differences(&self, other: &Self) -> Vec<Id> {
         let (mut ours, mut theirs) = (self.0.iter().peekable(), other.0.iter().peekable());
         let mut found = vec![];
         loop {

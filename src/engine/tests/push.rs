@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+use crate::access::Principal;
 use crate::reconcile::agree::Plan;
 use crate::repo::{BRANCH, Lines, Push, PushJudge as _, RefUpdate};
 
@@ -34,6 +35,13 @@ pub(super) fn git(folder: &Path, arguments: &[&str]) -> String {
 pub(super) struct World {
     pub(super) folder: tempfile::TempDir,
     pub(super) bench: Bench,
+    pub(super) pusher: Principal,
+}
+
+fn ann() -> Principal {
+    Principal::Admin {
+        name: "ann".to_owned(),
+    }
 }
 
 impl World {
@@ -57,7 +65,11 @@ impl World {
         let edits: Vec<_> = names.iter().map(|name| (*name, Some("one"))).collect();
         bench.edit(&edits).await;
         bench.rest().await;
-        let world = Self { folder, bench };
+        let world = Self {
+            folder,
+            bench,
+            pusher: ann(),
+        };
         git(
             world.folder.path(),
             &["clone", "-q", &world.bare().display().to_string(), "clone"],
@@ -67,21 +79,21 @@ impl World {
 
     /// mcpd dies and comes back, its loop with it.
     pub(super) async fn restart_running(self) -> Self {
-        let Self { folder, bench } = self;
+        let Self { folder, bench, pusher } = self;
         drop(bench);
         let data = folder.path().join("data");
         let store = open(&data.join("store.redb")).await;
         let hosted = Hosted::open(&data, Path::new("/bin/true"), "writer").await.unwrap();
         let bench = Bench::start_on(store, Source::Hosted(hosted), "hosted", &data, true, &[]).await;
-        Self { folder, bench }
+        Self { folder, bench, pusher }
     }
 
     /// mcpd dies and comes back.
     pub(super) async fn restart(self) -> Self {
-        let Self { folder, bench } = self;
+        let Self { folder, bench, pusher } = self;
         drop(bench);
         let bench = Bench::hosted(&folder.path().join("data")).await;
-        Self { folder, bench }
+        Self { folder, bench, pusher }
     }
 
     pub(super) fn bare(&self) -> PathBuf {
@@ -124,7 +136,7 @@ impl World {
     pub(super) async fn judge(&self, old: &str, new: &str, options: &[&str]) -> (bool, Vec<String>) {
         let push = Push {
             id: "push".to_owned(),
-            actor: actor("ann", "push"),
+            principal: self.pusher.clone(),
             updates: vec![RefUpdate {
                 old: Some(old.to_owned()),
                 new: Some(new.to_owned()),
@@ -133,7 +145,7 @@ impl World {
             options: options.iter().map(ToString::to_string).collect(),
             quarantine: None,
         };
-        self.hosted().begin_push(&push.id, &push.actor);
+        self.hosted().begin_push(&push.id, &push.principal);
         let (out, mut lines) = Lines::channel();
         let accepted = self.bench.judge(push, out).await;
         let mut said = vec![];

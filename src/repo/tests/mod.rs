@@ -21,6 +21,7 @@ use tokio::process::Command;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::access::Principal;
 use crate::record::{Actor, Change, PendingExport};
 use crate::resource::{Document, Id};
 
@@ -166,11 +167,8 @@ impl World {
                     .map(|value| value.to_str().unwrap().to_owned());
                 noted.lock().unwrap().extend(value);
             }
-            let actor = Actor {
-                name: "ann@example.com".into(),
-                door: "push".into(),
-            };
-            serve.serve_http(&actor, request).await
+            let name = "ann@example.com".to_owned();
+            serve.serve_http(&Principal::Admin { name }, request).await
         });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/git/config.git", listener.local_addr().unwrap());

@@ -4,7 +4,7 @@ use axum::body::Body;
 use http::{Method, Request, StatusCode};
 
 use super::{World, declared, git, git_output, text, until};
-use crate::record::Actor;
+use crate::access::Principal;
 use crate::repo::{Relation, Source};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -33,7 +33,7 @@ async fn a_push_is_judged_moves_the_branch_and_is_watched() {
     assert_eq!(declared(&snapshot), ["server/a=one"]);
 
     let push = world.judge.judged.lock().unwrap()[0].clone();
-    assert_eq!(push.actor.name, "ann@example.com");
+    assert_eq!(push.actor().name, "ann@example.com");
     assert_eq!(push.options, ["no-wait", "wait=3"]);
     assert_eq!(
         (&push.updates[0].old, push.updates[0].new.as_deref()),
@@ -175,10 +175,7 @@ async fn what_rewinds_is_for_the_judge_and_what_is_lost_is_known() {
 #[tokio::test(flavor = "multi_thread")]
 async fn only_smart_http_is_served() {
     let world = World::new().await;
-    let actor = Actor {
-        name: "ann".into(),
-        door: "push".into(),
-    };
+    let who = Principal::Anonymous;
     let get = Method::GET;
     for (method, path, want) in [
         (
@@ -207,7 +204,7 @@ async fn only_smart_http_is_served() {
         ),
     ] {
         let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
-        let response = world.hosted.serve_http(&actor, request).await;
+        let response = world.hosted.serve_http(&who, request).await;
         assert_eq!(response.status(), want, "{method} {path}");
     }
     assert!(world.judge.ended.lock().unwrap().is_empty());

@@ -24,6 +24,8 @@ use super::{Engine, EngineError, Words, lock};
 
 /// How many errors a refusal shows; the rest is counted.
 const SHOWN: usize = 20;
+/// How many lines a plan has for what changes, and how many for conflicts.
+const PLANNED: usize = 100;
 /// How long a push waits for its servers if it does not say otherwise, in seconds.
 const WAIT: u64 = 10;
 /// The longest that a push may ask to wait, in seconds.
@@ -351,12 +353,8 @@ impl Engine {
         incoming.shown.retain(|shown| shown.source.is_some());
         let body = body(&incoming, &running, vec![], view.revision);
         out.send(format!("plan {}: {}", short(head), words::counts(&body)));
-        for step in &body.steps {
-            out.send(format!("  {step}"));
-        }
-        for conflict in &body.conflicts {
-            out.send(format!("  {}", words::conflict(conflict)));
-        }
+        told(out, body.steps.iter().map(ToString::to_string));
+        told(out, body.conflicts.iter().map(words::conflict));
         out.send(format!("containers: {running}"));
         if applied {
             // What the push declares, and what runs differently because of it.
@@ -454,6 +452,17 @@ fn short(commit: &str) -> &str {
     commit.get(..7).unwrap_or(commit)
 }
 
+/// The lines of a plan, the first of them; the rest is counted.
+fn told(out: &Lines, lines: impl ExactSizeIterator<Item = String>) {
+    let all = lines.len();
+    for line in lines.take(PLANNED) {
+        out.send(format!("  {line}"));
+    }
+    if all > PLANNED {
+        out.send(format!("  and {} more", all - PLANNED));
+    }
+}
+
 fn short_name(update: &RefUpdate) -> &str {
     update.name.trim_start_matches("refs/heads/")
 }
@@ -524,6 +533,21 @@ mod tests {
         assert!(read(&["new-epoch"]).is_ok_and(|options| options.new_epoch));
         for bad in ["wait=x", "wait=999999", "wait", "force", ""] {
             assert!(read(&[bad]).is_err(), "{bad}");
+        }
+    }
+
+    /// Pitfall "plan noise": what a large push is told stays readable, and no line is lost for want of room.
+    #[test]
+    fn a_plan_is_bounded() {
+        for (all, shown, more) in [(0, 0, None), (100, 100, None), (10_000, 100, Some("  and 9900 more"))] {
+            let (out, mut lines) = Lines::channel();
+            told(&out, (0..all).map(|n: usize| n.to_string()));
+            let mut text = vec![];
+            while let Ok(line) = lines.try_recv() {
+                text.push(line);
+            }
+            assert_eq!(text.len(), shown + usize::from(more.is_some()));
+            assert_eq!(text.get(shown).map(String::as_str), more);
         }
     }
 

@@ -166,7 +166,11 @@ impl Inner {
         let state = &mut *state;
         let mut look = match Look::at(&self.root, &state.look) {
             Err(error @ RepoError::NoFolder(_)) => {
-                state.watches.forget();
+                state.watches.await_root(&self.root);
+                if self.root.is_dir() {
+                    // It came before its place was watched.
+                    self.changed.send_modify(|count| *count += 1);
+                }
                 return Err(error);
             }
             other => other?,

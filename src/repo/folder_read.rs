@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::kit::{Digest, time};
 use crate::resource::yaml::{self, ParsedFile};
-use crate::resource::{Assembly, FileText, Id};
+use crate::resource::{Assembly, FileText, Id, Unreadable};
 
 use super::error::{RepoError, at};
 use super::read::{self, DEEPEST, LARGEST_FILE, MOST_ENTRIES};
@@ -231,7 +231,7 @@ impl Look {
             Arc::clone(&kept.parsed)
         } else {
             let path = path.clone();
-            Arc::new(yaml::read(&FileText { path, bytes: Ok(bytes) }))
+            Arc::new(read_text(path, bytes))
         };
         let settled = mark.is_settled(time::now().as_second());
         let kept = Kept {
@@ -243,6 +243,26 @@ impl Look {
         self.files.insert(path, kept);
         Ok(())
     }
+}
+
+/// What a file says. One that is empty says nothing, which is not the same as an absence: an editor that empties a file
+/// before it writes it, a full disk or a crash leaves just that. What it held stays until it is written or removed.
+fn read_text(path: String, bytes: Vec<u8>) -> ParsedFile {
+    let text = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&bytes);
+    let empty = text.trim_ascii().is_empty();
+    let mut parsed = yaml::read(&FileText {
+        path: path.clone(),
+        bytes: Ok(bytes),
+    });
+    if empty {
+        parsed.unreadable.push(Unreadable {
+            path,
+            id: None,
+            whole_file: false,
+            bytes: Some(Arc::default()),
+        });
+    }
+    parsed
 }
 
 /// Who secrets are encrypted for; a file that can't be read is no absence.

@@ -21,6 +21,9 @@ pub(super) const LONGEST_MESSAGE: u64 = 1 << 20;
 /// How many lines may wait for a pusher who does not read; further ones are dropped.
 const WAITING_LINES: usize = 1024;
 
+/// How many hooks are answered at once; further ones wait to be let in.
+const MOST_HOOKS: usize = 512;
+
 /// Decides about pushes. The engine implements it.
 pub trait PushJudge: Send + Sync + 'static {
     /// Before anything moves: true accepts the push.
@@ -127,7 +130,7 @@ impl Hosted {
             tokio::select! {
                 () = stop.cancelled() => break,
                 Some(_) = hooks.join_next() => {}
-                accepted = listener.accept() => match accepted {
+                accepted = listener.accept(), if hooks.len() < MOST_HOOKS => match accepted {
                     Ok((stream, _)) => drop(hooks.spawn(answer(Arc::clone(&self.0), Arc::clone(&judge), stream))),
                     Err(error) => {
                         tracing::warn!(%error, "a hook could not connect");
@@ -151,7 +154,9 @@ async fn answer(inner: Arc<Inner>, judge: Arc<dyn PushJudge>, stream: UnixStream
         tracing::warn!("a hook sent what can't be read");
         return;
     };
-    let principal = lock(&inner.pushes).get(&request.push).cloned();
+    let principal = lock(&inner.pushes)
+        .get(&request.push)
+        .map(|push| push.principal.clone());
     let (lines, mut shown) = Lines::channel();
     let (Some(principal), Ok(quarantine)) = (
         principal,
@@ -177,6 +182,7 @@ async fn answer(inner: Arc<Inner>, judge: Arc<dyn PushJudge>, stream: UnixStream
         judge.judge(push, lines)
     } else {
         inner.changed.send_modify(|count| *count += 1);
+        inner.only_watches(&push.id);
         let watch = judge.watch(push, lines);
         Box::pin(async move {
             watch.await;

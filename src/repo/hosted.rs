@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use git2::{ErrorCode, Oid, Repository};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::access::Principal;
 
@@ -34,14 +34,34 @@ pub(super) struct Inner {
     /// The hooks' listener, until [`Hosted::serve_hooks`] takes it.
     pub listener: Mutex<Option<std::os::unix::net::UnixListener>>,
     /// The pushes under way, by their id.
-    pub pushes: Mutex<HashMap<String, Principal>>,
+    pub pushes: Mutex<HashMap<String, UnderWay>>,
     /// Who judges them.
     pub judge: Mutex<Option<Arc<dyn PushJudge>>>,
-    /// How many `http-backend` processes may run.
+    /// How many `http-backend` processes may work.
     pub processes: Arc<Semaphore>,
+    /// How many may, besides, only show what becomes of an accepted push.
+    pub watching: Arc<Semaphore>,
     /// Rises when the branch may have moved.
     pub changed: watch::Sender<u64>,
     cache: Mutex<Cache>,
+}
+
+/// A push that is under way.
+pub(super) struct UnderWay {
+    /// Whose it is.
+    pub principal: Principal,
+    /// Its right to a process.
+    pub permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Inner {
+    /// A push that was accepted may wait for its servers for an hour: that must not keep others from pushing.
+    pub fn only_watches(&self, push_id: &str) {
+        let watching = Arc::clone(&self.watching).try_acquire_owned();
+        if let (Ok(watching), Some(push)) = (watching, lock(&self.pushes).get_mut(push_id)) {
+            push.permit = Some(watching);
+        }
+    }
 }
 
 /// The two newest trees (the branch's, and one that was pushed) with the files that they consist of.
@@ -85,7 +105,11 @@ impl Hosted {
     /// What serving a push begins with, for tests of judges.
     #[cfg(test)]
     pub fn begin_push(&self, push_id: &str, principal: &Principal) {
-        lock(&self.0.pushes).insert(push_id.to_owned(), principal.clone());
+        let under_way = UnderWay {
+            principal: principal.clone(),
+            permit: None,
+        };
+        lock(&self.0.pushes).insert(push_id.to_owned(), under_way);
     }
 
     /// What serving a push ends with, for tests of judges.
@@ -118,6 +142,7 @@ impl Inner {
             pushes: Mutex::default(),
             judge: Mutex::default(),
             processes: Arc::new(Semaphore::new(32)),
+            watching: Arc::new(Semaphore::new(128)),
             changed: watch::Sender::new(0),
             cache: Mutex::default(),
         }

@@ -7,28 +7,28 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::response::Response;
-use futures_util::StreamExt as _;
-use http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 
 use crate::access::Principal;
 
+use super::body::{self, PATIENCE, Packing, Refusal};
 use super::hook_program::{PUSH, SOCKET};
-use super::hosted::{Hosted, Inner, lock};
+use super::hosted::{Hosted, Inner, UnderWay, lock};
 
 /// Where the repository is served; requests may come with this prefix or stripped of it.
 pub const GIT_PATH: &str = "/git/config.git";
 
 /// The most that git's headers may be.
 const LARGEST_HEADERS: usize = 16 << 10;
-/// The most that a request's body may be, as it comes (git counts what it unpacks to).
-const LARGEST_BODY: u64 = 256 << 20;
-/// A client that takes nothing for so long is taken for gone.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// The most that a push may be, as it comes; git takes less, and says so: its own words are better than a status.
+const LARGEST_PUSH: u64 = 256 << 20;
+/// The most that the question of a fetch may be, unpacked: git itself keeps it in memory.
+const LARGEST_QUESTION: u64 = 10 << 20;
 
 /// What a client of the repository is about to do: fetching and pushing need different rights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +51,14 @@ impl Operation {
     #[must_use]
     pub fn of(method: &Method, uri: &Uri) -> Option<Self> {
         Asked::of(method, uri).map(|asked| asked.operation)
+    }
+
+    /// The most that a request's body may be.
+    const fn most(self) -> u64 {
+        match self {
+            Self::Fetch => LARGEST_QUESTION,
+            Self::Push => LARGEST_PUSH,
+        }
     }
 
     const fn service(self) -> &'static str {
@@ -105,12 +113,17 @@ impl Hosted {
         let Some(asked) = Asked::of(request.method(), request.uri()) else {
             return plain(StatusCode::NOT_FOUND, "only git's smart HTTP is served here\n");
         };
+        let packing = match Packing::of(request.headers(), asked.operation.most()) {
+            Ok(packing) => packing,
+            Err(refusal) => return refused(refusal),
+        };
         let permit = tokio::time::timeout(Duration::from_secs(10), Arc::clone(&self.0.processes).acquire_owned());
         let Ok(Ok(permit)) = permit.await else {
             let mut busy = plain(StatusCode::SERVICE_UNAVAILABLE, "too many git operations at once\n");
             busy.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("5"));
             return busy;
         };
+        let mut permit = Some(permit);
         let known = if asked.operation == Operation::Push && !asked.advertisement {
             let mut random = [0; 16];
             if getrandom::fill(&mut random).is_err() {
@@ -120,7 +133,11 @@ impl Hosted {
                 let _ = write!(id, "{byte:02x}");
                 id
             });
-            lock(&self.0.pushes).insert(id.clone(), principal.clone());
+            let under_way = UnderWay {
+                principal: principal.clone(),
+                permit: permit.take(),
+            };
+            lock(&self.0.pushes).insert(id.clone(), under_way);
             Some(Known {
                 inner: Arc::clone(&self.0),
                 id,
@@ -144,10 +161,16 @@ impl Hosted {
             known,
             _permit: permit,
         };
+        let feed = Feed {
+            body: request.into_body(),
+            packing,
+            most: asked.operation.most(),
+        };
         // A task of its own: the request's future ends when the client hangs up, and the push must not.
-        drop(tokio::spawn(run.finish(request.into_body())));
+        drop(tokio::spawn(run.finish(feed)));
         match answered.await {
-            Ok((status, headers)) => {
+            Ok(Err(refusal)) => refused(refusal),
+            Ok(Ok((status, headers))) => {
                 let mut response = Response::new(Body::from_stream(ReceiverStream::new(body)));
                 *response.status_mut() = status;
                 *response.headers_mut() = headers;
@@ -158,8 +181,12 @@ impl Hosted {
     }
 }
 
-fn plain(status: StatusCode, text: &'static str) -> Response {
-    let mut response = Response::new(Body::from(text));
+fn refused((status, text): Refusal) -> Response {
+    plain(status, text)
+}
+
+fn plain(status: StatusCode, text: impl Into<Body>) -> Response {
+    let mut response = Response::new(text.into());
     *response.status_mut() = status;
     response
         .headers_mut()
@@ -209,10 +236,9 @@ impl Inner {
                 command.env(variable, value);
             }
         };
-        // Never the length: told one, http-backend spins for ever when the body ends before it. The end of its input is
+        // Neither the encoding, which is gone by then, nor the length: told one, http-backend spins for ever when the body ends before it. The end of its input is
         // the end of the body.
         pass("CONTENT_TYPE", &CONTENT_TYPE);
-        pass("HTTP_CONTENT_ENCODING", &CONTENT_ENCODING);
         pass("GIT_PROTOCOL", &HeaderName::from_static("git-protocol"));
         if let Some(known) = known {
             command.env(SOCKET, &self.socket).env(PUSH, &known.id);
@@ -230,33 +256,36 @@ impl Inner {
 
 type Head = (StatusCode, HeaderMap);
 
+/// What a process is fed with.
+struct Feed {
+    body: Body,
+    packing: Packing,
+    most: u64,
+}
+
 /// A process from its start to its end.
 struct Run {
     child: Child,
-    head: oneshot::Sender<Head>,
+    head: oneshot::Sender<Result<Head, Refusal>>,
     chunks: mpsc::Sender<std::io::Result<Bytes>>,
     known: Option<Known>,
-    _permit: OwnedSemaphorePermit,
+    /// A push's own is with what is known of it.
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Run {
-    async fn finish(mut self, body: Body) {
+    async fn finish(mut self, fed: Feed) {
         let (stdin, stdout, stderr) = (
             self.child.stdin.take(),
             self.child.stdout.take(),
             self.child.stderr.take(),
         );
+        let (refuse, refusal) = oneshot::channel();
         let feed = async {
-            if let Some(mut stdin) = stdin {
-                let mut body = body.into_data_stream();
-                let mut left = LARGEST_BODY;
-                // A body that breaks off ends git's input, and git refuses what is incomplete.
-                while let Ok(Some(Ok(chunk))) = tokio::time::timeout(PATIENCE, body.next()).await {
-                    left = left.saturating_sub(chunk.len() as u64);
-                    if left == 0 || stdin.write_all(&chunk).await.is_err() {
-                        break;
-                    }
-                }
+            let Some(mut stdin) = stdin else { return };
+            // However it ends, git's input ends, and git refuses what is incomplete. Why is known before it notices.
+            if let Err(why) = body::hand_on(fed.body, fed.packing, fed.most, &mut stdin).await {
+                let _ = refuse.send(why);
             }
         };
         let complaints = async {
@@ -273,7 +302,7 @@ impl Run {
         let (head, chunks, child) = (self.head, self.chunks, &mut self.child);
         let answer = async {
             let gone = match stdout {
-                Some(stdout) => relay(stdout, head, chunks, pushes).await,
+                Some(stdout) => relay(stdout, refusal, head, chunks, pushes).await,
                 None => true,
             };
             if gone && !pushes {
@@ -302,16 +331,33 @@ impl Run {
 }
 
 /// Hands git's answer to the client; where the client is gone, takes what git still writes. Gives whether it is gone.
+///
+/// git sends its headers before it has read a byte, so they wait for its first word: until then a body may turn out to be
+/// none that is taken.
 async fn relay(
     stdout: ChildStdout,
-    head: oneshot::Sender<Head>,
+    mut refusal: oneshot::Receiver<Refusal>,
+    head: oneshot::Sender<Result<Head, Refusal>>,
     chunks: mpsc::Sender<std::io::Result<Bytes>>,
     pushes: bool,
 ) -> bool {
     let mut stdout = BufReader::with_capacity(32 << 10, stdout);
-    let mut gone = match headers(&mut stdout).await {
-        Some(found) => head.send(found).is_err(),
-        None => true,
+    let answer = async {
+        let found = headers(&mut stdout).await;
+        // The end of its output is a word too.
+        let _ = stdout.fill_buf().await;
+        found
+    };
+    let mut gone = tokio::select! {
+        biased;
+        Ok(why) = &mut refusal => {
+            let _ = head.send(Err(why));
+            true
+        }
+        found = answer => match found {
+            Some(found) => head.send(Ok(found)).is_err(),
+            None => true,
+        },
     };
     let mut buffer = vec![0; 32 << 10];
     loop {

@@ -6,6 +6,7 @@
 )]
 
 mod blocking;
+mod body;
 mod error;
 mod export;
 mod folder;

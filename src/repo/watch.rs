@@ -28,36 +28,49 @@ pub(super) struct Watches {
     complained: bool,
 }
 
+/// What hears of changes.
+struct Ear {
+    root: PathBuf,
+    gone: Arc<Mutex<BTreeSet<PathBuf>>>,
+    changed: watch::Sender<u64>,
+}
+
+impl Ear {
+    fn hear(&self, events: &DebounceEventResult) {
+        for event in events.iter().flatten() {
+            let went = matches!(
+                event.kind,
+                EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_))
+            );
+            let mut noted = lock(&self.gone);
+            if event.need_rescan() || went && noted.len() >= MOST_NOTED {
+                // Events were lost, or are too many to tell apart: every watch is made anew.
+                noted.clear();
+                noted.insert(self.root.clone());
+            } else if went {
+                noted.extend(event.paths.iter().cloned());
+            }
+        }
+        let relevant = match events {
+            Ok(events) => events.iter().any(|event| is_relevant(&self.root, event)),
+            Err(_) => true,
+        };
+        if relevant {
+            self.changed.send_modify(|count| *count += 1);
+        }
+    }
+}
+
 impl Watches {
     /// Begins with no folder; `changed` rises with each change below `root`.
     pub fn new(root: &Path, changed: watch::Sender<u64>) -> Self {
-        let base = root.to_owned();
         let gone = Arc::new(Mutex::new(BTreeSet::new()));
-        let noted = Arc::clone(&gone);
-        let heard = move |events: DebounceEventResult| {
-            for event in events.iter().flatten() {
-                if matches!(
-                    event.kind,
-                    EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_))
-                ) {
-                    let mut noted = lock(&noted);
-                    if noted.len() < MOST_NOTED {
-                        noted.extend(event.paths.iter().cloned());
-                    } else {
-                        // Too much to tell apart: every watch is made anew.
-                        noted.clear();
-                        noted.insert(base.clone());
-                    }
-                }
-            }
-            let relevant = match &events {
-                Ok(events) => events.iter().any(|event| is_relevant(&base, event)),
-                Err(_) => true,
-            };
-            if relevant {
-                changed.send_modify(|count| *count += 1);
-            }
+        let ear = Ear {
+            root: root.to_owned(),
+            gone: Arc::clone(&gone),
+            changed,
         };
+        let heard = move |events: DebounceEventResult| ear.hear(&events);
         let debouncer = new_debouncer_opt(DEBOUNCE, None, heard, NoCache::new(), notify::Config::default());
         if let Err(error) = &debouncer {
             tracing::warn!(%error, "the folder can't be watched: changes are found by looking at it now and then");
@@ -97,7 +110,11 @@ impl Watches {
                 }
                 Err(error) if !self.complained => {
                     self.complained = true;
-                    tracing::warn!(%error, folder = %folder.display(), "a folder can't be watched: changes in it are found by looking now and then");
+                    let hint = match error.kind {
+                        notify::ErrorKind::MaxFilesWatch => "; more watches: sysctl fs.inotify.max_user_watches",
+                        _ => "",
+                    };
+                    tracing::warn!(%error, folder = %folder.display(), "a folder can't be watched: changes in it are found by looking now and then{hint}");
                 }
                 Err(_) => {}
             }
@@ -105,9 +122,15 @@ impl Watches {
         new
     }
 
-    /// Forgets folders that went, so that others of the same name are watched anew.
-    pub fn forget(&mut self) {
+    /// Waits for a root that is not there: forgets its folders, so that others of the same name are watched anew, and
+    /// watches the place where it would appear.
+    pub fn await_root(&mut self, root: &Path) {
+        let above = root.ancestors().skip(1).find(|above| above.is_dir());
+        if above.is_some_and(|above| self.watched.len() == 1 && self.watched.contains(above)) {
+            return;
+        }
         self.set(&BTreeSet::new());
+        self.set(&above.map(Path::to_owned).into_iter().collect());
     }
 }
 
@@ -118,19 +141,27 @@ fn is_relevant(root: &Path, event: &notify::Event) -> bool {
         EventKind::Access(_) => true,
         _ => false,
     };
-    let hidden = |path: &PathBuf| {
-        let below = path.strip_prefix(root).unwrap_or(path);
-        below.iter().any(|part| part.as_encoded_bytes().first() == Some(&b'.'))
+    let hidden = |path: &PathBuf| match path.strip_prefix(root) {
+        Ok(below) => below.iter().any(|part| part.as_encoded_bytes().first() == Some(&b'.')),
+        // Above it, only what it lies in matters: it may have come back.
+        Err(_) => !root.starts_with(path),
     };
     !reading && (event.paths.is_empty() || event.need_rescan() || !event.paths.iter().all(hidden))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::path::Path;
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
 
     use notify::Event;
     use notify::event::{AccessKind, AccessMode, CreateKind, DataChange, EventKind, ModifyKind, RemoveKind};
+    use notify_debouncer_full::DebouncedEvent;
+    use tokio::sync::watch;
+
+    use super::{DEBOUNCE, Watches, lock};
 
     /// Looking at the folder must not be a reason to look again.
     #[test]
@@ -146,6 +177,8 @@ mod tests {
             (data, &["/r/.x/b/a.yaml"], true),
             (create, &["/r/.x/new"], true),
             (remove, &["/r/.x"], true),
+            (create, &["/r"], true),
+            (create, &["/r/other"], false),
             (data, &["/r/.x/.mcpctl/local/store"], false),
             (data, &["/r/.x/b/.mcpctl-0123"], false),
             (
@@ -159,5 +192,48 @@ mod tests {
                 .fold(Event::new(kind), |event, path| event.add_path(path.into()));
             assert_eq!(super::is_relevant(Path::new("/r/.x"), &event), relevant, "{event:?}");
         }
+    }
+    /// Row "a rescan when events are dropped": the queue of events overflowed, and among what was lost was that a folder went
+    /// and another one of its name came. The watch on the old one would never say anything again.
+    #[test]
+    fn lost_events_make_every_watch_anew() {
+        let place = tempfile::tempdir().expect("a folder");
+        let root = place.path().canonicalize().expect("its path");
+        let sub = root.join("sub");
+        std::fs::create_dir(&sub).expect("a folder");
+        let (changed, mut hints) = watch::channel(0);
+        let mut watches = Watches::new(&root, changed.clone());
+        let folders = BTreeSet::from([root.clone(), sub.clone()]);
+        assert!(watches.set(&folders));
+        assert!(!watches.set(&folders));
+        std::fs::remove_dir(&sub).expect("it goes");
+        std::fs::create_dir(&sub).expect("it comes");
+        // Its own events come, and are lost.
+        let wait = |hints: &mut watch::Receiver<u64>| {
+            for _ in 0..1200 {
+                if hints.has_changed().expect("the sender lives") {
+                    hints.mark_unchanged();
+                    return true;
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            false
+        };
+        assert!(wait(&mut hints));
+        std::thread::sleep(DEBOUNCE * 4);
+        hints.mark_unchanged();
+        lock(&watches.gone).clear();
+        assert!(!watches.set(&folders), "nothing tells that the watch is of no use");
+        let ear = super::Ear {
+            root: root.clone(),
+            gone: Arc::clone(&watches.gone),
+            changed,
+        };
+        let rescan = Event::new(EventKind::Other).set_flag(notify::event::Flag::Rescan);
+        ear.hear(&Ok(vec![DebouncedEvent::new(rescan, Instant::now())]));
+        assert!(wait(&mut hints), "it is a hint to look");
+        assert!(watches.set(&folders), "and the watches are made anew");
+        std::fs::write(sub.join("a.yaml"), "x").expect("a file");
+        assert!(wait(&mut hints), "what happens there is heard");
     }
 }

@@ -223,3 +223,39 @@ async fn other_changes_do_not_approve_a_mass_deletion() {
     bench.rest().await;
     assert_eq!(bench.declared(), "a=two c=one d=one e=one f=one x=new y=new z=new");
 }
+
+/// Pitfall "a merge marker or half-saved file in a watched folder": a file that is empty (an editor empties it before it
+/// writes, a disk is full) deletes nothing, however long it stays so, and also for an mcpd that never saw it full.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_emptied_file_deletes_nothing() {
+    let place = Place::with(&["a", "b"]);
+    std::fs::write(place.folder().join("two.yaml"), format!("{}---\n{}", text("c", "one"), text("d", "one"))).unwrap();
+    let bench = place.bench(false).await;
+    bench.rest().await;
+    let all = "a=one b=one c=one d=one";
+    assert_eq!(bench.declared(), all);
+    for empty in ["", "\n \n", "\u{feff}"] {
+        std::fs::write(place.file("a"), empty).unwrap();
+        std::fs::write(place.folder().join("two.yaml"), empty).unwrap();
+        let agreed = bench.rest().await;
+        assert_eq!(bench.declared(), all);
+        let why = |name: &str| agreed.plan.held.get(&id(name)).cloned().unwrap_or_default();
+        assert!(why("a").ends_with("a.yaml is empty: write it, or remove the file"), "{}", why("a"));
+        assert!(why("c").contains("two.yaml is empty"), "{}", why("c"));
+    }
+    drop(bench);
+    let bench = place.bench(false).await;
+    bench.rest().await;
+    assert_eq!(bench.declared(), all);
+    // A file that was always empty holds nothing up; one that is written again, or is found elsewhere, is taken.
+    std::fs::write(place.file("new"), "").unwrap();
+    place.remove("b");
+    place.write("a", "two");
+    std::fs::write(place.folder().join("moved.yaml"), text("c", "two")).unwrap();
+    bench.rest().await;
+    assert_eq!(bench.declared(), "a=two c=two d=one");
+    // Removed, it is a deletion.
+    std::fs::remove_file(place.folder().join("two.yaml")).unwrap();
+    let agreed = bench.rest().await;
+    assert_eq!((bench.declared().as_str(), agreed.plan.held.len()), ("a=two c=two", 0));
+}

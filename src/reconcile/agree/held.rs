@@ -47,7 +47,10 @@ impl<'a> Holds<'a> {
                     || it.bytes.as_ref().is_none_or(|bytes| names(bytes, id.name.as_str()))
                     || it.whole_file && !self.known.contains(it.path.as_str())
             })
-            .map(|it| format!("{} can't be read", it.path))
+            .map(|it| match &it.bytes {
+                Some(bytes) if bytes.is_empty() => format!("{} is empty: write it, or remove the file", it.path),
+                _ => format!("{} can't be read", it.path),
+            })
     }
 
     /// Whether a file can't be read as a whole, so that nothing may be written into it.

@@ -180,6 +180,9 @@ pub struct Plan {
     pub wake_at: Option<Timestamp>,
 }
 
+/// How many instances a line names of each operation.
+const NAMED: usize = 20;
+
 impl fmt::Display for Plan {
     /// `start time/0 · replace git/0 (env) · stop none`, or `unknown (engine does not answer)`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -199,10 +202,10 @@ impl fmt::Display for Plan {
                     }
                 })
                 .collect();
-            if named.is_empty() {
-                "none".to_owned()
-            } else {
-                named.join(", ")
+            match named.len() {
+                0 => "none".to_owned(),
+                n if n > NAMED => format!("{} and {} more", named[..NAMED].join(", "), n - NAMED),
+                _ => named.join(", "),
             }
         };
         write!(

@@ -129,6 +129,76 @@ async fn saves_are_hinted_at_also_in_new_folders() {
     }
 }
 
+/// A folder that goes is waited for: nothing but hints asks for looks here. Whatever takes its place is watched as the first
+/// one was, also where it came so soon that nobody noticed the going.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_is_replaced_is_watched_anew() {
+    let place = TempDir::new().unwrap();
+    let path = |name: &str| place.path().join(name);
+    let make = |name: &str, server: &str| {
+        std::fs::create_dir_all(path(name).join("sub")).unwrap();
+        std::fs::write(path(name).join("sub/x.yaml"), text(server, "one")).unwrap();
+    };
+    make("deep/root", "first");
+    let root = path("deep/root");
+    let source = Source::Folder(Folder::open(&root).await.unwrap());
+    let mut changed = source.changed();
+    let until = async |changed: &mut tokio::sync::watch::Receiver<u64>, want: Option<&str>| loop {
+        changed.borrow_and_update();
+        match (source.snapshot().await, want) {
+            (Err(RepoError::NoFolder(_)), None) => break,
+            (Ok(snapshot), Some(want)) if declared(&snapshot) == [format!("server/{want}=one")] => break,
+            _ => {}
+        }
+        let hint = tokio::time::timeout(std::time::Duration::from_mins(1), changed.changed()).await;
+        hint.unwrap_or_else(|_| panic!("never: {want:?}")).unwrap();
+    };
+    until(&mut changed, Some("first")).await;
+    for (n, gap) in [(0, true), (1, false), (2, true)] {
+        let (next, later) = (format!("second-{n}"), format!("later-{n}"));
+        make("other", &next);
+        if n == 2 {
+            // With what it lies in.
+            std::fs::rename(path("deep"), path(&format!("old-{n}"))).unwrap();
+            until(&mut changed, None).await;
+            std::fs::create_dir(path("deep")).unwrap();
+        } else {
+            std::fs::rename(&root, path(&format!("old-{n}"))).unwrap();
+        }
+        if gap {
+            until(&mut changed, None).await;
+        }
+        std::fs::rename(path("other"), &root).unwrap();
+        until(&mut changed, Some(&next)).await;
+        std::fs::write(root.join("sub/x.yaml"), text(&later, "one")).unwrap();
+        until(&mut changed, Some(&later)).await;
+    }
+}
+
+/// What editors leave beside a file while it is open or being saved: locks, backups, swap files, the name that vim tries.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_litter_of_editors_is_not_read() {
+    let (folder, source) = open(&[("a.yaml", &text("a", "one"))]).await;
+    let before = source.snapshot().await.unwrap();
+    for name in [
+        "a.yaml~",
+        ".a.yaml.swp",
+        "4913",
+        "#a.yaml#",
+        "a.yaml.bak",
+        "a.yaml.tmp.1234",
+        ".goutputstream-XYZ",
+        "a.yaml.orig",
+        "sedAbCdEf",
+    ] {
+        std::fs::write(folder.path().join(name), text("a", "litter")).unwrap();
+    }
+    // emacs locks by a link that leads nowhere.
+    symlink("ann@host.1:2", folder.path().join(".#a.yaml")).unwrap();
+    let after = source.snapshot().await.unwrap();
+    assert_eq!((after.head, &after.tree.diagnostics), (before.head, &vec![]));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn exports_are_written_back() {
     let two = format!("{}---\n{}", text("a", "one"), text("b", "two"));

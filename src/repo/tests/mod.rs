@@ -3,6 +3,7 @@
 mod folder;
 mod history;
 mod hosted;
+mod hostile;
 mod push;
 mod push_faults;
 mod reading;
@@ -89,6 +90,8 @@ pub struct FakeJudge {
     pub hosted: Mutex<Option<Hosted>>,
     /// While true, judging waits.
     pub hold: watch::Sender<bool>,
+    /// While true, watching goes on.
+    pub linger: watch::Sender<bool>,
 }
 
 impl PushJudge for FakeJudge {
@@ -114,6 +117,7 @@ impl PushJudge for FakeJudge {
         Box::pin(async move {
             out.send("applied: revision 1");
             self.watched.lock().unwrap().push(push);
+            self.linger.subscribe().wait_for(|linger| !linger).await.unwrap();
         })
     }
 

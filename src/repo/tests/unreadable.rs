@@ -1,7 +1,7 @@
 //! Row "a file that does not parse taken for deletions": what can't be read is told, in git and in a folder alike.
 
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 
 use super::{World, declared, git, text};
@@ -110,18 +110,39 @@ async fn in_a_folder() {
     furnish(folder.path());
     let source = Source::Folder(Folder::open(folder.path()).await.unwrap());
     check(&source.snapshot().await.unwrap());
-    // A pipe must not be waited for.
-    let pipe = std::process::Command::new("mkfifo")
-        .arg(folder.path().join("pipe.yaml"))
-        .status()
-        .unwrap();
-    assert!(pipe.success());
+    // A pipe must not be waited for, nor a device that never ends.
+    let path = |name: &str| folder.path().join(name);
+    let made = |program: &str, name: &str, more: &[&str]| {
+        let mut command = std::process::Command::new(program);
+        command.arg(path(name)).args(more);
+        command.stderr(std::process::Stdio::null()).status().unwrap().success()
+    };
+    assert!(made("mkfifo", "pipe.yaml", &[]));
+    let _socket = std::os::unix::net::UnixListener::bind(path("socket.yaml")).unwrap();
+    symlink("loop.yaml", path("loop.yaml")).unwrap();
+    symlink("..", path("deep/up")).unwrap();
+    std::fs::write(path("closed.yaml"), text("closed", "no")).unwrap();
+    std::fs::set_permissions(path("closed.yaml"), std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::create_dir(path("shut")).unwrap();
+    std::fs::set_permissions(path("shut"), std::fs::Permissions::from_mode(0)).unwrap();
+    let mut want = vec![
+        ("pipe.yaml", "this is no plain file"),
+        ("socket.yaml", "this is no plain file"),
+        ("loop.yaml", "symbolic links are not followed"),
+        ("deep/up", "symbolic links are not followed"),
+    ];
+    // Only root may make one; and nothing is closed to root.
+    if made("mknod", "device.yaml", &["c", "1", "5"]) {
+        want.push(("device.yaml", "this is no plain file"));
+    }
+    if std::fs::read(path("closed.yaml")).is_err() {
+        want.push(("closed.yaml", "it can't be read: Permission denied (os error 13)"));
+        want.push(("shut", "it can't be read: Permission denied (os error 13)"));
+    }
     let snapshot = source.snapshot().await.unwrap();
-    let fault = snapshot
-        .tree
-        .diagnostics
-        .iter()
-        .find(|fault| fault.file == "pipe.yaml")
-        .unwrap();
-    assert_eq!(fault.message, "this is no plain file");
+    for (file, message) in want {
+        let fault = snapshot.tree.diagnostics.iter().find(|fault| fault.file == file);
+        assert_eq!(fault.map(|fault| &*fault.message), Some(message), "{file}");
+    }
+    std::fs::set_permissions(path("shut"), std::fs::Permissions::from_mode(0o700)).unwrap();
 }

@@ -20,8 +20,9 @@ use super::hosted::{Hosted, Inner};
 const LARGEST_PUSH: i64 = 128 << 20;
 /// Locks older than this belong to a process that is gone: git holds one for milliseconds.
 const STALE_LOCK: Duration = Duration::from_secs(5);
-/// Objects in quarantine for longer than this belong to a push that is over.
-const STALE_QUARANTINE: Duration = Duration::from_hours(1);
+/// Objects in quarantine for longer than this, while no push is under way, belong to one that is over. A push of an mcpd
+/// that died ends within moments: its input ends, and its hooks find nobody.
+const STALE_QUARANTINE: Duration = Duration::from_mins(1);
 /// What a socket's address has room for, with something to spare.
 const SOCKET_PATH: usize = 100;
 
@@ -168,6 +169,11 @@ fn remove_remains(git_folder: &Path) {
             }
         }
     }
+    sweep(git_folder);
+}
+
+/// Removes what pushes that were cut off left in quarantine, up to 128 MiB each. Only while no push is under way.
+pub(super) fn sweep(git_folder: &Path) {
     let Ok(entries) = fs::read_dir(git_folder.join("objects")) else {
         return;
     };

@@ -18,6 +18,7 @@ use crate::access::Principal;
 
 use super::body::{self, PATIENCE, Packing, Refusal};
 use super::hook_program::{PUSH, SOCKET};
+use super::hosted_setup;
 use super::hosted::{Hosted, Inner, UnderWay, lock};
 
 /// Where the repository is served; requests may come with this prefix or stripped of it.
@@ -323,9 +324,16 @@ impl Run {
                 () = &mut answer => break,
             }
         }
+        let inner = self.known.as_ref().map(|known| Arc::clone(&known.inner));
         drop(self.known);
         if !all_heard {
             let _ = tokio::time::timeout(Duration::from_secs(1), complaints).await;
+        }
+        if let Some(inner) = inner
+            && lock(&inner.pushes).is_empty()
+        {
+            let sweep = tokio::task::spawn_blocking(move || hosted_setup::sweep(&inner.git_folder));
+            let _ = sweep.await;
         }
     }
 }

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use serde::Deserialize;
 
-use crate::access::{Action, Principal, change, decide};
+use crate::access::{Action, Principal, change, decide, naming};
 use crate::engine::{EditRequest, Only, Words};
 use crate::resource::Id;
 use crate::wire::PlanBody;
@@ -116,6 +116,16 @@ pub(super) async fn accept(
         "store" => false,
         _ => return Err(ApiError::bad_request("from is repo or store")),
     };
+    if repository {
+        // What lost may name a secret, and may change what is done with one that is named now.
+        let view = app.0.engine.store().view();
+        let row = view.rows.get(&id).and_then(|row| row.document.clone());
+        let conflicts = app.0.engine.conflicts_of(&id).await?;
+        let lost = conflicts.into_iter().filter_map(|conflict| conflict.repository);
+        for action in row.into_iter().chain(lost).flat_map(|document| naming(&document)) {
+            app.permit(&principal, &action, "api").await?;
+        }
+    }
     Ok(Json(
         app.0.engine.accept(&id, repository, principal.actor("api")).await?.plan,
     ))

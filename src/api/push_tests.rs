@@ -287,8 +287,18 @@ async fn a_change_that_loses_needs_its_right_too() {
     let push = [("b.yaml", &*server("b", "of the push"))];
     let (accepted, said) = host.push("ann", &push, &[]).await;
     assert!(!accepted && said.contains("ann may not change server/b"), "{said}");
+    // Who may change some things may push them, and not read the rest.
+    let read = host.git(&["ls-remote", &host.url("kim")]).await;
+    assert!(String::from_utf8_lossy(&read.stderr).contains("403"));
     let (accepted, said) = host.push("kim", &push, &[]).await;
     assert!(accepted && said.contains("0 to change") && said.contains("1 conflict"), "{said}");
+    // Whoever turns it round decides what is in force, as who pushed it did.
+    let accept = format!("http://{}/api/v1/conflicts/server/b/accept", host.address);
+    let of_repo = json!({"from": "repo"});
+    for (who, code) in [("ann", 403), ("kim", 200)] {
+        let answer = client.post(&accept).bearer_auth(who).json(&of_repo).send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), code, "{who}");
+    }
     host.end().await;
 }
 

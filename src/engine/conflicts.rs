@@ -92,6 +92,11 @@ fn ended(conflict: &Conflict, why: &str) -> Event {
 }
 
 impl Engine {
+    /// The open conflicts of a resource.
+    pub async fn conflicts_of(&self, id: &Id) -> Result<Vec<Conflict>, EngineError> {
+        Ok(self.store().conflicts_of(id).await?)
+    }
+
     /// Ends the conflicts of a resource: with what the repository said by one more change, or with what the store has.
     pub async fn accept(&self, id: &Id, repository: bool, actor: Actor) -> Result<Edited, EngineError> {
         let _alone = self.0.deciding.lock().await;

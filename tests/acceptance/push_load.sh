@@ -121,7 +121,7 @@ for ((n = 1; n <= cuts; n++)); do
     commit work "cut $n"
     setsid git -C work push -q origin HEAD:main >cut.out 2>&1 </dev/null &
     client=$!
-    sleep "0.$(printf '%03d' $((RANDOM % 350)))"
+    sleep "0.$(printf '%03d' $((RANDOM % 900)))"
     kill -KILL -- "-$client" 2>/dev/null && killed=$((killed + 1)) || true
     status=0
     wait "$client" 2>/dev/null || status=$?

@@ -281,6 +281,24 @@ async fn a_lease_taken_after_its_push_has_ended_is_given_back() {
     assert!(world.bench.0.lease.try_take("export"));
 }
 
+/// Pitfall "Ctrl-C while a push waits": a push that was accepted holds the lease until its branch has moved, or until git has
+/// ended without moving it, which nobody tells but its end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_that_ends_without_moving_gives_its_lease_back() {
+    let world = World::with(&["a"]).await;
+    world.write("c.yaml", &text("c", "pushed"));
+    let (old, new) = (world.head(), world.commit());
+    for options in [&[][..], &["no-such-option"]] {
+        let (accepted, said) = world.judge(&old, &new, options).await;
+        assert_eq!(accepted, options.is_empty(), "{said:?}");
+        assert_eq!(world.bench.0.lease.try_take("export"), !accepted);
+        world.end(None);
+        assert!(accepted == world.bench.0.lease.try_take("export"), "{options:?}");
+        world.bench.ended("export");
+    }
+    assert!(lock(&world.bench.0.affected).is_empty());
+}
+
 /// Who pushed is who did it, in the list of revisions; and what remembers that does not grow with pushes that change
 /// nothing (pitfall "142 containers for one call": whatever grows with calls).
 #[tokio::test(flavor = "multi_thread")]

@@ -70,8 +70,11 @@ impl World {
         until("no process is left", async || self.processes().is_empty()).await;
         until("nothing is known of a push", async || self.hosted.0.pushes.lock().unwrap().is_empty()).await;
         until("no quarantine is left", async || self.quarantines().is_empty()).await;
-        assert_eq!(self.hosted.0.processes.available_permits(), 32);
-        assert_eq!(self.hosted.0.watching.available_permits(), 128);
+        until("nothing is counted any more", async || {
+            let inner = &self.hosted.0;
+            (inner.processes.available_permits(), inner.watching.available_permits()) == (32, 128)
+        })
+        .await;
     }
 }
 
@@ -175,7 +178,7 @@ async fn more_pushes_than_processes_wait_or_are_told_to_come_again() {
         let mut client = git_command(&clone, &["push", "-q", "origin", &format!("main:refs/heads/b{n}")]);
         pushes.spawn(async move { client.output().await.unwrap() });
     }
-    until("every process is taken", async || world.hosted.0.processes.available_permits() == 0).await;
+    until("every process is taken", async || world.judge.judged.lock().unwrap().len() == 32).await;
     // While nothing goes on, another one is told so, and when to come again.
     let answer = reqwest::get(format!("{}/info/refs?service=git-upload-pack", world.url)).await.unwrap();
     assert_eq!(answer.status(), 503);

@@ -56,7 +56,9 @@ one_client() {
         for ((tries = 1; ; tries++)); do
             git -C "client-$me" push -o no-wait origin HEAD:main >"client-$me.out" 2>&1 && break
             sed 's/[[:space:]]*$//' "client-$me.out" >>"client-$me.refused"
-            ((tries < 60)) || return 1
+            ((tries < 500)) || return 1
+            # Whoever always tries at once may lose every race.
+            sleep "0.$((RANDOM % 10))"
             git -C "client-$me" pull -q --rebase origin main 2>>"client-$me.pull" || return 1
         done
     done

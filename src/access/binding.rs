@@ -77,6 +77,7 @@ impl Binding {
             return match action {
                 Action::Sync => self.is_to("sync"),
                 Action::ViewLogs => self.is_to("logs"),
+                Action::Restore => self.is_to("restore"),
                 _ => false,
             };
         };
@@ -94,7 +95,7 @@ impl Binding {
             Action::Fetch | Action::ViewStatus => role.includes(Role::View) && resource == ALL && name.is_none(),
             // What is in the push decides; this only opens the door to those who may change anything at all.
             Action::Push => matches!(role, Role::Edit | Role::Create | Role::Delete),
-            Action::Configure | Action::ViewAudit | Action::Sync | Action::ViewLogs => false,
+            Action::Configure | Action::ViewAudit | Action::Sync | Action::ViewLogs | Action::Restore => false,
         }
     }
 
@@ -214,7 +215,10 @@ mod tests {
                     for elsewhere in KINDS.iter().filter(|it| it.plural != kind.plural) {
                         assert!(!Binding::on(role, elsewhere.plural).allows(&action), "{shown}");
                     }
-                    assert!(!Binding::on(role, kind.name).allows(&action), "the plural is meant: {shown}");
+                    assert!(
+                        !Binding::on(role, kind.name).allows(&action),
+                        "the plural is meant: {shown}"
+                    );
                 }
                 for (_, action) in actions(&other).into_iter().skip(1) {
                     assert!(!Binding::named(role, kind.plural, "one").allows(&action));
@@ -236,6 +240,7 @@ mod tests {
             (Action::Push, false),
             (Action::Sync, false),
             (Action::ViewLogs, false),
+            (Action::Restore, false),
             (Action::ViewAudit, false),
             (Action::Configure, false),
         ];
@@ -244,10 +249,19 @@ mod tests {
             assert_eq!(reading.allows(&action), reader, "{action}");
             // A pattern that happens to be like every name is no word about the whole.
             assert_eq!(all_but_one.allows(&action), matches!(action, Action::Push), "{action}");
-            assert_eq!(Binding::to("sync").allows(&action), matches!(action, Action::Sync), "{action}");
+            assert_eq!(
+                Binding::to("sync").allows(&action),
+                matches!(action, Action::Sync),
+                "{action}"
+            );
             assert_eq!(
                 Binding::to("logs").allows(&action),
                 matches!(action, Action::ViewLogs),
+                "{action}"
+            );
+            assert_eq!(
+                Binding::to("restore").allows(&action),
+                matches!(action, Action::Restore),
                 "{action}"
             );
             assert!(!Binding::to("*").allows(&action), "{action}");

@@ -34,7 +34,8 @@ mod tests {
     #[test]
     fn each_change_needs_its_right() {
         let id: Id = "server/web".parse().expect("an identity");
-        let secret = |name: &str| json!({"name": name.to_uppercase(), "valueFrom": {"secretRef": {"name": name, "key": "k"}}});
+        let secret =
+            |name: &str| json!({"name": name.to_uppercase(), "valueFrom": {"secretRef": {"name": name, "key": "k"}}});
         let plain = Document::new(id.clone(), &json!({"command": ["x"]})).expect("a server");
         let env = json!([secret("one"), secret("two"), {"name": "P", "value": "three"}]);
         let naming = Document::new(id.clone(), &json!({"command": ["x"], "env": env})).expect("a server");
@@ -58,10 +59,7 @@ mod tests {
             assert_eq!(needs, want);
         }
         // What it names besides is no matter of use.
-        let project = Document::new(
-            "project/p".parse().expect("an identity"),
-            &json!({"servers": ["web"]}),
-        );
+        let project = Document::new("project/p".parse().expect("an identity"), &json!({"servers": ["web"]}));
         assert!(super::naming(&project.expect("a project")).is_empty());
     }
 }

@@ -263,9 +263,7 @@ impl Daemon {
     /// The same with further principals, for tests of what they may do.
     #[cfg(test)]
     pub(super) fn knowing(mut self, tokens: Tokens) -> Self {
-        Arc::get_mut(&mut self.app.0)
-            .expect("nothing is served yet")
-            .tokens = tokens;
+        Arc::get_mut(&mut self.app.0).expect("nothing is served yet").tokens = tokens;
         self
     }
 

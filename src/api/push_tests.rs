@@ -106,7 +106,9 @@ impl Host {
         }
         self.git(&["add", "-A", "-f"]).await;
         // The author is anybody's word.
-        let commit = self.git(&["commit", "-qm", "words", "--author", "admin <admin@example.com>"]).await;
+        let commit = self
+            .git(&["commit", "-qm", "words", "--author", "admin <admin@example.com>"])
+            .await;
         assert!(commit.status.success(), "{}", String::from_utf8_lossy(&commit.stderr));
         let (url, target) = (self.url(who), format!("HEAD:refs/heads/{branch}"));
         let mut arguments = vec!["push"];
@@ -226,7 +228,10 @@ async fn each_change_of_a_push_needs_its_right() {
         assert_eq!(accepted, refused.is_none(), "{files:?}: {said}");
         if let Some(refused) = refused {
             assert!(said.contains(&format!("remote: error: {refused}")), "{files:?}: {said}");
-            assert!(said.contains("remote: refused: 1 error in 1 file; nothing was changed"), "{said}");
+            assert!(
+                said.contains("remote: refused: 1 error in 1 file; nothing was changed"),
+                "{said}"
+            );
             assert_eq!((host.declared(), host.engine.store().view().revision), before);
         }
     }
@@ -244,7 +249,8 @@ async fn each_change_of_a_push_needs_its_right() {
 async fn a_branch_may_propose_and_tells_nothing() {
     let ann: &[Binding] = &[Binding::named(Role::Edit, "servers", "a")];
     let host = Host::with(&[("ann", ann)]).await;
-    host.begin(&[("a.yaml", &server("a", "one")), ("b.yaml", &server("b", "of-old"))]).await;
+    host.begin(&[("a.yaml", &server("a", "one")), ("b.yaml", &server("b", "of-old"))])
+        .await;
     let revision = host.engine.store().view().revision;
     let change = server("b", "of-new");
     let (accepted, said) = host.push_to("ann", "idea", &[("b.yaml", &change)], &[]).await;
@@ -254,7 +260,9 @@ async fn a_branch_may_propose_and_tells_nothing() {
         "{said}"
     );
     assert!(!said.contains("of-old") && !said.contains("remote: plan"), "{said}");
-    let (accepted, said) = host.push_to("ann", "mine", &[("a.yaml", &server("a", "two"))], &[]).await;
+    let (accepted, said) = host
+        .push_to("ann", "mine", &[("a.yaml", &server("a", "two"))], &[])
+        .await;
     assert!(accepted && said.contains("~ server/a  description"), "{said}");
     assert!(said.contains("branch mine: planned only, nothing is applied"), "{said}");
     host.engine.sync(crate::engine::Words::default()).await.unwrap();
@@ -262,7 +270,11 @@ async fn a_branch_may_propose_and_tells_nothing() {
     // A history that begins anew is everybody's matter.
     host.git(&["checkout", "-q", "--orphan", "anew"]).await;
     let (accepted, said) = host
-        .push("ann", &[("a.yaml", &server("a", "anew"))], &["--force", "-o", "new-epoch"])
+        .push(
+            "ann",
+            &[("a.yaml", &server("a", "anew"))],
+            &["--force", "-o", "new-epoch"],
+        )
         .await;
     assert!(
         !accepted && said.contains("error: a new epoch: ann may not: this needs `run sync`"),
@@ -276,13 +288,20 @@ async fn a_branch_may_propose_and_tells_nothing() {
 async fn a_change_that_loses_needs_its_right_too() {
     let ann: &[Binding] = &[Binding::named(Role::Edit, "servers", "a")];
     let host = Host::with(&[("ann", ann), ("kim", &[Binding::on(Role::Edit, "servers")])]).await;
-    host.begin(&[("a.yaml", &server("a", "one")), ("b.yaml", &server("b", "one"))]).await;
+    host.begin(&[("a.yaml", &server("a", "one")), ("b.yaml", &server("b", "one"))])
+        .await;
     // The store changes what a push changes too: the edit waits for its commit, because a commit by another mcpd stops it.
     host.engine.store().set_meta("other-writer", "x in y").await.unwrap();
     let client = reqwest::Client::new();
     let path = format!("http://{}/api/v1/servers/b", host.address);
     let patch = json!({"description": "of the store"});
-    let answer = client.patch(&path).bearer_auth("admin").json(&patch).send().await.unwrap();
+    let answer = client
+        .patch(&path)
+        .bearer_auth("admin")
+        .json(&patch)
+        .send()
+        .await
+        .unwrap();
     assert!(answer.status().is_success());
     let push = [("b.yaml", &*server("b", "of the push"))];
     let (accepted, said) = host.push("ann", &push, &[]).await;
@@ -291,12 +310,21 @@ async fn a_change_that_loses_needs_its_right_too() {
     let read = host.git(&["ls-remote", &host.url("kim")]).await;
     assert!(String::from_utf8_lossy(&read.stderr).contains("403"));
     let (accepted, said) = host.push("kim", &push, &[]).await;
-    assert!(accepted && said.contains("0 to change") && said.contains("1 conflict"), "{said}");
+    assert!(
+        accepted && said.contains("0 to change") && said.contains("1 conflict"),
+        "{said}"
+    );
     // Whoever turns it round decides what is in force, as who pushed it did.
     let accept = format!("http://{}/api/v1/conflicts/server/b/accept", host.address);
     let of_repo = json!({"from": "repo"});
     for (who, code) in [("ann", 403), ("kim", 200)] {
-        let answer = client.post(&accept).bearer_auth(who).json(&of_repo).send().await.unwrap();
+        let answer = client
+            .post(&accept)
+            .bearer_auth(who)
+            .json(&of_repo)
+            .send()
+            .await
+            .unwrap();
         assert_eq!(answer.status().as_u16(), code, "{who}");
     }
     host.end().await;
@@ -331,11 +359,20 @@ async fn the_api_decides_alike() {
         (naming("new-two", "open"), None),
     ] {
         let apply = format!("http://{}/api/v1/apply", host.address);
-        let answer = client.post(apply).bearer_auth("ann").body(text.clone()).send().await.unwrap();
+        let answer = client
+            .post(apply)
+            .bearer_auth("ann")
+            .body(text.clone())
+            .send()
+            .await
+            .unwrap();
         let (code, body) = (answer.status().as_u16(), answer.text().await.unwrap());
         match refused {
             None => assert_eq!(code, 200, "{text}{body}"),
-            Some(right) => assert!(code == 403 && body.contains(&format!("`{right}`")), "{text}{code} {body}"),
+            Some(right) => assert!(
+                code == 403 && body.contains(&format!("`{right}`")),
+                "{text}{code} {body}"
+            ),
         }
     }
     let body = |secret: &str| {
@@ -344,7 +381,13 @@ async fn the_api_decides_alike() {
     };
     let one = format!("http://{}/api/v1/servers/a-one", host.address);
     for (secret, code) in [("shut", 403), ("open", 200)] {
-        let put = client.put(&one).bearer_auth("ann").json(&body(secret)).send().await.unwrap();
+        let put = client
+            .put(&one)
+            .bearer_auth("ann")
+            .json(&body(secret))
+            .send()
+            .await
+            .unwrap();
         assert_eq!(put.status().as_u16(), code, "PUT {secret}");
         let patch = json!({"env": body(secret)["env"].clone()});
         let patch = client.patch(&one).bearer_auth("ann").json(&patch).send().await.unwrap();

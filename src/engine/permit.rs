@@ -46,7 +46,11 @@ impl Inner {
             let between = (before.head.head.as_deref(), new);
             let quarantine = push.quarantine.as_ref();
             let files = hosted.differing_below(SETTINGS, between, quarantine, MOST).await?;
-            faults.extend(files.iter().map(|file| told(Diagnostic::of_file(file, ""), "change this file", &denied)));
+            faults.extend(
+                files
+                    .iter()
+                    .map(|file| told(Diagnostic::of_file(file, ""), "change this file", &denied)),
+            );
         }
         faults.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
         Ok(faults)
@@ -87,7 +91,12 @@ fn changes<'a>(before: &Before<'_>, pushed: &'a Snapshot, plan: &'a agree::Plan)
 
 fn differences(before: &Tree, after: &Tree) -> BTreeSet<Id> {
     let held = before.held.iter().chain(&after.held).cloned();
-    before.documents.differences(&after.documents).into_iter().chain(held).collect()
+    before
+        .documents
+        .differences(&after.documents)
+        .into_iter()
+        .chain(held)
+        .collect()
 }
 
 impl Change<'_> {
@@ -113,7 +122,9 @@ impl Change<'_> {
                 needs.insert(action.to_string(), action);
             }
         }
-        let denied = needs.into_values().filter_map(|action| Some((decide(who, &action).err()?, action)));
+        let denied = needs
+            .into_values()
+            .filter_map(|action| Some((decide(who, &action).err()?, action)));
         denied
             .map(|(denied, action)| {
                 let what = match action {

@@ -67,7 +67,10 @@ struct Funnel<'w, W> {
 
 impl<W: AsyncWrite + Unpin> Funnel<'_, W> {
     async fn pour(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
-        self.left = self.left.checked_sub(bytes.len() as u64).ok_or_else(|| too_large(self.most))?;
+        self.left = self
+            .left
+            .checked_sub(bytes.len() as u64)
+            .ok_or_else(|| too_large(self.most))?;
         self.shut |= !bytes.is_empty() && !self.shut && self.into.write_all(bytes).await.is_err();
         Ok(())
     }
@@ -173,7 +176,8 @@ mod tests {
         let text: Vec<u8> = (0..100_000_u32).flat_map(u32::to_le_bytes).collect();
         let packed = gzip(&text);
         let split = |bytes: &[u8], size: usize| bytes.chunks(size).map(<[u8]>::to_vec).collect::<Vec<_>>();
-        let code = |given: Result<Vec<u8>, Refusal>| given.map(|bytes| bytes.len()).map_err(|refusal| refusal.0.as_u16());
+        let code =
+            |given: Result<Vec<u8>, Refusal>| given.map(|bytes| bytes.len()).map_err(|refusal| refusal.0.as_u16());
         let most = text.len() as u64;
         for size in [1, 7, 1024, 5000, usize::MAX >> 1] {
             let size = size.min(packed.len());
@@ -181,8 +185,14 @@ mod tests {
         }
         assert_eq!(given(split(&text, 999), Packing::Plain, most).await.unwrap(), text);
         assert_eq!(code(given(split(&text, 999), Packing::Plain, most - 1).await), Err(413));
-        assert_eq!(code(given(split(&packed, 999), Packing::Gzip, most - 1).await), Err(413));
-        assert_eq!(code(given(split(&packed[..99], 50), Packing::Gzip, most).await), Err(400));
+        assert_eq!(
+            code(given(split(&packed, 999), Packing::Gzip, most - 1).await),
+            Err(413)
+        );
+        assert_eq!(
+            code(given(split(&packed[..99], 50), Packing::Gzip, most).await),
+            Err(400)
+        );
         assert_eq!(code(given(vec![b"0000".to_vec()], Packing::Gzip, most).await), Err(400));
         let mut twice = packed.clone();
         twice.extend(b"something behind it");
@@ -208,7 +218,11 @@ mod tests {
             (1000, 1 << 20, 60),
             (2000, 1 << 20, 0),
         ] {
-            assert_eq!(patience(seconds(waited), came), seconds(left), "{came} bytes in {waited} s");
+            assert_eq!(
+                patience(seconds(waited), came),
+                seconds(left),
+                "{came} bytes in {waited} s"
+            );
         }
     }
 
@@ -225,7 +239,10 @@ mod tests {
         assert_eq!(of(&[]), Ok(Packing::Plain));
         assert_eq!(of(&[("content-encoding", "Identity")]), Ok(Packing::Plain));
         assert_eq!(of(&[("content-encoding", "x-gzip")]), Ok(Packing::Gzip));
-        assert_eq!(of(&[("content-encoding", "gzip"), ("content-length", "100")]), Ok(Packing::Gzip));
+        assert_eq!(
+            of(&[("content-encoding", "gzip"), ("content-length", "100")]),
+            Ok(Packing::Gzip)
+        );
         for encodings in [&["br"][..], &["gzip, gzip"], &["gzip", "gzip"], &["deflate"], &[""]] {
             let headers: Vec<_> = encodings.iter().map(|it| ("content-encoding", *it)).collect();
             assert_eq!(of(&headers), Err(415), "{encodings:?}");

@@ -114,7 +114,10 @@ impl Hosted {
                 .and_then(|before| Ok((before, after?)))
                 .map_err(git("comparing commits"))?;
             let mut options = git2::DiffOptions::new();
-            options.pathspec(&folder).disable_pathspec_match(true).include_typechange(true);
+            options
+                .pathspec(&folder)
+                .disable_pathspec_match(true)
+                .include_typechange(true);
             let diff = repository
                 .diff_tree_to_tree(before.as_ref(), Some(&after), Some(&mut options))
                 .map_err(git("comparing commits"))?;

@@ -18,8 +18,8 @@ use crate::access::Principal;
 
 use super::body::{self, PATIENCE, Packing, Refusal};
 use super::hook_program::{PUSH, SOCKET};
-use super::hosted_setup;
 use super::hosted::{Hosted, Inner, UnderWay, lock};
+use super::hosted_setup;
 
 /// Where the repository is served; requests may come with this prefix or stripped of it.
 pub const GIT_PATH: &str = "/git/config.git";
@@ -146,7 +146,11 @@ impl Hosted {
         } else {
             None
         };
-        let child = match self.0.command(&asked, principal, known.as_ref(), request.headers()).spawn() {
+        let child = match self
+            .0
+            .command(&asked, principal, known.as_ref(), request.headers())
+            .spawn()
+        {
             Ok(child) => child,
             Err(error) => {
                 tracing::error!(%error, "git could not be started");

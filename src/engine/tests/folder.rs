@@ -229,7 +229,11 @@ async fn other_changes_do_not_approve_a_mass_deletion() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_emptied_file_deletes_nothing() {
     let place = Place::with(&["a", "b"]);
-    std::fs::write(place.folder().join("two.yaml"), format!("{}---\n{}", text("c", "one"), text("d", "one"))).unwrap();
+    std::fs::write(
+        place.folder().join("two.yaml"),
+        format!("{}---\n{}", text("c", "one"), text("d", "one")),
+    )
+    .unwrap();
     let bench = place.bench(false).await;
     bench.rest().await;
     let all = "a=one b=one c=one d=one";
@@ -240,7 +244,11 @@ async fn an_emptied_file_deletes_nothing() {
         let agreed = bench.rest().await;
         assert_eq!(bench.declared(), all);
         let why = |name: &str| agreed.plan.held.get(&id(name)).cloned().unwrap_or_default();
-        assert!(why("a").ends_with("a.yaml is empty: write it, or remove the file"), "{}", why("a"));
+        assert!(
+            why("a").ends_with("a.yaml is empty: write it, or remove the file"),
+            "{}",
+            why("a")
+        );
         assert!(why("c").contains("two.yaml is empty"), "{}", why("c"));
     }
     drop(bench);

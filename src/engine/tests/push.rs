@@ -39,9 +39,7 @@ pub(super) struct World {
 }
 
 fn ann() -> Principal {
-    Principal::Admin {
-        name: "ann".to_owned(),
-    }
+    Principal::Admin { name: "ann".to_owned() }
 }
 
 impl World {

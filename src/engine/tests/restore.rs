@@ -320,7 +320,7 @@ async fn a_push_leaves_timelines_alone() {
     ] {
         let push = Push {
             id: "other".to_owned(),
-            actor: actor("ann", "push"),
+            principal: world.pusher.clone(),
             updates: vec![RefUpdate {
                 old: old.cloned(),
                 new: new.cloned(),
@@ -418,7 +418,7 @@ async fn old_secrets_of_another_host_come_back_where_they_can_be_opened() {
     let (then, digest) = (world.head(), world.bench.engine.state_digest());
     let identity = world.bench.engine.export_identity(&actor("ann", "api")).await.unwrap();
     // Another host, with the same repository and an identity of its own.
-    let World { folder, bench } = world;
+    let World { folder, bench, pusher } = world;
     drop(bench);
     let data = folder.path().join("other");
     std::fs::create_dir_all(&data).unwrap();
@@ -430,7 +430,7 @@ async fn old_secrets_of_another_host_come_back_where_they_can_be_opened() {
     let given = std::slice::from_ref(&given);
     let bench = Bench::start_with(Source::Hosted(hosted), "hosted", &data, false, given).await;
     bench.rest().await;
-    let world = World { folder, bench };
+    let world = World { folder, bench, pusher };
     assert_eq!(world.bench.engine.sealed(), [id("secret/keys")]);
     // It is replaced here by one that this host can open.
     world.bench.edit(&[("secret/keys", None)]).await;

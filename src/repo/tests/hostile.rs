@@ -62,13 +62,18 @@ impl World {
     fn quarantines(&self) -> Vec<std::ffi::OsString> {
         let entries = std::fs::read_dir(self.hosted.path().join("objects")).unwrap().flatten();
         let names = entries.map(|entry| entry.file_name());
-        names.filter(|name| name.to_string_lossy().starts_with("tmp_objdir")).collect()
+        names
+            .filter(|name| name.to_string_lossy().starts_with("tmp_objdir"))
+            .collect()
     }
 
     /// Nothing is left of pushes that ended: no process, no quarantine, nothing that is known of one.
     async fn is_clean(&self) {
         until("no process is left", async || self.processes().is_empty()).await;
-        until("nothing is known of a push", async || self.hosted.0.pushes.lock().unwrap().is_empty()).await;
+        until("nothing is known of a push", async || {
+            self.hosted.0.pushes.lock().unwrap().is_empty()
+        })
+        .await;
         until("no quarantine is left", async || self.quarantines().is_empty()).await;
         until("nothing is counted any more", async || {
             let inner = &self.hosted.0;
@@ -96,15 +101,30 @@ async fn hostile_bodies_get_a_status_and_leave_nothing() {
         (upload, format!("{gzipped}{}", length(&bomb)), &bomb[..], "413"),
         (upload, format!("{gzipped}{}", length(b"0000")), b"0000", "400"),
         (receive, format!("{gzipped}{}", length(b"0000")), b"0000", "400"),
-        (upload, format!("Content-Encoding: br\r\n{}", length(b"0000")), b"0000", "415"),
-        (receive, format!("Content-Encoding: gzip, gzip\r\n{}", length(b"0000")), b"0000", "415"),
+        (
+            upload,
+            format!("Content-Encoding: br\r\n{}", length(b"0000")),
+            b"0000",
+            "415",
+        ),
+        (
+            receive,
+            format!("Content-Encoding: gzip, gzip\r\n{}", length(b"0000")),
+            b"0000",
+            "415",
+        ),
         (receive, "Content-Length: 999999999\r\n".to_owned(), b"", "413"),
         (upload, "Content-Length: 99999999\r\n".to_owned(), b"", "413"),
         (receive, "Content-Length: x\r\n".to_owned(), b"", "400"),
         // What is no language of git's is git's to refuse.
         (receive, length(b"zzzz"), b"zzzz", "200"),
         (upload, length(&[0xff; 5000]), &[0xff; 5000], "200"),
-        (receive, "Transfer-Encoding: chunked\r\n".to_owned(), b"4\r\n0000\r\n0\r\n\r\n", "200"),
+        (
+            receive,
+            "Transfer-Encoding: chunked\r\n".to_owned(),
+            b"4\r\n0000\r\n0\r\n\r\n",
+            "200",
+        ),
     ] {
         let answer = world.raw(path, path, &headers, body).await;
         assert!(answer.contains(want), "{path} {headers:?}: {answer}");
@@ -116,7 +136,9 @@ async fn hostile_bodies_get_a_status_and_leave_nothing() {
         (upload, b"Content-Length: 4\r\n\r\n0"),
     ] {
         let mut client = TcpStream::connect(world.address()).await.unwrap();
-        let head = format!("POST /git/config.git/{path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-{path}-request\r\n");
+        let head = format!(
+            "POST /git/config.git/{path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-{path}-request\r\n"
+        );
         client.write_all(&[head.as_bytes(), body].concat()).await.unwrap();
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -138,8 +160,15 @@ async fn a_client_that_is_killed_at_any_moment_leaves_nothing() {
     for round in 0..25_usize {
         let commit = world.commit("a.yaml", &text("a", &round.to_string())).await;
         std::fs::write(world.clone().join("noise.txt"), noise(round + 1)).unwrap();
-        let commit = if round % 2 == 0 { world.commit("b.yaml", &text("b", &round.to_string())).await } else { commit };
-        let mut client = git_command(&world.clone(), &["push", "-q", "origin", "main"]).process_group(0).spawn().unwrap();
+        let commit = if round % 2 == 0 {
+            world.commit("b.yaml", &text("b", &round.to_string())).await
+        } else {
+            commit
+        };
+        let mut client = git_command(&world.clone(), &["push", "-q", "origin", "main"])
+            .process_group(0)
+            .spawn()
+            .unwrap();
         tokio::time::sleep(Duration::from_millis(7 * round as u64)).await;
         let group = rustix::process::Pid::from_raw(i32::try_from(client.id().unwrap()).unwrap()).unwrap();
         let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
@@ -161,9 +190,19 @@ async fn a_client_that_is_killed_at_any_moment_leaves_nothing() {
     assert!(accepted, "{shown}");
     until("the old one is swept away", async || !old.exists()).await;
     assert!(new.exists());
-    let judged: Vec<_> = world.judge.judged.lock().unwrap().iter().map(|push| push.id.clone()).collect();
+    let judged: Vec<_> = world
+        .judge
+        .judged
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|push| push.id.clone())
+        .collect();
     let ended = world.judge.ended.lock().unwrap().clone();
-    assert!(judged.iter().all(|id| ended.contains(id)), "each push that was judged is known to have ended");
+    assert!(
+        judged.iter().all(|id| ended.contains(id)),
+        "each push that was judged is known to have ended"
+    );
 }
 
 /// More pushes at once than there may be processes: the rest wait their turn, or are told to come again.
@@ -178,9 +217,14 @@ async fn more_pushes_than_processes_wait_or_are_told_to_come_again() {
         let mut client = git_command(&clone, &["push", "-q", "origin", &format!("main:refs/heads/b{n}")]);
         pushes.spawn(async move { client.output().await.unwrap() });
     }
-    until("every process is taken", async || world.judge.judged.lock().unwrap().len() == 32).await;
+    until("every process is taken", async || {
+        world.judge.judged.lock().unwrap().len() == 32
+    })
+    .await;
     // While nothing goes on, another one is told so, and when to come again.
-    let answer = reqwest::get(format!("{}/info/refs?service=git-upload-pack", world.url)).await.unwrap();
+    let answer = reqwest::get(format!("{}/info/refs?service=git-upload-pack", world.url))
+        .await
+        .unwrap();
     assert_eq!(answer.status(), 503);
     assert_eq!(answer.headers()["retry-after"], "5");
     world.judge.hold.send_replace(false);
@@ -203,10 +247,16 @@ async fn pushes_that_only_watch_leave_room() {
     world.judge.linger.send_replace(true);
     let mut pushes = JoinSet::new();
     for n in 0..36 {
-        let mut client = git_command(&world.clone(), &["push", "-q", "origin", &format!("main:refs/heads/b{n}")]);
+        let mut client = git_command(
+            &world.clone(),
+            &["push", "-q", "origin", &format!("main:refs/heads/b{n}")],
+        );
         pushes.spawn(async move { client.output().await.unwrap() });
     }
-    until("all are accepted", async || world.judge.watched.lock().unwrap().len() == 36).await;
+    until("all are accepted", async || {
+        world.judge.watched.lock().unwrap().len() == 36
+    })
+    .await;
     assert_eq!(world.hosted.0.processes.available_permits(), 32);
     world.judge.linger.send_replace(false);
     while let Some(output) = pushes.join_next().await {
@@ -223,11 +273,16 @@ async fn garbage_at_the_hooks_socket_is_bounded() {
     let quarantine = world.hosted.path().display();
     let long = "x".repeat(2 << 20);
     let of = |push: &str, updates: &str, quarantine: &str| {
-        format!(r#"{{"hook":"pre-receive","push":"{push}","quarantine":{quarantine},"options":[],"updates":{updates}}}"#) + "\n"
+        format!(
+            r#"{{"hook":"pre-receive","push":"{push}","quarantine":{quarantine},"options":[],"updates":{updates}}}"#
+        ) + "\n"
     };
     let known = "0123";
     world.hosted.begin_push(known, &crate::access::Principal::Anonymous);
-    let update = format!(r#"[{{"old":null,"new":"{}","name":"refs/heads/main"}}]"#, "1".repeat(40));
+    let update = format!(
+        r#"[{{"old":null,"new":"{}","name":"refs/heads/main"}}]"#,
+        "1".repeat(40)
+    );
     for (sent, told) in [
         ("\n".to_owned(), ""),
         ("{}\n".to_owned(), ""),
@@ -238,7 +293,10 @@ async fn garbage_at_the_hooks_socket_is_bounded() {
         (of("made-up", &update, "null"), "did not come through mcpd"),
         // Objects are read from where a quarantine may lie, and from nowhere else.
         (of(known, &update, "\"/etc\""), "did not come through mcpd"),
-        (of(known, &update, &format!("\"{quarantine}/objects/../../..\"")), "did not come through mcpd"),
+        (
+            of(known, &update, &format!("\"{quarantine}/objects/../../..\"")),
+            "did not come through mcpd",
+        ),
     ] {
         let mut hook = UnixStream::connect(&socket).await.unwrap();
         // What is too long is not read to its end.

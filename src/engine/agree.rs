@@ -276,8 +276,15 @@ impl Inner {
         let actor = self.pusher(&head).unwrap_or_else(unknown);
         let subject = snapshot.message_author.as_ref().map(|(_, subject)| subject.clone());
         let message = subject.unwrap_or_else(|| "changed files".to_owned());
-        let import = plan.import(now(), actor, message, head.clone(), conflicts::found(plan, now()));
-        if let Some(mutation) = self.parts.store.import(import).await? {
+        let import = plan.import(now(), actor.clone(), message, head.clone(), conflicts::found(plan, now()));
+        let conflicts = import.conflicts.len();
+        let mutation = self.parts.store.import(import).await?;
+        let resources = mutation.as_ref().map_or(0, |mutation| mutation.changes.len());
+        if resources + conflicts > 0 {
+            let revision = mutation.as_ref().map(|mutation| mutation.revision);
+            self.runs.imported(resources, conflicts, revision, &actor);
+        }
+        if let Some(mutation) = mutation {
             let _ = self.happenings.send(Happening::Applied {
                 revision: mutation.revision,
             });
@@ -378,6 +385,9 @@ impl Inner {
             store
                 .settle_export(row.revision, prepared.written.clone(), &prepared.commit)
                 .await?;
+            if prepared.changes {
+                self.runs.exported(row.revision, &row.actor);
+            }
             moved = true;
         }
         Ok(moved)

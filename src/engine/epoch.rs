@@ -122,12 +122,13 @@ impl Inner {
         })
     }
 
-    /// Notes a person's word: this mcpd writes, whoever else did.
-    pub(super) async fn take_over(&self) -> Result<(), EngineError> {
-        if self.parts.store.meta(WRITER).is_some() {
+    /// Notes a person's word: this mcpd writes, whoever else did. Whether anything waited for it.
+    pub(super) async fn take_over(&self) -> Result<bool, EngineError> {
+        let waited = self.parts.store.meta(WRITER).is_some();
+        if waited {
             self.parts.store.set_metas([(WRITER.to_owned(), None)].into()).await?;
         }
-        Ok(())
+        Ok(waited)
     }
 }
 

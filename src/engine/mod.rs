@@ -20,6 +20,7 @@ mod push;
 mod report;
 mod restore;
 mod round;
+mod runs;
 mod secrets;
 #[cfg(test)]
 mod tests;
@@ -49,6 +50,7 @@ pub use error::EngineError;
 pub use past::{GoneBack, Terms};
 pub use report::{Happening, Report};
 pub use restore::Restored;
+pub use runs::{MOST_RUNS, Synced};
 pub use vault::Vault;
 
 /// What an engine is made of.
@@ -106,6 +108,8 @@ struct Inner {
     wake: Notify,
     /// The newest round that somebody waits for.
     asked: AtomicU64,
+    /// The runs that are not over.
+    runs: runs::Runs,
     lease: lease::Lease,
     /// One edit at a time: each is checked against what the one before left.
     editing: tokio::sync::Mutex<()>,
@@ -140,6 +144,7 @@ impl Engine {
             happenings: broadcast::Sender::new(HAPPENINGS),
             wake: Notify::new(),
             asked: AtomicU64::new(0),
+            runs: runs::Runs::default(),
             lease: lease::Lease::default(),
             editing: tokio::sync::Mutex::new(()),
             standing: Mutex::default(),
@@ -152,6 +157,7 @@ impl Engine {
             affected: Mutex::default(),
         }));
         agree::open_epoch(&engine.0).await?;
+        engine.0.open_runs().await?;
         let (outcomes, finished) = mpsc::unbounded_channel();
         let task = round::Loop::new(Arc::clone(&engine.0), outcomes, finished);
         let (inner, watched) = (Arc::clone(&engine.0), stop.clone());
@@ -199,20 +205,36 @@ impl Engine {
     /// Looks now instead of at the next hint, and waits for the round that began after this call. The words hold for
     /// what waits for them, and for nothing else.
     pub async fn sync(&self, words: Words) -> Result<Arc<Report>, EngineError> {
+        self.say(words).await?;
+        self.served(self.0.call_for_a_round()).await
+    }
+
+    /// Notes a person's words for what waits for them; those that nothing waits for, as the API spells them.
+    async fn say(&self, words: Words) -> Result<Vec<&'static str>, EngineError> {
         let report = Arc::clone(&self.0.report.borrow());
         let source = &report.status.source;
-        if source.state == SourceState::WaitingForApproval {
-            match &source.head {
-                Some(head) if report.replaced && words.new_epoch => self.0.permit_epoch(head).await?,
-                head if !report.replaced && words.allow_mass_delete => self.0.allow(head.as_deref()).await?,
-                _ => {}
-            }
+        let waits = source.state == SourceState::WaitingForApproval;
+        let begins = source.head.as_ref().filter(|_| waits && report.replaced);
+        let deletes = waits && !report.replaced;
+        let mut passed_over = vec![];
+        match begins {
+            Some(head) if words.new_epoch => self.0.permit_epoch(head).await?,
+            None if words.new_epoch => passed_over.push("newEpoch"),
+            _ => {}
         }
-        if words.take_over {
-            self.0.take_over().await?;
+        if words.allow_mass_delete && deletes {
+            self.0.allow(source.head.as_deref()).await?;
+        } else if words.allow_mass_delete {
+            passed_over.push("allowMassDelete");
         }
-        let wanted = self.0.asked.fetch_add(1, Ordering::SeqCst) + 1;
-        self.0.wake.notify_one();
+        if words.take_over && !self.0.take_over().await? {
+            passed_over.push("takeOver");
+        }
+        Ok(passed_over)
+    }
+
+    /// Waits for the round of that number: what it found.
+    async fn served(&self, wanted: u64) -> Result<Arc<Report>, EngineError> {
         let mut report = self.report();
         let done = report
             .wait_for(|report| report.served >= wanted)

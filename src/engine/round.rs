@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -12,17 +11,20 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::kit::count;
 use crate::kit::time::Timestamp;
 use crate::reconcile::converge::Outcome;
-use crate::record::{Event, InstanceName, InstanceStatus, Level, State};
+use crate::record::{Event, InstanceName, InstanceStatus, Level, RunState, State};
 use crate::wire::SourceState;
 
 use super::agree::{Agreed, Pass, describe};
 use super::converge::{Busy, Finished, perform};
+use super::epoch::HEAD;
 use super::error::EngineError;
 use super::greetings::Greetings;
 use super::observe::{declared, routes};
 use super::report::{Happening, Report, held, now, unclaimed};
+use super::runs::Looked;
 use super::{Inner, lock};
 
 /// How many passes of `agree` one round makes at most: a world that never rests must not keep servers waiting.
@@ -119,7 +121,8 @@ impl Loop {
     }
 
     async fn round(&mut self, agree: bool) -> Next {
-        let served = self.inner.asked.load(Ordering::SeqCst);
+        let (began, before, first) = (now(), self.head(), self.agreed.is_none());
+        let served = self.inner.begin_run();
         // Who asked for a look gets one, whatever woke the loop.
         let agree = agree || served > self.inner.report.borrow().served;
         let interval = self.inner.parts.interval;
@@ -128,10 +131,12 @@ impl Loop {
             agree: false,
         };
         let mut failed = None;
+        let mut rests = true;
         if agree || self.agreed.is_none() {
             match self.agree().await {
                 Ok(true) => {}
                 Ok(false) => {
+                    rests = false;
                     next = Next {
                         at: Instant::now() + SOON.min(interval),
                         agree: true,
@@ -152,6 +157,17 @@ impl Loop {
         let trouble = failed.clone().map(|text| ("Failing", text));
         self.trouble(trouble.or_else(|| waits().map(|text| ("Waiting", text))))
             .await;
+        let (state, reason) = self.became(failed.as_deref(), rests);
+        self.inner
+            .end_run(Looked {
+                first,
+                began,
+                before,
+                after: self.head(),
+                state,
+                reason,
+            })
+            .await;
         let wake_at = self.converge(served, failed).await;
         if let Some(at) = wake_at {
             let wait = at.duration_since(now()).max(crate::kit::time::SignedDuration::ZERO);
@@ -159,6 +175,36 @@ impl Loop {
             next.at = next.at.min(Instant::now() + wait);
         }
         next
+    }
+
+    /// The head that was agreed on last.
+    fn head(&self) -> Option<String> {
+        match &self.agreed {
+            Some(agreed) => agreed.snapshot.head.clone(),
+            None => self.inner.parts.store.meta(HEAD),
+        }
+    }
+
+    /// What became of a look, and why.
+    fn became(&self, failed: Option<&str>, rests: bool) -> (RunState, String) {
+        if let Some(why) = failed {
+            return (RunState::Failed, why.to_owned());
+        }
+        let Some(agreed) = &self.agreed else {
+            return (RunState::Done, String::new());
+        };
+        if let Some(why) = waits(agreed) {
+            return (RunState::Waiting, why);
+        }
+        if !rests {
+            let why = "not all could be written yet, because a push is under way: mcpd goes on by itself";
+            return (RunState::Waiting, why.to_owned());
+        }
+        let stuck = agreed.stuck.keys().filter(|id| !agreed.plan.held.contains_key(*id));
+        match agreed.plan.held.len() + stuck.count() {
+            0 => (RunState::Done, String::new()),
+            held => (RunState::Done, format!("{} held (mcpctl status)", count(held, "resource"))),
+        }
     }
 
     /// Agrees until nothing is left to do now. False: something waits for the lease of a push.

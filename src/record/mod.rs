@@ -6,6 +6,7 @@ mod event;
 mod instance;
 mod log;
 mod mutation;
+mod run;
 mod upstream;
 mod view;
 mod workload;
@@ -18,6 +19,7 @@ pub use log::{LogKind, LogLine};
 pub use mutation::{
     Actor, Change, Edit, EditChange, Import, ImportChange, LedgerRow, Mutation, PendingExport, Rebase, Row, Settle,
 };
+pub use run::{Cause, Did, Run, RunState};
 pub use upstream::{Capability, Counts, Fleet, FleetMember, Greeting, Handshake, Routes, Upstream, Upstreams};
 pub use view::StoreView;
 pub use workload::Workload;

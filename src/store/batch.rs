@@ -7,7 +7,7 @@ use std::thread;
 use redb::{ReadableTable, ReadableTableMetadata, TableHandle, WriteTransaction};
 use serde::Serialize;
 
-use crate::record::{AuditEvent, ById, Conflict, Event, LedgerRow, Mutation, PendingExport, Row, StoreView};
+use crate::record::{AuditEvent, ById, Conflict, Event, LedgerRow, Mutation, PendingExport, Row, Run, StoreView};
 use crate::resource::Id;
 
 use super::error::StoreError;
@@ -32,6 +32,8 @@ pub(super) struct Batch {
     pub ended_conflicts: Vec<u64>,
     pub events: Vec<Event>,
     pub audit: Vec<AuditEvent>,
+    /// Runs that are new or have moved on; their ids are given by who makes them.
+    pub runs: Vec<Run>,
     pub facts: BTreeMap<String, Option<String>>,
 }
 
@@ -58,6 +60,7 @@ impl Batch {
             && self.ended_conflicts.is_empty()
             && self.events.is_empty()
             && self.audit.is_empty()
+            && self.runs.is_empty()
             && self.facts.is_empty()
     }
 
@@ -121,6 +124,8 @@ impl Batch {
         if let Some((revision, commit)) = &self.landed {
             land(transaction, *revision, commit)?;
         }
+        let runs = self.runs.iter().map(|it| (it.id, it));
+        append(transaction, schema::RUNS, entries(schema::RUNS, runs)?, keep.runs)?;
         if !self.facts.is_empty() {
             let mut table = transaction.open_table(schema::FACTS)?;
             for (key, value) in &self.facts {

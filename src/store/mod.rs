@@ -26,7 +26,7 @@ use tokio::sync::watch;
 
 use crate::kit::Digest;
 use crate::kit::time::Timestamp;
-use crate::record::{Actor, AuditEvent, Conflict, Edit, Event, Import, Mutation, StoreView};
+use crate::record::{Actor, AuditEvent, Conflict, Edit, Event, Import, Mutation, Run, StoreView};
 use crate::resource::{Document, Id};
 
 use batch::Batch;
@@ -227,6 +227,36 @@ impl Store {
     pub async fn mutation(&self, revision: u64) -> Result<Option<Mutation>, StoreError> {
         self.read(move |transaction| read::mutation(transaction, revision))
             .await
+    }
+
+    /// Writes runs down, each in place of what was known of it.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn write_runs(&self, runs: Vec<Run>) -> Result<(), StoreError> {
+        let batch = Batch {
+            runs,
+            ..Batch::default()
+        };
+        self.write(move |_| Ok((batch, ()))).await
+    }
+
+    /// The newest `limit` runs, newest first.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn runs(&self, limit: usize) -> Result<Vec<Run>, StoreError> {
+        self.read(move |transaction| read::runs(transaction, u64::MAX, limit))
+            .await
+    }
+
+    /// One run, where it is still kept.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn run(&self, id: u64) -> Result<Option<Run>, StoreError> {
+        let newest = self.read(move |transaction| read::runs(transaction, id, 1)).await?;
+        Ok(newest.into_iter().find(|run| run.id == id))
     }
 
     /// Wakes after each commit that changed rows, ledger or outbox; the value is the revision (which only rows raise).

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, TableHandle};
+use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, TableError, TableHandle};
 use serde::de::DeserializeOwned;
 
-use crate::record::{ById, Mutation, StoreView};
+use crate::record::{ById, Mutation, Run, StoreView};
 use crate::resource::Id;
 
 use super::batch::Sequences;
@@ -66,6 +66,20 @@ pub(super) fn mutation(transaction: &ReadTransaction, revision: u64) -> Result<O
     bytes
         .map(|bytes| schema::decode(schema::MUTATIONS.name(), &revision, bytes.value()))
         .transpose()
+}
+
+/// The newest runs up to an id, newest first; none where the store has no table of them yet.
+pub(super) fn runs(transaction: &ReadTransaction, up_to: u64, limit: usize) -> Result<Vec<Run>, StoreError> {
+    let table = match transaction.open_table(schema::RUNS) {
+        Err(TableError::TableDoesNotExist(_)) => return Ok(vec![]),
+        table => table?,
+    };
+    let mut runs = vec![];
+    for entry in table.range(..=up_to)?.rev().take(limit) {
+        let (id, bytes) = entry?;
+        runs.push(schema::decode(schema::RUNS.name(), &id.value(), bytes.value())?);
+    }
+    Ok(runs)
 }
 
 /// The first entries after a number, oldest first.

@@ -14,6 +14,7 @@
 //! | conflict_records | number | `Conflict`, the newest 10,000 |
 //! | events | sequence | `Event`, the newest 10,000 |
 //! | audit | sequence | `AuditEvent`, the newest 100,000 |
+//! | runs | id | `Run`, the newest 1,000; made with the first one, so a store without it is of the same schema |
 //!
 //! In schema 1 a table `conflicts` held the latest conflict of each identity.
 
@@ -39,6 +40,7 @@ pub(super) const CONFLICTS: ByNumber = TableDefinition::new("conflict_records");
 pub(super) const CONFLICTS_1: ByText = TableDefinition::new("conflicts");
 pub(super) const EVENTS: ByNumber = TableDefinition::new("events");
 pub(super) const AUDIT: ByNumber = TableDefinition::new("audit");
+pub(super) const RUNS: ByNumber = TableDefinition::new("runs");
 
 /// The header's key of the schema version.
 pub(super) const SCHEMA: &str = "schema";
@@ -58,6 +60,7 @@ pub(super) struct Retention {
     pub audit: u64,
     pub mutations: u64,
     pub conflicts: u64,
+    pub runs: u64,
 }
 
 impl Default for Retention {
@@ -67,6 +70,7 @@ impl Default for Retention {
             audit: 100_000,
             mutations: 10_000,
             conflicts: 10_000,
+            runs: 1_000,
         }
     }
 }

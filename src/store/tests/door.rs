@@ -335,6 +335,7 @@ async fn journals_are_bounded_and_their_numbers_never_come_again() {
         audit: 3,
         mutations: 2,
         conflicts: 4,
+        runs: 3,
     };
     let file = tempfile::tempdir().unwrap();
     let path = file.path().join("store.redb");

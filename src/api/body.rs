@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, Bytes, to_bytes};
 use axum::http::StatusCode;
 use serde_json::value::RawValue;
 
@@ -18,9 +18,21 @@ use super::{ApiError, LARGEST_BODY};
 const REQUEST: &str = "<body>";
 /// The longest that a body may take to arrive.
 const SLOWEST: Duration = Duration::from_mins(1);
+
 /// The body of a request, bounded.
 pub(super) async fn read(request: Body) -> Result<Vec<u8>, ApiError> {
-    let read = tokio::time::timeout(SLOWEST, to_bytes(request, LARGEST_BODY)).await;
+    Ok(read_at_most(request, LARGEST_BODY, SLOWEST).await?.into())
+}
+
+/// A body is over `most` bytes.
+pub(super) fn too_large(most: usize) -> ApiError {
+    let text = format!("the body has more than {} MiB", most >> 20);
+    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", text)
+}
+
+/// The body of a request of at most `most` bytes, if it has arrived within `slowest`.
+pub(super) async fn read_at_most(request: Body, most: usize, slowest: Duration) -> Result<Bytes, ApiError> {
+    let read = tokio::time::timeout(slowest, to_bytes(request, most)).await;
     match read.map_err(|_| {
         ApiError::new(
             StatusCode::REQUEST_TIMEOUT,
@@ -28,13 +40,12 @@ pub(super) async fn read(request: Body) -> Result<Vec<u8>, ApiError> {
             "the body did not arrive in time",
         )
     })? {
-        Ok(bytes) => Ok(bytes.into()),
+        Ok(bytes) => Ok(bytes),
         Err(error) => {
-            let too_large = std::error::Error::source(&error)
+            let over = std::error::Error::source(&error)
                 .is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>);
-            Err(if too_large {
-                let text = format!("the body has more than {} MiB", LARGEST_BODY >> 20);
-                ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", text)
+            Err(if over {
+                too_large(most)
             } else {
                 ApiError::bad_request("the body did not arrive whole")
             })

@@ -21,7 +21,7 @@ use crate::engine::{Engine, EngineError, Parts, Vault};
 use crate::gateway::{Attach, Gateway};
 use crate::kit::{Link, Masks, Redacted};
 use crate::record::{Fleet, InstanceName, Life, Routes};
-use crate::repo::{Folder, GIT_PATH, Hosted, RepoError, Source};
+use crate::repo::{BRANCH, Folder, GIT_PATH, Hosted, RepoError, Source};
 use crate::runtime::{DockerOptions, DockerRuntime, GUARD_WORD, Logs, ProcessOptions, ProcessRuntime, Runtime};
 use crate::secret::{Identities, IdentityError, deploy_key};
 use crate::settings::{LogFormat, McpdSettings, RuntimeKind, SettingsError, Surroundings};
@@ -29,6 +29,7 @@ use crate::store::{Store, StoreError};
 
 use super::router::router;
 use super::serve::serve;
+use super::webhook;
 use super::{App, Shared};
 
 /// How long open requests may go on once mcpd stops.
@@ -241,6 +242,9 @@ impl Daemon {
             tokens: Tokens::of([Tokens::admin(token)]),
             allowed: settings.allowed.clone(),
             deploy_key,
+            branch: BRANCH.to_owned(),
+            webhook_secret: settings.webhook_secret.clone(),
+            hooks: tokio::sync::Semaphore::new(webhook::PLACES),
             stop: stop.clone(),
             refusals: std::sync::Mutex::default(),
         }));

@@ -44,6 +44,13 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, "not_found", what)
     }
 
+    /// What may go well in a moment.
+    pub(super) fn busy(detail: impl Into<String>) -> Self {
+        let mut error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail);
+        error.retry_after = Some(1);
+        error
+    }
+
     pub(super) fn bad_request(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "bad_request", detail)
     }
@@ -138,11 +145,7 @@ impl From<EngineError> for ApiError {
             EngineError::NoHistory { hint, .. } => Self::new(StatusCode::CONFLICT, "no_history", text).hint(hint),
             EngineError::Closed(..) => Self::new(StatusCode::CONFLICT, "sealed", text)
                 .hint("give mcpd an identity that opens it in MCPD_IDENTITY_FILE"),
-            EngineError::Busy => {
-                let mut error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", text);
-                error.retry_after = Some(1);
-                error
-            }
+            EngineError::Busy => Self::busy(text),
             EngineError::Stopping => Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", text),
             EngineError::Store(error) => error.into(),
             EngineError::Repository(RepoError::NoPoint(why)) => Self::new(StatusCode::NOT_FOUND, "no_point", why).hint(

@@ -55,8 +55,7 @@ async fn admit(app: &App, request: &Parts) -> Result<Principal, ApiError> {
         Err(why) => {
             // A missing credential is how git and browsers begin; a wrong one is worth a line in the audit.
             if why != Unauthenticated::Missing {
-                app.audit_refusal(ANONYMOUS, door(request.uri.path()), request.uri.path())
-                    .await;
+                app.audit_stranger(door(request.uri.path()), request.uri.path()).await;
             }
             return Err(ApiError::unauthenticated(why, git));
         }
@@ -86,6 +85,11 @@ impl App {
                 Err(denied.into())
             }
         }
+    }
+
+    /// Writes the refusal of nobody in particular down.
+    pub(super) async fn audit_stranger(&self, door: &str, action: &str) {
+        self.audit_refusal(ANONYMOUS, door, action).await;
     }
 
     /// Writes a refusal down. Those of nobody in particular are cheap to cause: one a second is written, with the count of

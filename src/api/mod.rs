@@ -32,12 +32,14 @@ mod serve;
 mod standing;
 #[cfg(test)]
 mod standing_tests;
+mod webhook;
 
 use std::sync::Arc;
 
 use crate::access::{AllowedHosts, Tokens};
 use crate::engine::Engine;
 use crate::gateway::Gateway;
+use crate::kit::Redacted;
 use crate::repo::Source;
 
 pub use daemon::{Daemon, DaemonError, main};
@@ -57,6 +59,12 @@ struct Shared {
     stop: tokio_util::sync::CancellationToken,
     /// The public half of the SSH key for remotes.
     deploy_key: String,
+    /// The ref that is applied: a push of another one is passed over.
+    branch: String,
+    /// What git servers sign webhooks with.
+    webhook_secret: Option<Redacted<String>>,
+    /// Places for the bodies of webhooks.
+    hooks: tokio::sync::Semaphore,
     /// When a refusal of nobody in particular was written down last, and how many have been passed over since.
     refusals: std::sync::Mutex<Option<(tokio::time::Instant, u64)>>,
 }

@@ -7,7 +7,7 @@ use crate::kit::Name;
 use crate::repo::{GIT_PATH, Operation};
 use crate::resource::{Declared, Id, KINDS, Kind, Project, Scope, Server, kind_named};
 
-use super::logs;
+use super::{logs, webhook};
 
 /// Below it are the resources whose names count in a project.
 const PROJECTS: &str = Project::PLURAL;
@@ -31,6 +31,10 @@ pub(super) fn need(method: &Method, uri: &Uri) -> Option<Need> {
             Operation::Fetch => Action::Fetch,
             Operation::Push => Action::Push,
         }));
+    }
+    if path == webhook::PATH {
+        // Its handler knows the sender by a signature over the body.
+        return (method == Method::POST).then_some(Need::Open);
     }
     let parts: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
     match (method.as_str(), parts.as_slice()) {
@@ -70,7 +74,8 @@ fn api(method: &str, path: &[&str]) -> Option<Need> {
     match (method, path) {
         (
             "GET",
-            ["status" | "instances" | "conflicts" | "events" | "revisions" | "diff"]
+            ["status" | "instances" | "conflicts" | "events" | "revisions" | "runs" | "diff"]
+            | ["runs", _]
             | ["backup", "status" | "log" | "key"],
         ) => right(Action::ViewStatus),
         // The identity opens every secret; and who may read the digest of the state might try values against it.
@@ -161,6 +166,9 @@ mod tests {
             ("POST /git/config.git/git-receive-pack", "create, edit or delete"),
             ("GET /git/config.git/HEAD", "not there"),
             ("GET /git/config.git/../config.git/HEAD", "not there"),
+            ("POST /git/webhook", "open"),
+            ("GET /git/webhook", "not there"),
+            ("POST /git/webhook/", "not there"),
             ("POST /projects/demo/mcp", "run projects/demo"),
             ("POST /projects/demo/servers/time/mcp", "run projects/demo"),
             ("DELETE /servers/time/mcp", "run servers/time"),
@@ -169,6 +177,11 @@ mod tests {
             ("GET /api/v1/status", "view *"),
             ("GET /api/v1/diff", "view *"),
             ("GET /api/v1/instances", "view *"),
+            ("GET /api/v1/runs", "view *"),
+            ("GET /api/v1/runs/7", "view *"),
+            ("POST /api/v1/runs", "not there"),
+            ("DELETE /api/v1/runs/7", "not there"),
+            ("GET /api/v1/runs/7/x", "not there"),
             ("GET /api/v1/instances/time/0/logs?follow=true", "run logs"),
             ("POST /api/v1/instances/time/0/logs", "not there"),
             ("GET /api/v1/instances/time/0", "not there"),

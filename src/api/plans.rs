@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, header};
-use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use serde::Deserialize;
 
 use crate::access::{Action, Principal, change, decide, naming};
 use crate::engine::{EditRequest, Only, Words};
+use crate::record::Cause;
 use crate::resource::Id;
-use crate::wire::PlanBody;
+use crate::wire::{PlanBody, SyncBody};
 
 use super::ask::Ask;
 use super::body::{self, documents};
@@ -78,17 +78,28 @@ pub(super) struct SyncAsked {
 }
 
 /// Looks now; with `wait=SECONDS` answers once everything has settled, or the time is over.
-pub(super) async fn sync(State(app): State<App>, Ask(asked): Ask<SyncAsked>) -> Result<Response, ApiError> {
+pub(super) async fn sync(
+    State(app): State<App>,
+    Extension(principal): Extension<Principal>,
+    Ask(asked): Ask<SyncAsked>,
+) -> Result<Json<SyncBody>, ApiError> {
     let words = Words {
         allow_mass_delete: asked.allow_mass_delete,
         new_epoch: asked.new_epoch,
         take_over: asked.take_over,
     };
-    let mut report = app.0.engine.sync(words).await?;
+    let cause = Cause::new("sync", principal.actor("api").name);
+    let synced = app.0.engine.sync_as(words, cause).await?;
+    let mut report = synced.report;
     if let Some(seconds) = asked.wait.filter(|seconds| *seconds > 0) {
         report = app.0.engine.settled(Duration::from_secs(seconds.min(LONGEST))).await;
     }
-    Ok(Json(report.status.clone()).into_response())
+    Ok(Json(SyncBody {
+        status: report.status.clone(),
+        run: Some(synced.run.id.to_string()),
+        look: Some(synced.run),
+        passed_over: synced.passed_over.into_iter().map(str::to_owned).collect(),
+    }))
 }
 
 #[derive(Debug, Deserialize)]

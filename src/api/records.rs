@@ -1,11 +1,12 @@
-//! What the system writes down, as lists: status, instances, conflicts, events, revisions, audit.
+//! What the system writes down, as lists: status, instances, conflicts, events, revisions, runs, audit.
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
-use crate::record::{AuditEvent, Event, InstanceStatus, Mutation};
+use crate::engine::MOST_RUNS;
+use crate::record::{AuditEvent, Event, InstanceStatus, Mutation, Run};
 use crate::store::StoreError;
 use crate::wire::{Listing, StatusBody};
 
@@ -125,6 +126,29 @@ pub(super) async fn revisions(State(app): State<App>, Ask(page): Ask<Page>) -> R
     let mut newest: Vec<Mutation> = app.0.engine.store().mutations(page.limit()).await?;
     newest.reverse();
     Ok(listing(&app, newest))
+}
+
+pub(super) async fn runs(State(app): State<App>, Ask(page): Ask<Page>) -> Result<Response, ApiError> {
+    if page.watch {
+        return Ok(feed::watch(app, false, |app| {
+            Box::pin(async move {
+                let runs = app.0.engine.runs(USUAL).await.unwrap_or_default();
+                entries(&runs, |it| format!("{:020}", it.id))
+            })
+        }));
+    }
+    let mut newest = app.0.engine.runs(page.limit().min(MOST_RUNS)).await?;
+    newest.reverse();
+    Ok(listing(&app, newest))
+}
+
+pub(super) async fn run(State(app): State<App>, Path(id): Path<String>) -> Result<Json<Run>, ApiError> {
+    let run = match id.parse() {
+        Ok(id) => app.0.engine.run(id).await?,
+        Err(_) => None,
+    };
+    run.map(Json)
+        .ok_or_else(|| ApiError::not_found(format!("run {id} is not known (any more)")))
 }
 
 pub(super) async fn audit(State(app): State<App>, Ask(page): Ask<Page>) -> Result<Response, ApiError> {

@@ -14,7 +14,7 @@ use crate::repo::{GIT_PATH, Source};
 use crate::resource::{KINDS, Kind};
 
 use super::ask::Ask;
-use super::{ApiError, App, backup, gate, health, logs, past, plans, records, resources};
+use super::{ApiError, App, backup, gate, health, logs, past, plans, records, resources, webhook};
 
 pub(super) fn router(app: App) -> Router {
     let mut api = Router::new()
@@ -26,6 +26,8 @@ pub(super) fn router(app: App) -> Router {
         .route("/events", get(records::events))
         .route("/revisions", get(records::revisions))
         .route("/revisions/{revision}/undo", post(past::undo))
+        .route("/runs", get(records::runs))
+        .route("/runs/{id}", get(records::run))
         .route("/audit/events", get(records::audit))
         .route("/diff", get(plans::diff))
         .route("/apply", post(plans::apply))
@@ -52,6 +54,7 @@ pub(super) fn router(app: App) -> Router {
         .route("/projects/{project}/servers/{server}/mcp", any(server_of_project))
         .route("/servers/{server}/mcp", any(server))
         .route(&format!("{GIT_PATH}/{{*rest}}"), any(git))
+        .route(webhook::PATH, post(webhook::webhook))
         .nest("/api/v1", api)
         .fallback(|request: Request| async move {
             ApiError::not_found(format!("there is no {} {}", request.method(), request.uri().path()))

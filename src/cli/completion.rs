@@ -238,7 +238,11 @@ fn positional(
             .chain(recorded())
             .chain([("all".to_owned(), "every declaration".to_owned())])
             .collect(),
-        (["describe" | "delete" | "patch" | "why"], []) => kinds(),
+        (["describe"], []) => kinds()
+            .into_iter()
+            .chain(["conflict", "run"].map(|word| (word.to_owned(), String::new())))
+            .collect(),
+        (["delete" | "patch" | "why"], []) => kinds(),
         (["get" | "describe" | "delete" | "patch" | "why"], [kind]) if !kind.contains('/') => {
             ask(&Question::Names((*kind).to_owned(), project))
         }
@@ -263,6 +267,7 @@ fn recorded() -> Vec<Offer> {
         Recorded::Conflicts,
         Recorded::Events,
         Recorded::Revisions,
+        Recorded::Runs,
     ];
     all.map(|it| (it.plural().to_owned(), String::new())).to_vec()
 }
@@ -310,6 +315,11 @@ async fn names(client: &Client, question: &Question) -> Result<Vec<Offer>, Failu
                 Ok(named.collect())
             }
             Noun::Recorded(Recorded::Instances) => instances(client, false).await,
+            Noun::Recorded(Recorded::Runs) => {
+                let listing: Listing<crate::record::Run> = client.get("/runs").await?;
+                let newest = listing.items.iter().rev();
+                Ok(newest.map(|it| (it.id.to_string(), it.outcome())).collect())
+            }
             Noun::Recorded(Recorded::Conflicts) => {
                 let listing: Listing<crate::record::Conflict> = client.get("/conflicts").await?;
                 Ok(listing
@@ -374,6 +384,8 @@ mod tests {
             ("de", "describe"),
             ("get ", "servers"),
             ("get ", "instances"),
+            ("get ", "runs"),
+            ("describe ", "run"),
             ("get --", "--watch"),
             ("-o json get --pro", "--project"),
             ("get servers -o ", "yaml"),
@@ -407,6 +419,7 @@ mod tests {
             ("conflicts accept ", r#"Names("conflicts", None)"#),
             ("undo ", r#"Names("revisions", None)"#),
             ("restore to ", "Points"),
+            ("describe run ", r#"Names("run", None)"#),
         ] {
             assert_eq!(asked(line).1.as_deref(), Some(question), "{line:?}");
         }

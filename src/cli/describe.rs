@@ -10,7 +10,8 @@ use crate::wire::{Condition, Item, ItemStatus, Listing, Truth};
 
 use super::clash;
 use super::error::Failure;
-use super::noun;
+use super::noun::{self, Recorded};
+use super::run;
 use super::shown::{self, Recording};
 use super::table::Table;
 use super::terminal::{Style, Terminal};
@@ -20,12 +21,13 @@ use super::{Outcome, Output, Session, help};
 ///
 /// Its status and why it is so, where it is declared (file:line@commit), what holds of it and what does not, its instances
 /// with the next retry (of a project: its servers), open conflicts with both diffs, what happened to it lately, and the declaration. Of a
-/// template also what its servers have to be told, and the words that make one.
+/// template also what its servers have to be told, and the words that make one. Of a run who asked for it, when, and what it did.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   mcpctl describe server time
   mcpctl describe template filesystem
   mcpctl describe conflict server/web
+  mcpctl describe run 12
   mcpctl describe project/demo -o json")]
 pub(super) struct Describe {
     /// The kind, or KIND/NAME
@@ -40,9 +42,11 @@ impl Describe {
     pub(super) async fn run(self, session: &Session) -> Result<Outcome, Failure> {
         let form = session.form(help::PAGE)?;
         let (word, rest) = self.kind.split_once('/').unwrap_or((&self.kind, ""));
-        if noun::is_conflict(word) {
-            let name = self.name.as_deref().unwrap_or(rest);
-            return conflicts(session, form, name).await;
+        let name = self.name.as_deref().unwrap_or(rest);
+        match noun::recorded(word) {
+            Some(Recorded::Conflicts) => return conflicts(session, form, name).await,
+            Some(Recorded::Runs) => return run::describe(session, form, name).await,
+            _ => {}
         }
         let id = noun::resource(&self.kind, self.name.as_deref(), &self.within)?;
         let client = session.client()?;

@@ -6,7 +6,7 @@ use clap::Args;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::record::{Conflict, Event, InstanceStatus, Mutation};
+use crate::record::{Conflict, Event, InstanceStatus, Mutation, Run};
 use crate::resource::{Declared as _, Document, Id, KINDS, Kind, Project, Secret};
 use crate::wire::words::plain;
 use crate::wire::{Item, Listing, Unclaimed};
@@ -22,14 +22,15 @@ use super::{Outcome, Output, Session};
 /// Show resources, one or all of a kind
 ///
 /// KIND is a declared kind (server, project, prompt, template, secret; plurals and short names too), a recorded kind
-/// (instances, conflicts, events, revisions) or "all". With -o yaml the output holds declarations alone, ready for apply:
-/// no status, no defaults. What ships with mcpd (templates) is no declaration, and "all" leaves it out.
+/// (instances, conflicts, events, revisions, runs) or "all". With -o yaml the output holds declarations alone, ready for
+/// apply: no status, no defaults. What ships with mcpd (templates) is no declaration, and "all" leaves it out.
 ///
 /// With -p only what is in a project: itself, the servers that it lists, its prompts. "all -p" adds what these need, so
 /// that the output can be applied elsewhere.
 ///
 /// A recorded kind takes a NAME too: instances SERVER or SERVER/N, conflicts and events KIND/NAME (a server's with those of
-/// its instances; SERVER/N is one instance's), revisions a number. Of events and revisions the newest 200 are listed.
+/// its instances; SERVER/N is one instance's), revisions and runs a number. Of events, revisions and runs the newest 200 are
+/// listed. A run is a look at the repository that somebody asked for (a sync, a webhook) or that moved something.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   mcpctl get servers                   a table; -o wide shows more
@@ -38,7 +39,8 @@ use super::{Outcome, Output, Session};
   mcpctl get prompts -p ops            the prompts of one project
   mcpctl get secret keys --reveal -o yaml   its values in the clear
   mcpctl get instances -w              states as they change
-  mcpctl get events server/time        what happened to one resource")]
+  mcpctl get events server/time        what happened to one resource
+  mcpctl get runs                      what looks were asked for, and what they did")]
 pub(super) struct Get {
     /// The kind, or KIND/NAME
     kind: String,
@@ -58,7 +60,6 @@ pub(super) struct Get {
 const CHANGE: &str = "CHANGE ";
 
 const FORMS: &[Output] = &[Output::Table, Output::Wide, Output::Yaml, Output::Json, Output::Name];
-const RECORD_FORMS: &[Output] = &[Output::Table, Output::Wide, Output::Json, Output::Name];
 
 impl Get {
     pub(super) async fn run(self, session: &Session) -> Result<Outcome, Failure> {
@@ -121,6 +122,7 @@ impl Get {
                 Recorded::Conflicts => records::<Conflict>(session, recorded, name, self.watch).await,
                 Recorded::Events => records::<Event>(session, recorded, name, self.watch).await,
                 Recorded::Revisions => records::<Mutation>(session, recorded, name, self.watch).await,
+                Recorded::Runs => records::<Run>(session, recorded, name, self.watch).await,
             },
         }
     }
@@ -257,7 +259,7 @@ async fn records<R: Recording + DeserializeOwned>(
     name: Option<&str>,
     watch: bool,
 ) -> Result<Outcome, Failure> {
-    let form = session.form(RECORD_FORMS)?;
+    let form = session.form(FORMS)?;
     let client = session.client()?;
     let terminal = &session.terminal;
     let plural = recorded.plural();
@@ -279,7 +281,11 @@ async fn records<R: Recording + DeserializeOwned>(
             match form {
                 Output::Json => terminal.line(&shown::json_line(&changed(&event, &record)))?,
                 Output::Name => terminal.line(&record.name())?,
-                _ => {
+                Output::Yaml => {
+                    let event = plain(&event.name);
+                    terminal.data(&format!("--- # {event}\n{}", shown::yaml_record(&record)?))?;
+                }
+                Output::Table | Output::Wide => {
                     let mut cells = vec![event.name.to_uppercase()];
                     cells.extend(record.cells());
                     table.push(cells);
@@ -308,6 +314,10 @@ async fn records<R: Recording + DeserializeOwned>(
     match form {
         Output::Json => terminal.line(&shown::json(&records))?,
         Output::Name => records.iter().try_for_each(|record| terminal.line(&record.name()))?,
+        Output::Yaml => {
+            let texts: Result<Vec<String>, Failure> = records.iter().map(shown::yaml_record).collect();
+            terminal.data(&texts?.join("---\n"))?;
+        }
         _ if nothing => {
             let about = name.map_or(String::new(), |name| format!(" about {}", plain(name)));
             terminal.say(&format!("no {plural}{about}"));

@@ -24,6 +24,7 @@ mod past;
 mod patch;
 mod plan;
 mod restore;
+mod run;
 mod shown;
 mod status;
 mod sync;

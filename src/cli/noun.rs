@@ -25,13 +25,15 @@ pub(super) enum Recorded {
     Conflicts,
     Events,
     Revisions,
+    Runs,
 }
 
-const RECORDED: [(Recorded, &str, &str); 4] = [
+const RECORDED: [(Recorded, &str, &str); 5] = [
     (Recorded::Instances, "instances", "instance"),
     (Recorded::Conflicts, "conflicts", "conflict"),
     (Recorded::Events, "events", "event"),
     (Recorded::Revisions, "revisions", "revision"),
+    (Recorded::Runs, "runs", "run"),
 ];
 
 impl Recorded {
@@ -54,7 +56,7 @@ impl Recorded {
             .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'/' | b'@'));
         match self {
             // Numbers are of any age.
-            Self::Events | Self::Revisions if is_number => "&limit=10000".to_owned(),
+            Self::Events | Self::Revisions | Self::Runs if is_number => "&limit=10000".to_owned(),
             Self::Events if is_word => {
                 let about = name.parse::<Id>().map_or_else(|_| name.to_owned(), |id| id.to_string());
                 format!("&about={about}")
@@ -79,9 +81,12 @@ pub(super) fn noun(word: &str) -> Result<Noun, Failure> {
         .ok_or_else(|| unknown(word, true))
 }
 
-/// Whether a word stands for the records of conflicts.
-pub(super) fn is_conflict(word: &str) -> bool {
-    matches!(noun(word), Ok(Noun::Recorded(Recorded::Conflicts)))
+/// The recorded kind that a word stands for.
+pub(super) fn recorded(word: &str) -> Option<Recorded> {
+    match noun(word) {
+        Ok(Noun::Recorded(recorded)) => Some(recorded),
+        _ => None,
+    }
 }
 
 /// The failure for a word that is no kind.
@@ -202,7 +207,7 @@ mod tests {
             ("evnets", "did you mean \"events\"?"),
             (
                 "nonsense",
-                "kinds are secrets, templates, servers, projects, prompts, instances, conflicts, events, revisions",
+                "kinds are secrets, templates, servers, projects, prompts, instances, conflicts, events, revisions, runs",
             ),
         ] {
             let failure = noun(word).unwrap_err();

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::kit::time::{Timestamp, age, now};
-use crate::record::{Conflict, Event, InstanceStatus, Mutation};
+use crate::record::{Conflict, Event, InstanceStatus, Mutation, Run};
 use crate::resource::{BUILT_IN, Declared as _, Document, Id, KINDS, Secret, yaml};
 use crate::wire::{Item, ItemStatus, words};
 
@@ -46,6 +46,11 @@ pub(super) fn yaml_of<'a>(documents: impl IntoIterator<Item = &'a Document>) -> 
         })
         .collect();
     texts.join("---\n")
+}
+
+/// A record as YAML, safe on a terminal: the writer escapes what is not for printing.
+pub(super) fn yaml_record<T: Serialize>(record: &T) -> Result<String, Failure> {
+    serde_yaml::to_string(record).map_err(|error| Failure::Output(std::io::Error::other(error)))
 }
 
 /// The document that mcpd's answer holds.
@@ -370,6 +375,55 @@ impl Recording for Mutation {
 
     fn answers_to(&self, name: &str) -> bool {
         self.revision.to_string() == name
+    }
+}
+
+/// The beginning of a commit's id, or of a folder's digest.
+pub(super) fn short(head: &str) -> String {
+    head.chars().take(7).collect()
+}
+
+/// Words parted by commas, each once.
+pub(super) fn each_once<'a>(words: impl Iterator<Item = &'a str>) -> String {
+    let mut all: Vec<&str> = vec![];
+    for word in words.filter(|word| !word.is_empty()) {
+        if !all.contains(&word) {
+            all.push(word);
+        }
+    }
+    all.join(", ")
+}
+
+/// `3fa2c1e → 9ab12cd`, or the head that stayed.
+pub(super) fn heads(run: &Run) -> String {
+    match (&run.before, &run.after) {
+        (Some(before), Some(after)) if before != after => format!("{} → {}", short(before), short(after)),
+        (_, Some(head)) | (Some(head), None) => short(head),
+        (None, None) => String::new(),
+    }
+}
+
+impl Recording for Run {
+    const HEADING: &'static [&'static str] = &["ID", "STATE", "TRIGGER", "BY", "HEAD", "AGE", "OUTCOME"];
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.id.to_string(),
+            self.state.to_string(),
+            each_once(self.causes.iter().map(|cause| cause.trigger.as_str())),
+            each_once(self.causes.iter().map(|cause| cause.by.as_str())),
+            heads(self),
+            since(self.asked),
+            self.outcome(),
+        ]
+    }
+
+    fn name(&self) -> String {
+        format!("run/{}", self.id)
+    }
+
+    fn answers_to(&self, name: &str) -> bool {
+        self.id.to_string() == name
     }
 }
 

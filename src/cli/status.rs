@@ -45,7 +45,7 @@ impl Status {
 pub(super) fn show(terminal: &Terminal, status: &StatusBody, form: Output, url: &str) -> Result<(), Failure> {
     match form {
         Output::Json => terminal.line(&shown::json(status)),
-        Output::Yaml => terminal.data(&yaml(status)?),
+        Output::Yaml => terminal.data(&shown::yaml_record(status)?),
         _ => page(terminal, status, url),
     }
 }
@@ -61,10 +61,6 @@ pub(super) fn unclaimed(lives: &[Unclaimed]) -> Vec<String> {
         )
     };
     lives.iter().map(one).collect()
-}
-
-fn yaml(status: &StatusBody) -> Result<String, Failure> {
-    serde_yaml::to_string(status).map_err(|error| Failure::Output(std::io::Error::other(error)))
 }
 
 fn page(terminal: &Terminal, status: &StatusBody, url: &str) -> Result<(), Failure> {

@@ -5,16 +5,18 @@ use clap::Args;
 use crate::wire::SourceState;
 
 use super::error::Failure;
-use super::{Outcome, Session, help, status, wait};
+use super::{Outcome, Output, Session, help, run, shown, status, wait};
 
 /// Read the repository and make it so, now
 ///
-/// mcpd does this by itself; this asks it not to wait for the next time. With --wait the answer comes once all is well,
-/// and states are shown on stderr as they change.
+/// mcpd does this by itself; this asks it not to wait for the next time. The look is a run: its id and what it did come
+/// first ("mcpctl get runs" lists them), then how all of it stands. With --wait the answer comes once all is well, and
+/// states are shown on stderr as they change.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   mcpctl sync
   mcpctl sync --wait 120
+  mcpctl sync -o json | jq .look
 
 Exit code 3, with --wait: in the end something is pending, held, in conflict, or not RUNNING.")]
 pub(super) struct Sync {
@@ -37,14 +39,30 @@ impl Sync {
         let form = session.form(help::STATUS)?;
         let client = session.client()?;
         let words = [
-            (self.allow_mass_delete, "allowMassDelete"),
-            (self.new_epoch, "newEpoch"),
-            (self.take_over, "takeOver"),
+            (self.allow_mass_delete, "allowMassDelete", "--allow-mass-delete"),
+            (self.new_epoch, "newEpoch", "--new-epoch"),
+            (self.take_over, "takeOver", "--take-over"),
         ];
-        let said = words.into_iter().filter(|(said, _)| *said).map(|(_, word)| word);
+        let said = words.into_iter().filter(|(said, ..)| *said).map(|(_, word, _)| word);
         let wait = self.wait.unwrap_or(0);
-        let status = wait::sync(&client, &session.terminal, wait, said).await?;
-        status::show(&session.terminal, &status, form, client.url())?;
+        let terminal = &session.terminal;
+        let answered = wait::sync(&client, terminal, wait, said).await?;
+        for word in &answered.passed_over {
+            if let Some((.., flag)) = words.iter().find(|(_, known, _)| known == word) {
+                terminal.say(&format!("note: nothing waits for {flag}: it was passed over"));
+            }
+        }
+        match form {
+            Output::Json => terminal.line(&shown::json(&answered))?,
+            Output::Yaml => terminal.data(&shown::yaml_record(&answered)?)?,
+            _ => {
+                if let Some(look) = &answered.look {
+                    terminal.line(&run::line(look))?;
+                }
+                status::show(terminal, &answered.status, form, client.url())?;
+            }
+        }
+        let status = answered.status;
         if status.source.state == SourceState::Failing {
             let error = status.source.last_error.clone();
             return Err(Failure::Source(

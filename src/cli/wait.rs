@@ -8,7 +8,7 @@ use reqwest::Method;
 use crate::kit::count;
 use crate::record::State;
 use crate::wire::words::plain;
-use crate::wire::{SourceState, StatusBody};
+use crate::wire::{SourceState, StatusBody, SyncBody};
 
 use super::client::{Client, Sending};
 use super::error::Failure;
@@ -40,7 +40,7 @@ pub(super) async fn sync(
     terminal: &Terminal,
     seconds: u64,
     words: impl IntoIterator<Item = &'static str>,
-) -> Result<StatusBody, Failure> {
+) -> Result<SyncBody, Failure> {
     let sending = Sending {
         wait: Duration::from_secs(seconds),
         ..Sending::default()
@@ -52,9 +52,9 @@ pub(super) async fn sync(
     let answer = client.call(Method::POST, &path, &sending);
     tokio::pin!(answer);
     let mut told = BTreeMap::new();
-    let status: StatusBody = loop {
+    let answered: SyncBody = loop {
         tokio::select! {
-            status = &mut answer => break status?,
+            answered = &mut answer => break answered?,
             () = tokio::time::sleep(Duration::from_secs(1)) => {
                 // Progress is a courtesy: what goes wrong here shows in the answer.
                 if let Ok(status) = client.get::<StatusBody>("/status").await {
@@ -64,9 +64,9 @@ pub(super) async fn sync(
         }
     };
     if seconds > 0 {
-        tell(terminal, &status, &mut told);
+        tell(terminal, &answered.status, &mut told);
     }
-    Ok(status)
+    Ok(answered)
 }
 
 /// Waits after a change, where that was asked for, and says what remains.
@@ -79,7 +79,7 @@ pub(super) async fn afterwards(
     let Some(seconds) = seconds else {
         return Ok(outcome);
     };
-    let status = sync(client, &session.terminal, seconds, None).await?;
+    let status = sync(client, &session.terminal, seconds, None).await?.status;
     let remaining = remaining(&status);
     session.terminal.say_all(&remaining);
     Ok(if remaining.is_empty() {

@@ -276,7 +276,13 @@ impl Inner {
         let actor = self.pusher(&head).unwrap_or_else(unknown);
         let subject = snapshot.message_author.as_ref().map(|(_, subject)| subject.clone());
         let message = subject.unwrap_or_else(|| "changed files".to_owned());
-        let import = plan.import(now(), actor.clone(), message, head.clone(), conflicts::found(plan, now()));
+        let import = plan.import(
+            now(),
+            actor.clone(),
+            message,
+            head.clone(),
+            conflicts::found(plan, now()),
+        );
         let conflicts = import.conflicts.len();
         let mutation = self.parts.store.import(import).await?;
         let resources = mutation.as_ref().map_or(0, |mutation| mutation.changes.len());

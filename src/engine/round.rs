@@ -203,7 +203,10 @@ impl Loop {
         let stuck = agreed.stuck.keys().filter(|id| !agreed.plan.held.contains_key(*id));
         match agreed.plan.held.len() + stuck.count() {
             0 => (RunState::Done, String::new()),
-            held => (RunState::Done, format!("{} held (mcpctl status)", count(held, "resource"))),
+            held => (
+                RunState::Done,
+                format!("{} held (mcpctl status)", count(held, "resource")),
+            ),
         }
     }
 

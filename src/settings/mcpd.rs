@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::Parser;
 
 use crate::access::{self, AllowedHosts};
-use crate::kit::{Digest, Name, nearest};
+use crate::kit::{Digest, Name, Redacted, nearest};
 
 use super::complaint::Complaint;
 use super::containers::{ContainerFlags, ContainerSettings};
@@ -43,6 +43,9 @@ struct Flags {
     /// Further origins that pages may have, separated by commas [MCPD_ALLOWED_ORIGINS]
     #[arg(long, value_name = "ORIGINS")]
     allowed_origins: Option<String>,
+    /// Secret that the git server signs webhooks with [MCPD_WEBHOOK_SECRET]
+    #[arg(long, value_name = "SECRET")]
+    webhook_secret: Option<String>,
     /// Folder that is watched and written in place of the hosted repository [MCPD_WATCH]
     #[arg(long, value_name = "DIR")]
     watch: Option<String>,
@@ -116,6 +119,8 @@ pub struct McpdSettings {
     pub public_url: Option<String>,
     /// Which hosts and origins are let in.
     pub allowed: AllowedHosts,
+    /// What git servers sign webhooks with; without it there are none.
+    pub webhook_secret: Option<Redacted<String>>,
     /// The watched folder, absolute.
     pub watch: Option<PathBuf>,
     /// Files with further private keys that open secrets, absolute.
@@ -199,6 +204,11 @@ impl McpdSettings {
         let hint = "give origins separated by commas, as https://a.example.com; there is no *";
         let allowed = desk.read(&origins, together, hint)?;
 
+        let webhook_secret = desk.take("MCPD_WEBHOOK_SECRET", "--webhook-secret", flags.webhook_secret, "")?;
+        let webhook_secret = (!webhook_secret.is_empty()).then(|| Redacted::new(webhook_secret));
+        if webhook_secret.is_some() {
+            desk.shows_instead("***".to_owned());
+        }
         let watch = desk.take("MCPD_WATCH", "--watch", flags.watch, "")?;
         let watch = (!watch.is_empty()).then(|| absolute(around, &watch)).transpose()?;
         if let Some(folder) = &watch {
@@ -258,6 +268,7 @@ impl McpdSettings {
             cluster,
             public_url: (!public_url.is_empty()).then_some(public_url),
             allowed,
+            webhook_secret,
             watch,
             identity_files,
             runtime,
@@ -581,6 +592,10 @@ mod tests {
             settings.containers.ca_bundle,
             Some(PathBuf::from("/home/ada/here/ca.pem"))
         );
+        let secret = resolve(&[], &[("MCPD_WEBHOOK_SECRET", "hunter2")]).expect("settings");
+        let told_of_secret = format!("{} {secret:?}", secret.table());
+        assert!(!told_of_secret.contains("hunter2"), "{told_of_secret}");
+        assert!(secret.webhook_secret.is_some_and(|it| it.reveal() == "hunter2"));
         let roots = ["/srv", "/home/ada/here/data"].map(PathBuf::from);
         assert_eq!(settings.containers.volume_roots, roots);
         let told = format!("{} {settings:?}", settings.table());
@@ -645,6 +660,7 @@ mod tests {
         MCPD_PUBLIC_URL           -                            default
         MCPD_ALLOWED_HOSTS        -                            default
         MCPD_ALLOWED_ORIGINS      -                            default
+        MCPD_WEBHOOK_SECRET       -                            default
         MCPD_WATCH                -                            default
         MCPD_IDENTITY_FILE        -                            default
         MCPD_RUNTIME              docker                       default

@@ -17,5 +17,5 @@ pub use past::{Kept, PastPlan, Point};
 pub use plan::{ContainerStep, Op, PlanBody, Step};
 pub use status::{
     Condition, HeldResource, Item, ItemStatus, Listing, MemberStatus, Provenance, Rung, RuntimeStatus, SourceState,
-    SourceStatus, Standing, StatusBody, Truth, Unclaimed,
+    SourceStatus, Standing, StatusBody, SyncBody, Truth, Unclaimed,
 };

@@ -8,12 +8,12 @@ use serde_json::Value;
 
 use crate::kit::Diagnostic;
 use crate::kit::time::Timestamp;
-use crate::record::{ChainLink, Event, InstanceName, InstanceStatus, Life};
+use crate::record::{ChainLink, Event, InstanceName, InstanceStatus, Life, Run};
 
-/// A list: `GET /api/v1/PLURAL` (of [`Item`]), `/instances`, `/conflicts`, `/events`, `/revisions`.
+/// A list: `GET /api/v1/PLURAL` (of [`Item`]), `/instances`, `/conflicts`, `/events`, `/revisions`, `/runs`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listing<T> {
-    /// What the caller may see, in order of name (events and revisions: newest last).
+    /// What the caller may see, in order of name (events, revisions and runs: newest last).
     pub items: Vec<T>,
     /// Of instances: lives that are listed and left alone.
     #[serde(default = "Vec::new", skip_serializing_if = "Vec::is_empty")]
@@ -228,6 +228,24 @@ pub struct StatusBody {
     pub warnings: Vec<String>,
     /// Whether nothing is left to do: no pending export, nothing held, no open conflict, every instance RUNNING.
     pub converged: bool,
+}
+
+/// How the whole stands after a look that was asked for: `POST /api/v1/sync`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SyncBody {
+    /// As in [`StatusBody`], beside the fields below.
+    #[serde(flatten)]
+    pub status: StatusBody,
+    /// The run's id; nothing from an mcpd that knows no runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
+    /// What the look did: the run as in `GET /api/v1/runs/ID`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub look: Option<Run>,
+    /// The words that nothing waited for, as they stand in the query: `allowMassDelete`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub passed_over: Vec<String>,
 }
 
 /// Where servers run.

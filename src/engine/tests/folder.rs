@@ -3,10 +3,10 @@
 use super::*;
 
 /// A folder with a file for each name, and room for an engine's data.
-struct Place(tempfile::TempDir);
+pub(super) struct Place(tempfile::TempDir);
 
 impl Place {
-    fn with(names: &[&str]) -> Self {
+    pub(super) fn with(names: &[&str]) -> Self {
         let place = Self(tempfile::tempdir().unwrap());
         std::fs::create_dir(place.folder()).unwrap();
         for name in names {
@@ -15,7 +15,7 @@ impl Place {
         place
     }
 
-    fn folder(&self) -> std::path::PathBuf {
+    pub(super) fn folder(&self) -> std::path::PathBuf {
         self.0.path().join("folder")
     }
 
@@ -23,11 +23,11 @@ impl Place {
         self.folder().join(format!("{name}.yaml"))
     }
 
-    fn write(&self, name: &str, description: &str) {
+    pub(super) fn write(&self, name: &str, description: &str) {
         std::fs::write(self.file(name), text(name, description)).unwrap();
     }
 
-    fn remove(&self, name: &str) {
+    pub(super) fn remove(&self, name: &str) {
         std::fs::remove_file(self.file(name)).unwrap();
     }
 
@@ -35,7 +35,7 @@ impl Place {
         std::fs::read_to_string(self.file(name)).unwrap()
     }
 
-    async fn bench(&self, runs: bool) -> Bench {
+    pub(super) async fn bench(&self, runs: bool) -> Bench {
         Bench::folder(&self.folder(), &self.0.path().join("data"), runs).await
     }
 }

@@ -14,6 +14,7 @@ mod looks;
 mod merge;
 mod push;
 mod restore;
+mod runs;
 mod secrets;
 mod undo;
 mod world;

@@ -56,6 +56,7 @@ scripts!(
     restore,
     templates,
     undo,
+    webhooks,
 );
 
 fn run(name: &str) {

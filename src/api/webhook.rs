@@ -247,7 +247,8 @@ fn told(forge: Forge, headers: &HeaderMap, bytes: &[u8]) -> Result<Told, ApiErro
     }
 }
 
-/// The JSON of a body. As a form, which GitHub sends if nothing else is chosen, it is the field `payload`.
+/// The JSON of a body. As a form, which GitHub sends if nothing else is chosen, it is the field `payload`; curl calls anything
+/// a form.
 fn payload<'b>(headers: &HeaderMap, bytes: &'b [u8]) -> Cow<'b, [u8]> {
     let form = headers
         .get(header::CONTENT_TYPE)
@@ -257,7 +258,7 @@ fn payload<'b>(headers: &HeaderMap, bytes: &'b [u8]) -> Cow<'b, [u8]> {
     }
     let mut fields = bytes.split(|byte| *byte == b'&');
     let value = fields.find_map(|field| field.strip_prefix(b"payload="));
-    Cow::Owned(unescaped(value.unwrap_or_default()))
+    value.map_or(Cow::Borrowed(bytes), |value| Cow::Owned(unescaped(value)))
 }
 
 /// The bytes that a form's value stands for; what is no escape stays as it is.
@@ -391,7 +392,7 @@ mod tests {
             ("payload=%7B%22ref%22%3A%22a+b%22%7D", r#"{"ref":"a b"}"#),
             ("x=1&payload=a%2&y=2", "a%2"),
             ("payload=%zz%C3%A9", "%zzé"),
-            ("nothing=1", ""),
+            (r#"{"ref":"x"}"#, r#"{"ref":"x"}"#),
         ] {
             assert_eq!(payload(&form, body.as_bytes()).as_ref(), want.as_bytes(), "{body}");
             assert_eq!(payload(&HeaderMap::new(), body.as_bytes()).as_ref(), body.as_bytes());

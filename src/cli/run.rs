@@ -37,7 +37,7 @@ fn page(terminal: &Terminal, run: &Run) -> Result<(), Failure> {
     terminal.line(&terminal.styled(&run.name(), Some(Style::Heading)))?;
     let fact = |word: &str, text: &str| match text {
         "" => Ok(()),
-        text => terminal.line(&format!("  {word:<11} {}", plain(text))),
+        text => terminal.line(format!("  {word:<11} {}", plain(text)).trim_end()),
     };
     fact("state", &run.state.to_string())?;
     for (n, cause) in run.causes.iter().enumerate() {

@@ -276,6 +276,9 @@ pub fn fleet() -> Mcpd {
             &listing(&[json!({"revision": 7, "at": SOON, "actor": {"name": "admin", "door": "api"},
                 "message": "update server/git: replicas 1 → 2", "changes": [], "commit": "3fa2c1e9aa"})]),
         )
+        .on("GET /api/v1/runs", 200, &listing(&[run(), waiting_run()]))
+        .on("GET /api/v1/runs?limit=10000", 200, &listing(&[run(), waiting_run()]))
+        .on("GET /api/v1/runs/12", 200, &run())
 }
 
 /// A folder with files.
@@ -302,4 +305,28 @@ pub fn steps() -> Value {
 
 pub fn containers() -> Value {
     json!([{"op": "start", "instance": "time/0", "reason": "new"}, {"op": "replace", "instance": "git/0", "reason": "env"}])
+}
+
+/// A run that two asked for and that moved something.
+pub fn run() -> Value {
+    json!({"id": "12", "state": "done", "asks": 3,
+        "causes": [{"trigger": "webhook github", "by": "ada\u{1b}]0;x\u{7}"}, {"trigger": "sync", "by": "admin"}],
+        "asked": SOON, "began": SOON, "ended": SOON, "before": "3fa2c1e9aa", "after": "9ab12cd0ff",
+        "imported": 3, "exported": 1, "conflicts": 0, "revisions": [117, 118]})
+}
+
+/// A run that waits for a person's word.
+pub fn waiting_run() -> Value {
+    json!({"id": "13", "state": "waiting", "asks": 0, "causes": [{"trigger": "repository"}],
+        "asked": SOON, "before": "3fa2c1e9aa", "after": "3fa2c1e9aa",
+        "imported": 0, "exported": 0, "conflicts": 0, "revisions": [], "reason": "this would delete 4 of 6 resources"})
+}
+
+/// The answer of a sync with a word that nothing waits for.
+pub fn synced() -> Value {
+    let mut body = status(true);
+    body["run"] = json!("12");
+    body["look"] = run();
+    body["passedOver"] = json!(["allowMassDelete"]);
+    body
 }

@@ -161,7 +161,7 @@ fn unknown_words_are_usage_errors() {
     assert_snapshot!(mcpctl("", &["get", "nonsense", "-o", "json"], ""), @r#"
     exit 2
     -- stderr
-    {"error":"usage","detail":"no such kind: \"nonsense\"","hint":"kinds are secrets, templates, servers, projects, prompts, instances, conflicts, events, revisions"}
+    {"error":"usage","detail":"no such kind: \"nonsense\"","hint":"kinds are secrets, templates, servers, projects, prompts, instances, conflicts, events, revisions, runs"}
     "#);
     assert_snapshot!(mcpctl("", &["delete", "server"], ""), @r#"
     exit 2
@@ -253,6 +253,60 @@ fn get_shows_tables() {
     -- stdout
     REVISION   AGE   BY      DOOR   COMMIT    MESSAGE
     7          0s    admin   api    3fa2c1e   update server/git: replicas 1 → 2
+    "#);
+    assert_snapshot!(mcpd.run(&["get", "runs"]), @r#"
+    exit 0
+    -- stdout
+    ID   STATE     TRIGGER                BY                 HEAD                AGE   OUTCOME
+    12   done      webhook github, sync   ada ]0;x , admin   3fa2c1e → 9ab12cd   0s    imported 3, exported 1
+    13   waiting   repository             -                  3fa2c1e             0s    this would delete 4 of 6 resources
+    "#);
+    assert_snapshot!(mcpd.run(&["get", "run", "13", "-o", "yaml"]), @r#"
+    exit 0
+    -- stdout
+    id: '13'
+    state: waiting
+    causes:
+    - trigger: repository
+    asks: 0
+    asked: 2200-01-01T00:00:00Z
+    before: 3fa2c1e9aa
+    after: 3fa2c1e9aa
+    imported: 0
+    exported: 0
+    conflicts: 0
+    revisions: []
+    reason: this would delete 4 of 6 resources
+    "#);
+    assert_snapshot!(mcpd.run(&["get", "runs", "-o", "name"]), @r#"
+    exit 0
+    -- stdout
+    run/12
+    run/13
+    "#);
+    assert_snapshot!(mcpd.run(&["describe", "run", "12"]), @r#"
+    exit 0
+    -- stdout
+    run/12
+      state       done
+      trigger     webhook github by ada ]0;x
+                  sync by admin
+      asked       0s ago, 3 times in all
+      began       0s ago
+      took        0 ms
+      head        3fa2c1e → 9ab12cd
+      did         imported 3, exported 1
+      revisions   117, 118
+    "#);
+    assert_snapshot!(mcpd.run(&["describe", "run/99"]), @r#"
+    exit 1
+    -- stderr
+    error: GET /api/v1/runs/99 does not exist
+    "#);
+    assert_snapshot!(mcpd.run(&["describe", "run", "x"]), @r#"
+    exit 1
+    -- stderr
+    error: run/x does not exist
     "#);
     assert_snapshot!(mcpd.run(&["get", "instance", "none"]), @r#"
     exit 1
@@ -387,10 +441,10 @@ fn get_watches() {
 
 #[test]
 fn status_and_sync() {
-    let well =
-        Mcpd::start()
-            .on("GET /api/v1/status", 200, &status(true))
-            .on("POST /api/v1/sync?wait=0", 200, &status(true));
+    let well = Mcpd::start()
+        .on("GET /api/v1/status", 200, &status(true))
+        .on("POST /api/v1/sync?wait=0", 200, &status(true))
+        .on("POST /api/v1/sync?wait=0&allowMassDelete=true", 200, &synced());
     assert_snapshot!(well.run(&["status"]), @r#"
     exit 0
     -- stdout
@@ -405,7 +459,30 @@ fn status_and_sync() {
     all is well
     "#);
     assert!(well.run(&["status", "--check"]).starts_with("exit 0\n"));
-    assert!(well.run(&["sync"]).starts_with("exit 0\n"));
+    assert!(
+        well.run(&["sync"]).starts_with("exit 0\n"),
+        "an mcpd that knows no runs"
+    );
+    assert_snapshot!(well.run(&["sync", "--allow-mass-delete"]), @r#"
+    exit 0
+    -- stdout
+    run        12 done: imported 3, exported 1
+    mcpd       0.1.0 at http://mcpd, cluster 1a2b3c4d
+    runtime    process
+    source     hosted /git/config.git: synced at 3fa2c1e, read 0s ago
+    store      revision 118, 3 resources
+
+    NAME     STATE     TOOLS   AGE   FAILURES   RETRY   REASON
+    time/0   RUNNING   2       0s    0          -       -
+
+    all is well
+    -- stderr
+    note: nothing waits for --allow-mass-delete: it was passed over
+    "#);
+    assert!(
+        well.run(&["sync", "--allow-mass-delete", "-o", "yaml"])
+            .contains("run: '12'\n")
+    );
     let mut broken = status(false);
     broken["source"]["state"] = json!("Failing");
     broken["source"]["lastError"] = json!("no space left on device");

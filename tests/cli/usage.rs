@@ -133,16 +133,17 @@ fn help_shows_what_works() {
     Show resources, one or all of a kind
 
     KIND is a declared kind (server, project, prompt, template, secret; plurals and short names too), a
-    recorded kind (instances, conflicts, events, revisions) or "all". With -o yaml the output holds
-    declarations alone, ready for apply: no status, no defaults. What ships with mcpd (templates) is no
-    declaration, and "all" leaves it out.
+    recorded kind (instances, conflicts, events, revisions, runs) or "all". With -o yaml the output
+    holds declarations alone, ready for apply: no status, no defaults. What ships with mcpd (templates)
+    is no declaration, and "all" leaves it out.
 
     With -p only what is in a project: itself, the servers that it lists, its prompts. "all -p" adds
     what these need, so that the output can be applied elsewhere.
 
     A recorded kind takes a NAME too: instances SERVER or SERVER/N, conflicts and events KIND/NAME (a
-    server's with those of its instances; SERVER/N is one instance's), revisions a number. Of events and
-    revisions the newest 200 are listed.
+    server's with those of its instances; SERVER/N is one instance's), revisions and runs a number. Of
+    events, revisions and runs the newest 200 are listed. A run is a look at the repository that
+    somebody asked for (a sync, a webhook) or that moved something.
 
     Usage: mcpctl get [OPTIONS] <KIND> [NAME]
 
@@ -300,6 +301,7 @@ fn mcpd_says_it_in_the_same_way() {
     MCPD_PUBLIC_URL           -                            default
     MCPD_ALLOWED_HOSTS        -                            default
     MCPD_ALLOWED_ORIGINS      -                            default
+    MCPD_WEBHOOK_SECRET       -                            default
     MCPD_WATCH                /repo                        flag --watch
     MCPD_IDENTITY_FILE        -                            default
     MCPD_RUNTIME              docker                       default

@@ -3,7 +3,7 @@
 use redb::backends::InMemoryBackend;
 
 use super::*;
-use crate::record::{AuditEvent, Change, Conflict, Decision, Rebase};
+use crate::record::{AuditEvent, Cause, Change, Conflict, Decision, Rebase, Run, RunState};
 
 fn fresh() -> Store {
     on(InMemoryBackend::new(), Retention::default()).expect("a store")
@@ -522,4 +522,30 @@ async fn what_was_checked_is_what_is_changed() {
     (old.checked_at, import.checked_at) = (Some(2), Some(3));
     assert!(store.edit(old).await.unwrap().is_some());
     assert!(store.import(import).await.unwrap().is_some());
+}
+
+/// A run is written anew in its place as it moves on; beyond the newest ones the oldest go.
+#[tokio::test]
+async fn runs_are_bounded_and_take_their_own_place() {
+    let keep = Retention {
+        runs: 3,
+        ..Retention::default()
+    };
+    let store = on(InMemoryBackend::new(), keep).expect("a store");
+    assert_eq!(store.runs(9).await.unwrap(), []);
+    let run = |id| Run::queued(id, Cause::new("sync", "admin"), at(1));
+    for id in 1..=5 {
+        store.write_runs(vec![run(id)]).await.unwrap();
+    }
+    let mut done = run(4);
+    done.state = RunState::Done;
+    store.write_runs(vec![done.clone()]).await.unwrap();
+    assert_eq!(store.runs(9).await.unwrap(), [run(5), done.clone(), run(3)]);
+    assert_eq!(store.runs(1).await.unwrap(), [run(5)]);
+    assert_eq!(store.run(4).await.unwrap(), Some(done));
+    assert_eq!((store.run(2).await.unwrap(), store.run(9).await.unwrap()), (None, None));
+    // It is no change of what is declared: nobody is woken by it.
+    let changed = store.changed();
+    store.write_runs(vec![run(6)]).await.unwrap();
+    assert!(!changed.has_changed().unwrap());
 }

@@ -90,6 +90,11 @@ async fn every_old_file_is_read_exactly() {
         let store = Store::open(&copy).await.unwrap();
         let want = std::fs::read_to_string(fixture(&text)).unwrap();
         assert_eq!(shown(&store).await, want, "{name}");
+        assert_eq!(
+            store.runs(9).await.unwrap(),
+            [],
+            "{name}: a table that it does not have yet"
+        );
         // And it is a store to go on with.
         let view = store.view();
         let next = store.edit(edit(&view, &[("e", Some(1))])).await.unwrap().unwrap();

@@ -39,6 +39,8 @@ struct Kept {
     last: u64,
     queued: Option<Run>,
     running: Option<Run>,
+    /// The id of the present look, should it come to be a run that nobody asked for: ids rise with when runs begin.
+    reserved: Option<u64>,
     /// What is over and could not be written down: tried again with the next one.
     unwritten: BTreeMap<u64, Run>,
     tally: Tally,
@@ -224,6 +226,9 @@ impl Inner {
             run.state = RunState::Running;
             run.began = Some(now());
             kept.running = Some(run);
+        } else {
+            kept.last += 1;
+            kept.reserved = Some(kept.last);
         }
         self.asked.load(Ordering::SeqCst)
     }
@@ -256,12 +261,17 @@ impl Inner {
     /// The run that a look was; nothing where nobody asked and nothing moved.
     fn over(&self, kept: &mut Kept, tally: Tally, looked: Looked) -> Option<Run> {
         let head_moved = looked.before.is_some() && looked.before != looked.after;
-        let run = match kept.running.take() {
-            Some(asked) => asked,
-            None if tally.did.is_nothing() && !head_moved => return None,
-            None => {
-                kept.last += 1;
-                let mut run = Run::queued(kept.last, self.unasked(&tally, &looked), looked.began);
+        let run = match (kept.running.take(), kept.reserved.take()) {
+            (Some(asked), _) => asked,
+            (None, reserved) if tally.did.is_nothing() && !head_moved => {
+                // Where nobody has taken the next one meanwhile it is free again.
+                if reserved == Some(kept.last) {
+                    kept.last -= 1;
+                }
+                return None;
+            }
+            (None, reserved) => {
+                let mut run = Run::queued(reserved?, self.unasked(&tally, &looked), looked.began);
                 if !looked.first {
                     let causes = tally.imports_of.into_iter().chain(tally.exports_of);
                     causes.for_each(|cause| run.join(cause));

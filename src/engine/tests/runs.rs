@@ -119,7 +119,8 @@ async fn what_moves_is_a_run_and_what_does_not_is_none() {
     for _ in 0..3 {
         bench.round().await;
     }
-    assert_eq!(bench.all_runs().await.len(), 2);
+    let ids: Vec<u64> = bench.all_runs().await.iter().map(|run| run.id).collect();
+    assert_eq!(ids, [2, 1], "rounds that are no runs take no ids");
     // Both change the same field: the store's is kept.
     bench.edit(&[("a", Some("three"))]).await;
     place.write("a", "four");
@@ -133,8 +134,12 @@ async fn what_moves_is_a_run_and_what_does_not_is_none() {
     let (began, after) = (crate::kit::time::now(), bench.snapshot().await.head);
     assert_ne!(before, after);
     bench.0.begin_run();
+    // Who asks while it looks gets a later id.
+    let asked = bench.look(hook()).await.unwrap();
     bench.0.end_run(over(began, before, after)).await;
-    assert_eq!(newest().await, of("repository", "", "nothing to do"));
+    let runs = bench.all_runs().await;
+    assert_eq!(runs[0].id, asked);
+    assert_eq!(trigger(&runs[1]), of("repository", "", "nothing to do"));
 }
 
 /// Many ask while a run is queued: one look, one id. Who asks once it has begun gets another look: what the second push

@@ -145,7 +145,9 @@ fn is_mac(key: &[u8], parts: &[&[u8]], signature: &[u8]) -> bool {
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else {
         return false;
     };
-    parts.iter().for_each(|part| mac.update(part));
+    for part in parts {
+        mac.update(part);
+    }
     mac.verify_slice(signature).is_ok()
 }
 

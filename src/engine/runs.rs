@@ -140,9 +140,9 @@ impl Runs {
         let tally = &mut kept.tally;
         tally.did.imported += resources;
         tally.did.conflicts += conflicts;
-        revision
-            .into_iter()
-            .for_each(|revision| tally.did.at_revision(revision));
+        if let Some(revision) = revision {
+            tally.did.at_revision(revision);
+        }
         if tally.imports_of.len() < ACTORS {
             tally.imports_of.insert(import_of(actor));
         }

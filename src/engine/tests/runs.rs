@@ -75,7 +75,9 @@ async fn who_asks_is_told_what_was_done() {
     assert!(synced.run.id > first.id && synced.run.began >= Some(synced.run.asked));
     assert_eq!(synced.run.before, synced.run.after);
 
-    names.iter().for_each(|name| place.remove(name));
+    for name in names {
+        place.remove(name);
+    }
     let synced = asked(Words::default()).await;
     // The folder's own hint may have come first: then nothing moved, and it waits all the same.
     assert_eq!(synced.run.state, RunState::Waiting);

@@ -294,11 +294,11 @@ async fn a_change_that_loses_needs_its_right_too() {
     host.engine.store().set_meta("other-writer", "x in y").await.unwrap();
     let client = reqwest::Client::new();
     let path = format!("http://{}/api/v1/servers/b", host.address);
-    let patch = json!({"description": "of the store"});
+    let description = json!({"description": "of the store"});
     let answer = client
         .patch(&path)
         .bearer_auth("admin")
-        .json(&patch)
+        .json(&description)
         .send()
         .await
         .unwrap();

@@ -24,6 +24,11 @@ use super::{Landing, Prepared, Snapshot, Step};
 /// How long a folder in which something is missing is left alone before the second look.
 const SECOND_LOOK: Duration = Duration::from_millis(300);
 
+/// How often it is looked at again at most: what still changes then is taken as it is, but for what is missing.
+const LOOKS: usize = 10;
+/// So many files that changed at once are a storm (a checkout, a program that writes): one plan, once it is over.
+const STORM: usize = 10;
+
 /// A watched folder. Clones share it.
 #[derive(Clone)]
 pub struct Folder(Arc<Inner>);
@@ -53,8 +58,9 @@ impl std::fmt::Debug for Folder {
 /// What a look brought.
 enum Seen {
     Snapshot(Snapshot),
-    /// Resources that were there are missing: an editor may be in the middle of a save.
-    Missing(Snapshot),
+    /// Resources that were there are missing, so that an editor may be in the middle of a save; or very much changed at
+    /// once, and more may follow.
+    Doubtful(Snapshot),
 }
 
 impl Folder {
@@ -94,15 +100,15 @@ impl Folder {
     }
 
     /// Looks at the folder. Where a resource went, a second look a little later has to find the same: a file that is
-    /// being saved may be empty, cut short or absent for a moment.
+    /// being saved may be empty, cut short or absent for a moment. So it is where very much changed, for a while.
     pub(super) async fn snapshot(&self) -> Result<Snapshot, RepoError> {
-        let mut missing: Option<Snapshot> = None;
-        for _ in 0..10 {
+        let mut doubtful: Option<Snapshot> = None;
+        for n in 1..=LOOKS {
             let inner = Arc::clone(&self.0);
-            let confirmed = missing.as_ref().and_then(|snapshot| snapshot.head.clone());
-            match blocking(move || inner.look(confirmed.as_deref())).await? {
+            let confirmed = doubtful.as_ref().and_then(|snapshot| snapshot.head.clone());
+            match blocking(move || inner.look(confirmed.as_deref(), n < LOOKS)).await? {
                 Seen::Snapshot(snapshot) => return Ok(snapshot),
-                Seen::Missing(snapshot) => missing = Some(snapshot),
+                Seen::Doubtful(snapshot) => doubtful = Some(snapshot),
             }
             tokio::time::sleep(SECOND_LOOK).await;
         }
@@ -112,7 +118,7 @@ impl Folder {
     /// Whether one look is believed by itself.
     #[cfg(test)]
     pub fn believes_one_look(&self) -> bool {
-        matches!(self.0.look(None), Ok(Seen::Snapshot(_)))
+        matches!(self.0.look(None, true), Ok(Seen::Snapshot(_)))
     }
 
     pub(super) async fn prepare(
@@ -161,7 +167,7 @@ impl Folder {
 const GONE: &str = "-";
 
 impl Inner {
-    fn look(&self, confirmed: Option<&str>) -> Result<Seen, RepoError> {
+    fn look(&self, confirmed: Option<&str>, patient: bool) -> Result<Seen, RepoError> {
         let mut state = lock(&self.state);
         let state = &mut *state;
         let mut look = match Look::at(&self.root, &state.look) {
@@ -204,8 +210,9 @@ impl Inner {
             None => before.tree.documents.keys().all(stays),
         });
         let believed = snapshot.head.as_deref() == confirmed || snapshot.head == state.landed;
-        if !whole && !believed {
-            return Ok(Seen::Missing(snapshot));
+        let storm = || patient && state.snapshot.is_some() && look.differing(&state.look) >= STORM;
+        if !believed && (!whole || storm()) {
+            return Ok(Seen::Doubtful(snapshot));
         }
         state.look = look;
         state.assembly = assembly;

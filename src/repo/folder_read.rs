@@ -114,6 +114,18 @@ impl Look {
             && self.recipients == before.recipients
     }
 
+    /// How many files differ from those of another look.
+    pub fn differing(&self, before: &Self) -> usize {
+        let same = |(path, kept): &(&String, &Kept)| before.files.get(*path).is_some_and(|it| it.digest == kept.digest);
+        let new = self.files.iter().filter(|file| !same(file)).count();
+        let gone = before
+            .files
+            .keys()
+            .filter(|path| !self.files.contains_key(*path))
+            .count();
+        new + gone
+    }
+
     /// What the files declare, brought along from an earlier look; beside it the resources that differ, see
     /// [`Assembly::updated`].
     pub fn assembly(&self, before: &Self, assembly: &Assembly) -> (Assembly, Option<BTreeSet<Id>>) {

@@ -279,7 +279,7 @@ struct Run {
 }
 
 impl Run {
-    async fn finish(mut self, fed: Feed) {
+    async fn finish(mut self, input: Feed) {
         let (stdin, stdout, stderr) = (
             self.child.stdin.take(),
             self.child.stdout.take(),
@@ -289,7 +289,7 @@ impl Run {
         let feed = async {
             let Some(mut stdin) = stdin else { return };
             // However it ends, git's input ends, and git refuses what is incomplete. Why is known before it notices.
-            if let Err(why) = body::hand_on(fed.body, fed.packing, fed.most, &mut stdin).await {
+            if let Err(why) = body::hand_on(input.body, input.packing, input.most, &mut stdin).await {
                 let _ = refuse.send(why);
             }
         };

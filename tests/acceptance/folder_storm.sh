@@ -263,7 +263,7 @@ if unshare -Ur true 2>/dev/null && unshare -Ur sh -c 'echo 2 >/proc/sys/user/max
 echo 2 >/proc/sys/user/max_inotify_watches
 exec "$@"
 SH
-    mcpd() { unshare -Ur sh few.sh "$BIN/mcpd" "$@"; }
+    mcpd() { exec unshare -Ur sh few.sh "$BIN/mcpd" "$@"; }
     export MCPD_RECONCILE_INTERVAL=1s
     data=$here/data2
     start_mcpd --watch "$here/repo"

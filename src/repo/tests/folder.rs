@@ -129,6 +129,32 @@ async fn saves_are_hinted_at_also_in_new_folders() {
     }
 }
 
+/// Very many files that come or change at once are looked at until they rest; a few are taken at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_storm_is_taken_once_it_is_over() {
+    let (folder, source) = open(&[("a.yaml", &text("a", "one"))]).await;
+    let Source::Folder(inner) = &source else { unreachable!() };
+    source.snapshot().await.unwrap();
+    let write = |from: usize, to: usize| {
+        for n in from..to {
+            let name = format!("x-{n}");
+            std::fs::write(folder.path().join(format!("{name}.yaml")), text(&name, "one")).unwrap();
+        }
+    };
+    write(0, 5);
+    assert!(inner.believes_one_look());
+    write(5, 50);
+    assert!(!inner.believes_one_look());
+    let writing = async {
+        for n in 50..60 {
+            write(n * 10, n * 10 + 10);
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    let (snapshot, ()) = tokio::join!(source.snapshot(), writing);
+    assert_eq!(declared(&snapshot.unwrap()).len(), 1 + 50 + 100);
+}
+
 /// A folder that goes is waited for: nothing but hints asks for looks here. Whatever takes its place is watched as the first
 /// one was, also where it came so soon that nobody noticed the going.
 #[tokio::test(flavor = "multi_thread")]

@@ -122,9 +122,9 @@ async fn in_a_folder() {
     symlink("loop.yaml", path("loop.yaml")).unwrap();
     symlink("..", path("deep/up")).unwrap();
     std::fs::write(path("closed.yaml"), text("closed", "no")).unwrap();
-    std::fs::set_permissions(path("closed.yaml"), std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(path("closed.yaml"), std::fs::Permissions::from_mode(0o0)).unwrap();
     std::fs::create_dir(path("shut")).unwrap();
-    std::fs::set_permissions(path("shut"), std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(path("shut"), std::fs::Permissions::from_mode(0o0)).unwrap();
     let mut want = vec![
         ("pipe.yaml", "this is no plain file"),
         ("socket.yaml", "this is no plain file"),

@@ -194,3 +194,65 @@ async fn a_branch_that_is_gone_deletes_nothing() {
     );
     assert_eq!(world.events("NewEpoch").await, 1);
 }
+
+/// Pitfall of a webhook that is answered before the fetch: the run that it gets tells what the look at the remote brought,
+/// and not what was known before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_tells_what_its_look_brought() {
+    let mut world = World::with(&["a"], true).await;
+    world.tend();
+    let synced = |report: &crate::engine::Report| report.status.source.state == SourceState::Synced;
+    world.until("agreed", synced).await;
+    world.there.pushed("b.yaml", &text("b", "one")).await;
+    let cause = crate::record::Cause::new("webhook github", "ada");
+    let id = world.bench.look(cause.clone()).await.unwrap();
+    let mut reports = world.bench.report();
+    let run = loop {
+        let run = world.bench.run(id).await.unwrap().unwrap();
+        if run.is_over() {
+            break run;
+        }
+        reports.changed().await.unwrap();
+    };
+    assert_eq!(
+        (run.state, run.did.imported),
+        (crate::record::RunState::Done, 1),
+        "{run:?}"
+    );
+    assert_eq!(run.causes, [cause]);
+    assert_eq!(world.bench.declared(), "a=one b=one");
+    // So does a sync.
+    world.there.pushed("c.yaml", &text("c", "one")).await;
+    let cause = crate::record::Cause::new("sync", "bob");
+    let synced = world.bench.sync_as(Words::default(), cause).await.unwrap();
+    assert_eq!(
+        (synced.run.state, synced.run.did.imported),
+        (crate::record::RunState::Done, 1)
+    );
+    assert_eq!(world.bench.declared(), "a=one b=one c=one");
+}
+
+/// What was before a restore is kept, and what comes back is a commit at the remote.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_remote_can_be_gone_back_in() {
+    let mut world = World::with(&["a", "b"], true).await;
+    world.tend();
+    let synced = |report: &crate::engine::Report| report.status.source.state == SourceState::Synced;
+    world.until("agreed", synced).await;
+    world.there.pushed("a.yaml", &text("a", "two")).await;
+    world.bench.sync(Words::default()).await.unwrap();
+    assert_eq!(world.bench.declared(), "a=two b=one");
+    let terms = crate::engine::Terms::default();
+    let restored = world
+        .bench
+        .restore("HEAD~1", terms, &actor("bob", "api"))
+        .await
+        .unwrap();
+    assert!(restored.timeline.is_some());
+    assert_eq!(world.bench.declared(), "a=one b=one");
+    world
+        .until("written", |report| report.status.source.pending_count == 0)
+        .await;
+    world.there.until_head_is_by("mcpd").await;
+    assert!(world.there.subjects().await[0].starts_with("restore "));
+}

@@ -41,13 +41,23 @@ assert_eq "$(jq -c '[.repoUrl, .gitReachable, .lastError, .pendingCount]' <<<"$o
 
 say '-- sync looks at once, whatever the interval is'
 stop_mcpd
-MCPD_SYNC_INTERVAL=1h start_mcpd
+MCPD_SYNC_INTERVAL=1h MCPD_WEBHOOK_SECRET=swordfish start_mcpd
 expect 0 mcpctl sync
 idle work/servers/pushed.yaml pushed two
 commit work 'Two'
 git -C work push -q origin HEAD:main
 expect 0 mcpctl sync
 assert_eq "$(mcpctl get server pushed -o json | jq -r .description)" two
+
+say '-- so does a webhook, and its run tells what that brought'
+idle work/servers/pushed.yaml pushed three
+commit work 'Three'
+git -C work push -q origin HEAD:main
+run=$(curl -sS -H 'X-Gitlab-Event: Push Hook' -H 'X-Gitlab-Token: swordfish' -H 'Content-Type: application/json' \
+    --data '{"ref": "refs/heads/main", "user_username": "ada"}' "$url/git/webhook" | jq -r .run)
+run_is_over() { mcpctl get run "$run" -o json | jq -e '.. | .state? // empty | select(. == "done")'; }
+wait_for run_is_over
+assert_eq "$(mcpctl get server pushed -o json | jq -r .description)" three
 
 say '-- two writers at once: no change of either is lost'
 stop_mcpd

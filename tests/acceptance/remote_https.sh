@@ -14,7 +14,8 @@ python3 -IS "$ROOT/tests/support/git_http.py" "$here/served" certificate.pem key
 started+=("$!")
 has_port() { [[ -s git_port ]]; }
 wait_for has_port
-export MCPD_SYNC_INTERVAL=1s MCPD_REPO=https://127.0.0.1:$(<git_port)/remote.git MCPD_REPO_TOKEN_FILE=$here/token
+git_port=$(<git_port)
+export MCPD_SYNC_INTERVAL=1s MCPD_REPO=https://127.0.0.1:$git_port/remote.git MCPD_REPO_TOKEN_FILE=$here/token
 printf 'wrong-%s\n' "$right" >token
 trouble() { mcpctl backup status -o json | jq -r '.lastError // ""'; }
 trouble_has() { [[ $(trouble) == *"$1"* ]]; }
@@ -115,10 +116,10 @@ assert_eq "$out" ''
 run mcpd --print-settings --data-dir "$data"
 assert_lacks "$out" "$right"
 unset MCPD_REPO_TOKEN_FILE
-MCPD_REPO=https://git:$right@127.0.0.1:$(<git_port)/remote.git start_mcpd
+MCPD_REPO=https://git:$right@127.0.0.1:$git_port/remote.git start_mcpd
 wait_for pending_is 0
 assert_contains "$(there servers/s2.yaml)" hanging
 assert_lacks "$(mcpctl status -o json) $(mcpctl backup status -o json)" "$right"
-assert_eq "$(mcpctl backup status -o json | jq -r .repoUrl)" "https://127.0.0.1:$(<git_port)/remote.git"
+assert_eq "$(mcpctl backup status -o json | jq -r .repoUrl)" "https://127.0.0.1:$git_port/remote.git"
 run grep -F "$right" mcpd.log
 assert_eq "$out" ''

@@ -159,3 +159,35 @@ assert_contains "$(mcpctl describe server inside)" deploy/mcp/servers/inside.yam
 expect 0 mcpctl create server another --command true --replicas 0
 wait_for git -C "$remote_git" cat-file -e live:deploy/mcp/servers/another.yaml
 assert_contains "$(git -C "$remote_git" show live:elsewhere/outside.yaml)" outside
+
+say '-- another mcpd on the same branch: this one writes no more until a person says so'
+first=$MCPCTL_URL first_token=$MCPCTL_TOKEN
+data=$here/data2 start_mcpd --repo-path deploy/mcp --branch live
+wait_for mcpctl get server another
+expect 0 mcpctl patch server another description=second
+second_wrote() { git -C "$remote_git" show live:deploy/mcp/servers/another.yaml | grep -q second; }
+wait_for second_wrote
+url=$first token=$first_token
+export MCPCTL_URL=$url MCPCTL_TOKEN=$token
+says_so() { mcpctl status | grep -F 'another mcpd writes to this repository'; }
+wait_for says_so
+assert_eq "$(mcpctl get server another -o json | jq -r .description)" second 'imports stopped too'
+expect 0 mcpctl patch server inside description=first
+expect 0 mcpctl sync
+pending_is 1
+expect 0 mcpctl sync --take-over
+first_wrote() { git -C "$remote_git" show live:deploy/mcp/servers/inside.yaml | grep -q first; }
+wait_for first_wrote
+wait_for pending_is 0
+
+say '-- many changes that waited are a commit each, and few pushes'
+mv "$remote_git" away.git
+wait_for source_is Failing
+for n in {1..40}; do api PATCH /servers/inside "{\"description\": \"change $n\"}" >/dev/null; done
+pending_is 40
+commits() { git -C "$remote_git" rev-list --count live; }
+mv away.git "$remote_git"
+before=$(commits)
+wait_for pending_is 0
+assert_eq "$(commits)" "$((before + 40))"
+assert_contains "$(git -C "$remote_git" show live:deploy/mcp/servers/inside.yaml)" 'change 40'

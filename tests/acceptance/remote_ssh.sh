@@ -35,7 +35,8 @@ trouble_has() { [[ $(trouble) == *"$1"* ]]; }
 reachable() { [[ $(mcpctl backup status -o json | jq -r .gitReachable) == true ]]; }
 
 start_sshd host_one host_rsa
-export MCPD_SYNC_INTERVAL=1s MCPD_REPO=ssh://$(id -un)@127.0.0.1:$ssh_port$here/remote.git
+user=$(id -un)
+export MCPD_SYNC_INTERVAL=1s MCPD_REPO=ssh://$user@127.0.0.1:$ssh_port$here/remote.git
 start_mcpd
 
 say '-- an unknown host: refused, with its fingerprint and the line that pins it'

@@ -472,21 +472,14 @@ impl Remote {
                     Err(error) => self.fail(&chain(&error)),
                 }
             }
-            Answer::Elsewhere => self.fetch().await,
+            Answer::Elsewhere => {
+                self.fetch().await;
+                let why = "it says that its branch has moved, and shows the one that was there before";
+                self.refused(&push, why).await;
+            }
             Answer::Refused(why) => {
                 self.fetch().await;
-                let here = self.0.bare.head().await.ok().flatten();
-                let mut state = lock(&self.0.state);
-                if state.away.is_none() && here == push.from {
-                    let times = state.refused.as_ref().map_or(1, |it| it.times.saturating_add(1));
-                    let pause = pace::pause(self.0.settings.interval, times, pace::jitter());
-                    let again = Some(Instant::now() + pause);
-                    let why = format!("{} refuses what mcpd pushes: {why}", self.location());
-                    if times == 1 {
-                        tracing::warn!("{why}");
-                    }
-                    state.refused = Some(Refused { why, times, again });
-                }
+                self.refused(&push, &why).await;
             }
             Answer::Failed(text) => {
                 self.repack().await;
@@ -496,6 +489,24 @@ impl Remote {
         }
         lock(&self.0.state).push = None;
         self.changed();
+    }
+
+    /// A push did not land. Where the branch has moved that is why, and it is planned anew; where it has not, trying again
+    /// at once would be refused again.
+    async fn refused(&self, push: &Push, why: &str) {
+        let here = self.0.bare.head().await.ok().flatten();
+        let mut state = lock(&self.0.state);
+        if state.away.is_some() || here != push.from {
+            return;
+        }
+        let times = state.refused.as_ref().map_or(1, |it| it.times.saturating_add(1));
+        let pause = pace::pause(self.0.settings.interval, times, pace::jitter());
+        let why = format!("{} refuses what mcpd pushes: {why}", self.location());
+        if times == 1 {
+            tracing::warn!("{why}");
+        }
+        let again = Some(Instant::now() + pause);
+        state.refused = Some(Refused { why, times, again });
     }
 
     async fn order(&self, work: Work) -> Result<Order, String> {

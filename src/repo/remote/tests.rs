@@ -20,6 +20,8 @@ use super::{Limits, Remote, RemoteParts};
 const PROGRAM: &str = r#"#!/bin/sh
 cd 'FOLDER'
 [ -e hang ] && exec sleep 3600
+[ -e elsewhere ] && read -r order && case $order in *Push*) echo '{"Done":"Elsewhere"}' && exit 0 ;; esac
+[ -e elsewhere ] && echo "{\"Done\":{\"At\":\"$(cat elsewhere)\"}}" && exit 0
 [ -e lie ] && echo '{"Done":"nonsense"}' && exit 0
 exec 3>&1 1>/dev/null
 [ -e lose ] && exec 4>&3 3>/dev/null
@@ -321,6 +323,21 @@ async fn a_lost_answer_is_asked_for_again() {
     let _task = tended(&remote);
     assert!(known(&remote, &export.attempt).await);
     assert_eq!(remote.snapshot().await.unwrap().head, Some(export.commit));
+}
+
+/// A server that shows one thing and compares with another is not asked again and again without a pause.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_contradicts_itself_is_left_alone_for_a_while() {
+    let there = There::new().await;
+    let head = there.pushed("servers/a.yaml", &text("a", "one")).await;
+    let remote = there.open().await;
+    let _task = tended(&remote);
+    let seen = looked(&remote).await;
+    std::fs::write(there.path("elsewhere"), head).unwrap();
+    assert!(!landed(&remote, &prepared(&remote, &seen, 1, "b").await).await);
+    let standing = remote.standing();
+    assert!(standing.reachable && !standing.takes_pushes);
+    assert!(standing.trouble.unwrap().contains("has moved"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

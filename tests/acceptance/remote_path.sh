@@ -10,6 +10,7 @@ head_there() { git -C "$remote_git" rev-parse -q --verify refs/heads/main || ech
 declared() { mcpctl get servers -o name; }
 source_is() { [[ $(mcpctl status -o json | jq -r .source.state) == "$1" ]]; }
 events() { mcpctl get events -o json | jq -r --arg about repository '.[]? // .items[]? | select(.about == $about) | .reason'; }
+
 pending_is() { [[ $(mcpctl backup status -o json | jq -r .pendingCount) == "$1" ]]; }
 there() { git -C "$remote_git" show "main:$1"; }
 
@@ -89,7 +90,7 @@ expect 0 mcpctl patch server pushed description=during-1
 expect 0 mcpctl patch server made description=during-2
 expect 1 mcpctl sync
 assert_contains "$err" "$remote_git"
-pending_is 2
+wait_for pending_is 2
 run mcpctl backup status -o json
 assert_eq "$(jq -c .gitReachable <<<"$out")" false
 assert_contains "$(jq -r .lastError <<<"$out")" "$remote_git"
@@ -98,7 +99,7 @@ say '-- a restart while it is away changes nothing'
 stop_mcpd KILL
 start_mcpd
 wait_for source_is Failing
-pending_is 2
+wait_for pending_is 2
 assert_eq "$(mcpctl get server pushed -o json | jq -r .description)" during-1
 mv away.git "$remote_git"
 wait_for pending_is 0
@@ -174,7 +175,7 @@ wait_for says_so
 assert_eq "$(mcpctl get server another -o json | jq -r .description)" second 'imports stopped too'
 expect 0 mcpctl patch server inside description=first
 expect 0 mcpctl sync
-pending_is 1
+wait_for pending_is 1
 expect 0 mcpctl sync --take-over
 first_wrote() { git -C "$remote_git" show live:deploy/mcp/servers/inside.yaml | grep -q first; }
 wait_for first_wrote
@@ -184,7 +185,7 @@ say '-- many changes that waited are a commit each, and few pushes'
 mv "$remote_git" away.git
 wait_for source_is Failing
 for n in {1..40}; do api PATCH /servers/inside "{\"description\": \"change $n\"}" >/dev/null; done
-pending_is 40
+wait_for pending_is 40
 commits() { git -C "$remote_git" rev-list --count live; }
 mv away.git "$remote_git"
 before=$(commits)

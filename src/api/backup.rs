@@ -10,7 +10,6 @@ use serde::Deserialize;
 
 use crate::access::Principal;
 use crate::kit::time::Timestamp;
-use crate::repo::Source;
 use crate::wire::{BackupCommit, BackupStatus, KeyBody, Listing, RestoreState, SourceState};
 
 use super::ask::Ask;
@@ -30,7 +29,7 @@ pub(super) async fn status(State(app): State<App>) -> Result<Json<BackupStatus>,
     let report = app.0.engine.report().borrow().clone();
     let source = &report.status.source;
     let written = app.0.engine.store().mutations(MOST).await?;
-    let own = |door: &str| door != "push" && door != "folder";
+    let own = |door: &str| !matches!(door, "push" | "folder" | "remote");
     let last_push_at = written
         .iter()
         .find(|mutation| mutation.commit.is_some() && own(&mutation.actor.door))
@@ -38,7 +37,10 @@ pub(super) async fn status(State(app): State<App>) -> Result<Json<BackupStatus>,
     Ok(Json(BackupStatus {
         enabled: true,
         repo_url: source.location.clone(),
-        git_reachable: report.read && source.state != SourceState::Failing,
+        git_reachable: match app.0.source.remote() {
+            Some(remote) => remote.standing().reachable,
+            None => report.read && source.state != SourceState::Failing,
+        },
         last_sync_at: source.last_sync_at,
         last_push_at,
         last_error: source.last_error.clone(),
@@ -50,11 +52,11 @@ pub(super) async fn status(State(app): State<App>) -> Result<Json<BackupStatus>,
 }
 
 pub(super) async fn log(State(app): State<App>, Ask(page): Ask<Page>) -> Result<Json<Listing<BackupCommit>>, ApiError> {
-    let Source::Hosted(hosted) = &app.0.source else {
+    let Some(bare) = app.0.source.bare() else {
         return Err(ApiError::not_found("a watched folder has no history of its own")
             .hint("where it is a git repository: git log"));
     };
-    let logged = hosted
+    let logged = bare
         .log(page.limit.unwrap_or(USUAL).min(MOST))
         .await
         .map_err(crate::engine::EngineError::from)?;

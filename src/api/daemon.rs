@@ -21,10 +21,10 @@ use crate::engine::{Engine, EngineError, Parts, Vault};
 use crate::gateway::{Attach, Gateway};
 use crate::kit::{Link, Masks, Redacted};
 use crate::record::{Fleet, InstanceName, Life, Routes};
-use crate::repo::{BRANCH, Folder, GIT_PATH, Hosted, RepoError, Source};
+use crate::repo::{BRANCH, Folder, GIT_PATH, Hosted, Limits, Remote, RemoteParts, RepoError, Source};
 use crate::runtime::{DockerOptions, DockerRuntime, GUARD_WORD, Logs, ProcessOptions, ProcessRuntime, Runtime};
 use crate::secret::{Identities, IdentityError, deploy_key};
-use crate::settings::{LogFormat, McpdSettings, RuntimeKind, SettingsError, Surroundings};
+use crate::settings::{LogFormat, McpdSettings, RemoteSettings, RuntimeKind, SettingsError, Surroundings};
 use crate::store::{Store, StoreError};
 
 use super::router::router;
@@ -176,8 +176,20 @@ impl Daemon {
             }
         };
         let runtime = Arc::new(runtime);
+        // Before the remote is spoken to: it is shown this key.
+        let deploy_key = deploy_key(data, settings.cluster.as_str()).map_err(fault(data))?;
         let source = if let Some(folder) = &settings.watch {
             Source::Folder(Folder::open(folder).await?)
+        } else if let Some(remote) = &settings.remote {
+            let parts = RemoteParts {
+                settings: remote.clone(),
+                program: vec![OsString::from("/proc/self/exe"), OsString::from("remote")],
+                environment: around.environment.clone(),
+                ca_bundle: settings.containers.ca_bundle.clone(),
+                limits: Limits::default(),
+            };
+            let writer = store.meta("store").unwrap_or_default();
+            Source::Remote(Remote::open(data, &writer, parts).await?)
         } else {
             let program = std::env::current_exe().map_err(fault(data))?;
             let writer = store.meta("store").unwrap_or_default();
@@ -186,9 +198,10 @@ impl Daemon {
             only_owner(hosted.path(), 0o700)?;
             Source::Hosted(hosted)
         };
-        let location = match &settings.watch {
-            Some(folder) => folder.display().to_string(),
-            None => GIT_PATH.to_owned(),
+        let location = match (&settings.watch, &settings.remote) {
+            (Some(folder), _) => folder.display().to_string(),
+            (None, Some(remote)) => remote.url.location.clone(),
+            (None, None) => GIT_PATH.to_owned(),
         };
         let identity = match &settings.watch {
             // A data folder inside the watched one moves with it: the same files, the same ledger.
@@ -196,7 +209,10 @@ impl Daemon {
                 Ok(inside) => format!("folder:./{}", inside.display()),
                 Err(_) => format!("folder:{}", folder.display()),
             },
-            None => "hosted".to_owned(),
+            None => settings
+                .remote
+                .as_ref()
+                .map_or_else(|| "hosted".to_owned(), RemoteSettings::identity),
         };
         let now = crate::kit::time::now();
         let identities = Identities::open(data, &settings.identity_files, now)?;
@@ -205,7 +221,6 @@ impl Daemon {
         }
         let salt = salt(&store).await?;
         let vault = Vault::new(identities, salt, masks.clone(), variables(&around.environment));
-        let deploy_key = deploy_key(data, settings.cluster.as_str()).map_err(fault(data))?;
         let (fleet, fleet_seen) = watch::channel(Arc::<Fleet>::default());
         let (routes, routes_seen) = watch::channel(Arc::<Routes>::default());
         let pipework = Arc::new(Pipework(Arc::clone(&runtime), masks.clone()));
@@ -235,6 +250,9 @@ impl Daemon {
             let (hosted, judge, stop) = (hosted.clone(), Arc::new(engine.clone()), stop.clone());
             tokio::spawn(async move { hosted.serve_hooks(judge, stop).await });
         }
+        if let Source::Remote(remote) = &source {
+            tokio::spawn(remote.clone().tend(stop.clone()));
+        }
         let app = App(Arc::new(Shared {
             engine: engine.clone(),
             gateway,
@@ -242,7 +260,10 @@ impl Daemon {
             tokens: Tokens::of([Tokens::admin(token)]),
             allowed: settings.allowed.clone(),
             deploy_key,
-            branch: BRANCH.to_owned(),
+            branch: settings
+                .remote
+                .as_ref()
+                .map_or_else(|| BRANCH.to_owned(), |remote| format!("refs/heads/{}", remote.branch)),
             webhook_secret: settings.webhook_secret.clone(),
             hooks: tokio::sync::Semaphore::new(webhook::PLACES),
             stop: stop.clone(),
@@ -481,7 +502,13 @@ async fn run(settings: &McpdSettings, around: &Surroundings) -> Result<(), Daemo
         runtime = settings.runtime.name(),
         "mcpd is ready"
     );
-    if settings.watch.is_none() {
+    if let Some(remote) = &settings.remote {
+        tracing::info!(
+            remote = remote.url.location,
+            branch = remote.branch,
+            "what the remote declares is applied; mcpd logs in to it by the key that mcpctl backup key prints, or by a token"
+        );
+    } else if settings.watch.is_none() {
         tracing::info!(
             "git clone {url}{GIT_PATH} (any user name, the password is in {}/admin.token)",
             settings.data.display()

@@ -123,6 +123,9 @@ async fn mcp(app: &App, endpoint: Endpoint, principal: &Principal, request: Requ
 async fn git(State(app): State<App>, Extension(principal): Extension<Principal>, request: Request) -> Response {
     match &app.0.source {
         Source::Hosted(hosted) => hosted.serve_http(&principal, request).await,
+        Source::Remote(remote) => ApiError::not_found("this mcpd hosts no repository: it keeps up with a remote one")
+            .hint(format!("clone and push there: {}", remote.location()))
+            .into_response(),
         Source::Folder(_) => ApiError::not_found("this mcpd watches a folder and hosts no repository").into_response(),
     }
 }

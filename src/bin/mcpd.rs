@@ -1,4 +1,4 @@
-//! `mcpd`: the daemon. Two hidden first words make it the guard of a server's process and git's hook.
+//! `mcpd`: the daemon. Hidden first words make it the guard of a server's process, git's hook, and what talks to a remote.
 
 use std::process::ExitCode;
 
@@ -9,6 +9,7 @@ fn main() -> ExitCode {
     match arguments.by_ref().nth(1) {
         Some(word) if word == runtime::GUARD_WORD => runtime::guard_main(arguments),
         Some(word) if word == "hook" => repo::hook_main(arguments),
+        Some(word) if word == "remote" => repo::remote_main(),
         _ => api::main(std::env::args_os()),
     }
 }

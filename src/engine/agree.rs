@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::kit::Digest;
 use crate::reconcile::agree::{self, Export, Plan, Recovery, Standing};
 use crate::record::{Actor, PendingExport, StoreView};
-use crate::repo::{Landing, Snapshot, Source};
+use crate::repo::{Landing, Prepared, Snapshot, Source};
 use crate::resource::{Document, Id, Tree};
 use crate::store::StoreError;
 
@@ -20,6 +20,8 @@ use super::{ALLOWED, EngineError, Inner, lock};
 pub(super) enum Pass {
     /// Something moved: look again.
     Again,
+    /// What became of an export is not known before the remote was asked: what was known stays.
+    Asks,
     /// Nothing is left that could be done now.
     Rest,
 }
@@ -73,7 +75,8 @@ pub(super) async fn open_epoch(inner: &Inner) -> Result<(), EngineError> {
                 head.is_none() && !store.view().ledger.is_empty(),
             )
         }
-        Source::Folder(_) => (inner.parts.identity.clone(), false),
+        // What its branch says is compared when it has been heard of.
+        Source::Remote(_) | Source::Folder(_) => (inner.parts.identity.clone(), false),
     };
     let known = store.meta(SOURCE);
     if known.as_deref() != Some(name.as_str()) || gone {
@@ -150,7 +153,19 @@ impl Inner {
         let mut landed = BTreeMap::new();
         for row in &view.outbox {
             if let Some(attempt) = &row.attempt {
-                landed.insert(row.revision, self.parts.source.landed(attempt).await?);
+                let Some(known) = self.parts.source.landed(attempt).await? else {
+                    return Ok(Agreed {
+                        plan: Plan::default(),
+                        stuck: BTreeMap::new(),
+                        pass: Pass::Asks,
+                        replaced: None,
+                        other_writer: self.other_writer(),
+                        revision: view.revision,
+                        snapshot,
+                        generation,
+                    });
+                };
+                landed.insert(row.revision, known);
             }
         }
         let head = snapshot.head.clone().unwrap_or_default();
@@ -267,15 +282,19 @@ impl Inner {
         let head = snapshot.head.clone().unwrap_or_default();
         let door = match self.parts.source {
             Source::Hosted(_) => "push",
-            Source::Folder(_) => "folder",
+            Source::Remote(_) | Source::Folder(_) => self.parts.source.kind(),
         };
         let unknown = || Actor {
             name: door.to_owned(),
             door: door.to_owned(),
         };
         let actor = self.pusher(&head).unwrap_or_else(unknown);
-        let subject = snapshot.message_author.as_ref().map(|(_, subject)| subject.clone());
-        let message = subject.unwrap_or_else(|| "changed files".to_owned());
+        let message = match (&snapshot.message_author, &self.parts.source) {
+            // Whoever may write to the remote can put down any author: the name is shown, and no more.
+            (Some((author, subject)), Source::Remote(_)) => format!("{subject} (by {author}, as the commit says)"),
+            (Some((_, subject)), _) => subject.clone(),
+            (None, _) => "changed files".to_owned(),
+        };
         let import = plan.import(
             now(),
             actor.clone(),
@@ -306,11 +325,14 @@ impl Inner {
         let store = &self.parts.store;
         if recovery.landed {
             let attempt = row.attempt.clone().unwrap_or_default();
-            let (tree, commit) = match &self.parts.source {
-                Source::Hosted(hosted) => (self.opened(hosted.snapshot_of(&attempt, None).await?).tree, attempt),
-                Source::Folder(_) => (Arc::clone(&now.tree), now.head.clone().unwrap_or_default()),
+            let (tree, commit) = match self.parts.source.bare() {
+                Some(bare) => (self.opened(bare.snapshot_of(&attempt, None).await?).tree, attempt),
+                None => (Arc::clone(&now.tree), now.head.clone().unwrap_or_default()),
             };
             store.settle_export(row.revision, written(row, &tree), &commit).await?;
+            self.runs.exported(row.revision, &row.actor);
+            let message = row.message.clone();
+            let _ = self.happenings.send(Happening::Exported { message, commit });
         }
         match store.record_attempt(row.revision, None).await {
             // The export was settled whole and has left the outbox.
@@ -327,12 +349,22 @@ impl Inner {
         view: &StoreView,
         stuck: &mut BTreeMap<Id, String>,
     ) -> Result<bool, EngineError> {
-        if exports.is_empty() || self.other_writer().is_some() || !self.lease.try_take("export") {
+        if exports.is_empty() || self.other_writer().is_some() || !self.takes_exports() {
+            return Ok(false);
+        }
+        if !self.lease.try_take("export") {
             return Ok(false);
         }
         let done = self.export_leased(exports, planned, view, stuck).await;
         self.lease.release("export");
         done
+    }
+
+    /// Whether the repository can be written to now. Where it can't, exports wait without anybody asking again and again:
+    /// the source says when that has changed.
+    pub(super) fn takes_exports(&self) -> bool {
+        let remote = self.parts.source.remote();
+        remote.is_none_or(|remote| remote.standing().takes_pushes)
     }
 
     async fn export_leased(
@@ -345,13 +377,19 @@ impl Inner {
         let (source, store) = (&self.parts.source, &self.parts.store);
         let mut moved = false;
         let mut head = planned.head.clone();
+        // Commits for a remote, each on top of the one before: they travel as one push.
+        let mut chain_of: Option<Prepared> = None;
+        let mut chained = 0;
         for export in exports {
             let Some(row) = view.outbox.iter().find(|row| row.revision == export.revision) else {
                 continue;
             };
-            let snapshot = self.snapshot().await?;
+            let snapshot = match (&chain_of, source.bare()) {
+                (Some(tip), Some(bare)) => self.opened(bare.snapshot_of(&tip.commit, None).await?),
+                _ => self.snapshot().await?,
+            };
             // The plan speaks of the head that it saw: what came since has to be planned, or it would be written over.
-            if snapshot.head != head {
+            if chain_of.is_none() && snapshot.head != head {
                 return Ok(true);
             }
             let mut ids: Vec<Id> = export.ids.clone();
@@ -371,13 +409,25 @@ impl Inner {
                 }
             };
             let Some(prepared) = prepared else { continue };
-            if prepared.changes {
+            if prepared.changes || chain_of.is_some() {
+                // In a chain, what needs no commit of its own stands or falls with the commit that says the same.
                 store
                     .record_attempt(row.revision, Some(prepared.attempt.clone()))
                     .await?;
+                if source.remote().is_some() {
+                    chain_of = Some(match chain_of {
+                        Some(before) => prepared.after(before),
+                        None => prepared,
+                    });
+                    chained += 1;
+                    if chained == MOST_CHAINED {
+                        break;
+                    }
+                    continue;
+                }
                 match source.land(&prepared).await? {
                     Landing::Landed => {}
-                    Landing::Moved => {
+                    Landing::Moved | Landing::Underway => {
                         store.record_attempt(row.revision, None).await?;
                         return Ok(true);
                     }
@@ -396,9 +446,16 @@ impl Inner {
             }
             moved = true;
         }
+        if let Some(whole) = &chain_of {
+            // What became of it is asked for as after a crash, so the loop goes on meanwhile.
+            source.land(whole).await?;
+        }
         Ok(moved)
     }
 }
+
+/// The most commits that travel as one push.
+const MOST_CHAINED: usize = 256;
 
 /// Which changes of an export stand in a tree, and where.
 fn written(row: &PendingExport, tree: &Tree) -> Vec<(Id, Option<(Digest, String)>)> {

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use crate::record::{Actor, Event, Level, StoreView};
-use crate::repo::{Snapshot, Source};
+use crate::repo::Snapshot;
 
 use super::report::now;
 use super::{EngineError, Inner};
@@ -17,6 +17,8 @@ use super::{EngineError, Inner};
 pub(super) const HEAD: &str = "head";
 /// The fact that says which head may begin a new epoch.
 pub(super) const EPOCH: &str = "epoch";
+/// What stands there for a remote whose branch is gone.
+const NO_BRANCH: &str = "none";
 /// The fact that says which other mcpd writes, and where it was met.
 pub(super) const WRITER: &str = "other-writer";
 
@@ -34,10 +36,13 @@ pub(super) enum Lineage {
 impl Inner {
     /// Compares the head that was read with the one that was agreed last, and begins a new epoch where that was allowed.
     pub(super) async fn lineage(&self, snapshot: &Snapshot) -> Result<Lineage, EngineError> {
-        let (Source::Hosted(hosted), Some(head)) = (&self.parts.source, &snapshot.head) else {
+        let store = &self.parts.store;
+        let Some(bare) = self.parts.source.bare() else {
             return Ok(Lineage::Follows);
         };
-        let store = &self.parts.store;
+        let Some(head) = &snapshot.head else {
+            return self.without_branch().await;
+        };
         if store.meta(EPOCH).as_ref() == Some(head) {
             self.begin_epoch(head).await?;
             return Ok(Lineage::Begun);
@@ -45,11 +50,11 @@ impl Inner {
         let Some(agreed) = store.meta(HEAD).filter(|agreed| agreed != head) else {
             return Ok(Lineage::Follows);
         };
-        if !hosted.follows(&agreed, head).await? {
+        if !bare.follows(&agreed, head).await? {
             return Ok(Lineage::Replaced(replaced(&agreed, head)));
         }
         if store.meta(WRITER).is_none()
-            && let Some(other) = hosted.other_writer(&agreed, head).await?
+            && let Some(other) = bare.other_writer(&agreed, head).await?
         {
             let met = format!("{} in {}", other.writer, short(&other.commit));
             store.set_meta(WRITER, &met).await?;
@@ -57,23 +62,44 @@ impl Inner {
         Ok(Lineage::Follows)
     }
 
+    /// A remote whose branch is gone (or that was made anew) says nothing about what is declared: it is not an empty tree.
+    async fn without_branch(&self) -> Result<Lineage, EngineError> {
+        let store = &self.parts.store;
+        let (Some(remote), Some(agreed)) = (self.parts.source.remote(), store.meta(HEAD)) else {
+            return Ok(Lineage::Follows);
+        };
+        if store.meta(EPOCH).as_deref() == Some(NO_BRANCH) {
+            store.new_epoch(mcpd(), now()).await?;
+            let facts = [(EPOCH.to_owned(), None), (HEAD.to_owned(), None)];
+            store.set_metas(facts.into()).await?;
+            store.record(vec![begun("nothing")], vec![]).await?;
+            return Ok(Lineage::Begun);
+        }
+        Ok(Lineage::Replaced(format!(
+            "the branch is gone at {}; it was at {}: nothing is taken over or written until a person says so (mcpctl sync \
+             --new-epoch: everything is written there anew, nothing is deleted)",
+            remote.location(),
+            short(&agreed)
+        )))
+    }
+
     /// Why the head at present is none to build on, where it does not follow the one that was agreed last.
     pub(super) async fn why_replaced(&self, head: Option<&str>) -> Result<Option<String>, EngineError> {
-        let (Source::Hosted(hosted), Some(head)) = (&self.parts.source, head) else {
+        let (Some(bare), Some(head)) = (self.parts.source.bare(), head) else {
             return Ok(None);
         };
         let agreed = self.parts.store.meta(HEAD).filter(|agreed| agreed != head);
         match agreed {
-            Some(agreed) if !hosted.follows(&agreed, head).await? => Ok(Some(replaced(&agreed, head))),
+            Some(agreed) if !bare.follows(&agreed, head).await? => Ok(Some(replaced(&agreed, head))),
             _ => Ok(None),
         }
     }
 
     /// Both sides agree on this head, as far as they do.
     pub(super) async fn note_head(&self, snapshot: &Snapshot) -> Result<(), EngineError> {
-        let Source::Hosted(_) = &self.parts.source else {
+        if self.parts.source.bare().is_none() {
             return Ok(());
-        };
+        }
         match &snapshot.head {
             Some(head) if self.parts.store.meta(HEAD).as_ref() != Some(head) => {
                 Ok(self.parts.store.set_meta(HEAD, head).await?)
@@ -83,8 +109,8 @@ impl Inner {
     }
 
     /// Notes a person's word: this head may begin a new epoch. It outlives a crash.
-    pub(super) async fn permit_epoch(&self, head: &str) -> Result<(), EngineError> {
-        Ok(self.parts.store.set_meta(EPOCH, head).await?)
+    pub(super) async fn permit_epoch(&self, head: Option<&str>) -> Result<(), EngineError> {
+        Ok(self.parts.store.set_meta(EPOCH, head.unwrap_or(NO_BRANCH)).await?)
     }
 
     /// Forgets what was agreed. Cut off in the middle it is done again: the word goes last.
@@ -93,18 +119,7 @@ impl Inner {
         store.new_epoch(mcpd(), now()).await?;
         let facts = [(EPOCH.to_owned(), None), (HEAD.to_owned(), Some(head.to_owned()))];
         store.set_metas(facts.into()).await?;
-        let event = Event {
-            sequence: 0,
-            at: now(),
-            level: Level::Info,
-            about: "repository".to_owned(),
-            reason: "NewEpoch".to_owned(),
-            message: format!(
-                "a new history begins with {}: what differs is a conflict, nothing is deleted",
-                short(head)
-            ),
-        };
-        Ok(store.record(vec![event], vec![]).await?)
+        Ok(store.record(vec![begun(short(head))], vec![]).await?)
     }
 
     /// The store as it is for a history that begins anew.
@@ -129,6 +144,17 @@ impl Inner {
             self.parts.store.set_metas([(WRITER.to_owned(), None)].into()).await?;
         }
         Ok(waited)
+    }
+}
+
+fn begun(with: &str) -> Event {
+    Event {
+        sequence: 0,
+        at: now(),
+        level: Level::Info,
+        about: "repository".to_owned(),
+        reason: "NewEpoch".to_owned(),
+        message: format!("a new history begins with {with}: what differs is a conflict, nothing is deleted"),
     }
 }
 

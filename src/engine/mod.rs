@@ -131,6 +131,8 @@ struct Inner {
     affected: Mutex<BTreeMap<String, BTreeSet<Name>>>,
 }
 
+/// The longest that a `sync` waits for a remote to answer; its state is told in any case.
+const LOOK: Duration = Duration::from_secs(50);
 /// How many happenings may wait for a slow listener.
 const HAPPENINGS: usize = 256;
 
@@ -206,6 +208,9 @@ impl Engine {
     /// what waits for them, and for nothing else.
     pub async fn sync(&self, words: Words) -> Result<Arc<Report>, EngineError> {
         self.say(words).await?;
+        if let Some(remote) = self.0.parts.source.remote() {
+            remote.look(LOOK).await;
+        }
         self.served(self.0.call_for_a_round()).await
     }
 
@@ -214,13 +219,13 @@ impl Engine {
         let report = Arc::clone(&self.0.report.borrow());
         let source = &report.status.source;
         let waits = source.state == SourceState::WaitingForApproval;
-        let begins = source.head.as_ref().filter(|_| waits && report.replaced);
+        let begins = waits && report.replaced;
         let deletes = waits && !report.replaced;
         let mut passed_over = vec![];
-        match begins {
-            Some(head) if words.new_epoch => self.0.permit_epoch(head).await?,
-            None if words.new_epoch => passed_over.push("newEpoch"),
-            _ => {}
+        if words.new_epoch && begins {
+            self.0.permit_epoch(source.head.as_deref()).await?;
+        } else if words.new_epoch {
+            passed_over.push("newEpoch");
         }
         if words.allow_mass_delete && deletes {
             self.0.allow(source.head.as_deref()).await?;

@@ -321,7 +321,7 @@ impl Engine {
         if applied {
             if begins {
                 // In the store before the branch moves: what takes the head over later finds it there, or nothing.
-                self.0.permit_epoch(new).await?;
+                self.0.permit_epoch(Some(new)).await?;
             }
             self.0.pushed_by(new, &push.actor());
             if plan.changes.iter().any(|change| change.after.is_none()) {

@@ -56,10 +56,6 @@ pub enum Happening {
 
 impl Report {
     pub(super) fn first(parts: &Parts) -> Self {
-        let kind = match &parts.source {
-            crate::repo::Source::Hosted(_) => "hosted",
-            crate::repo::Source::Folder(_) => "folder",
-        };
         let status = StatusBody {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             cluster: parts.cluster.clone(),
@@ -69,7 +65,7 @@ impl Report {
                 reason: String::new(),
             },
             source: SourceStatus {
-                kind: kind.to_owned(),
+                kind: parts.source.kind().to_owned(),
                 location: parts.location.clone(),
                 head: None,
                 state: SourceState::Pending,

@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::kit::Diagnostic;
 use crate::kit::time::Timestamp;
 use crate::record::{Actor, Event, Level, StoreView};
-use crate::repo::{Hosted, Logged, Source};
+use crate::repo::{Bare, Logged};
 use crate::resource::{Document, Id, Placed, Tree};
 use crate::wire::Point;
 
@@ -116,21 +116,17 @@ impl Engine {
     }
 
     /// The repository, where it has a history that mcpd may look into.
-    fn history(&self) -> Result<&Hosted, EngineError> {
-        match &self.0.parts.source {
-            Source::Hosted(hosted) => Ok(hosted),
-            Source::Folder(_) => Err(EngineError::NoHistory {
-                why: "a watched folder has no history of its own".to_owned(),
-                hint:
-                    "where it is a git repository, check the old files out (git restore --source COMMIT .): mcpd reads \
-                       them; mcpctl undo takes back a single revision"
-                        .to_owned(),
-            }),
-        }
+    fn history(&self) -> Result<&Bare, EngineError> {
+        self.0.parts.source.bare().ok_or_else(|| EngineError::NoHistory {
+            why: "a watched folder has no history of its own".to_owned(),
+            hint: "where it is a git repository, check the old files out (git restore --source COMMIT .): mcpd reads \
+                   them; mcpctl undo takes back a single revision"
+                .to_owned(),
+        })
     }
 
     /// What a commit declares, if that would be accepted today.
-    async fn tree_of(&self, hosted: &Hosted, commit: &Logged) -> Result<Arc<Tree>, EngineError> {
+    async fn tree_of(&self, hosted: &Bare, commit: &Logged) -> Result<Arc<Tree>, EngineError> {
         // Its list of recipients is of no matter: what comes back is encrypted for those of today.
         let read = hosted.snapshot_of(&commit.commit, None).await?;
         let tree = self.0.parts.vault.open_tree(&read);
@@ -214,7 +210,7 @@ impl Engine {
     }
 
     /// Waits until all that is declared is in the repository, and its head is taken over.
-    async fn await_agreement(&self, hosted: &Hosted) -> Result<(), EngineError> {
+    async fn await_agreement(&self, hosted: &Bare) -> Result<(), EngineError> {
         let agree = async {
             loop {
                 match self.agreed_head(hosted).await {
@@ -232,7 +228,7 @@ impl Engine {
     }
 
     /// The head, where it holds all that is declared: only then is it what a branch has to keep.
-    pub(super) async fn agreed_head(&self, hosted: &Hosted) -> Result<String, EngineError> {
+    pub(super) async fn agreed_head(&self, hosted: &Bare) -> Result<String, EngineError> {
         let waits = |why: String| EngineError::NoHistory {
             why,
             hint: "mcpctl status tells what it waits for; mcpctl sync looks again".to_owned(),

@@ -48,12 +48,21 @@ pub(super) struct Loop {
     statuses: BTreeMap<InstanceName, InstanceStatus>,
     agreed: Option<Agreed>,
     /// What went wrong, or waits for a person, as it was told: in a word and in a line.
-    trouble: Option<(&'static str, String)>,
+    trouble: Option<Trouble>,
     /// When both sides were looked at last.
     synced: Option<Timestamp>,
     greetings: Greetings,
     /// What was held when it was told last, each with why.
     held: BTreeMap<String, String>,
+}
+
+/// What is told once, and again only when it is another thing.
+#[derive(Clone)]
+struct Trouble {
+    reason: &'static str,
+    /// What tells it from others: while a remote is away its words may change with each try.
+    key: String,
+    text: String,
 }
 
 /// When to look again, and at what.
@@ -154,9 +163,22 @@ impl Loop {
             }
         }
         let waits = || self.agreed.as_ref().and_then(waits);
-        let trouble = failed.clone().map(|text| ("Failing", text));
-        self.trouble(trouble.or_else(|| waits().map(|text| ("Waiting", text))))
+        let remote = self
+            .inner
+            .parts
+            .source
+            .remote()
+            .and_then(|remote| remote.standing().trouble);
+        let of = |reason, key: &str, text: String| Trouble {
+            reason,
+            key: if key.is_empty() { text.clone() } else { key.to_owned() },
+            text,
+        };
+        let trouble = failed.clone().map(|text| of("Failing", "", text));
+        let trouble = trouble.or_else(|| remote.clone().map(|text| of("Failing", "remote", text)));
+        self.trouble(trouble.or_else(|| waits().map(|text| of("Waiting", "", text))))
             .await;
+        let failed = failed.or(remote);
         let (state, reason) = self.became(failed.as_deref(), rests);
         self.inner
             .end_run(Looked {
@@ -212,6 +234,11 @@ impl Loop {
 
     /// Agrees until nothing is left to do now. False: something waits for the lease of a push.
     async fn agree(&mut self) -> Result<bool, EngineError> {
+        let remote = self.inner.parts.source.remote();
+        if remote.is_some_and(|remote| !remote.standing().seen) {
+            // Nothing is known of what it declares: nothing follows from it.
+            return Ok(true);
+        }
         if self.inner.parts.vault.reload() {
             tracing::info!("other identities are here: sealed secrets are tried again");
         }
@@ -232,6 +259,9 @@ impl Loop {
     async fn agree_until_rest(&mut self) -> Result<bool, EngineError> {
         for _ in 0..PASSES {
             let agreed = self.inner.agree_once().await?;
+            if agreed.pass == Pass::Asks {
+                return Ok(true);
+            }
             self.synced = Some(now());
             let again = agreed.pass == Pass::Again;
             let waits_for_lease = agreed
@@ -243,7 +273,7 @@ impl Loop {
             let waits_for_person = waits(&agreed).is_some();
             self.agreed = Some(agreed);
             if !again {
-                return Ok(waits_for_person || !waits_for_lease);
+                return Ok(waits_for_person || !waits_for_lease || !self.inner.takes_exports());
             }
         }
         Ok(false)
@@ -320,7 +350,10 @@ impl Loop {
                 None => SourceState::Empty,
                 Some(_) => SourceState::Synced,
             };
-            source.last_sync_at = self.synced;
+            source.last_sync_at = match self.inner.parts.source.remote() {
+                Some(remote) => remote.standing().at,
+                None => self.synced,
+            };
         }
         if let Some(error) = failed {
             source.state = SourceState::Failing;
@@ -398,13 +431,14 @@ impl Loop {
     }
 
     /// Tells of a failure, and of what waits for a person, once; and of its end once.
-    async fn trouble(&mut self, now_is: Option<(&'static str, String)>) {
-        if now_is == self.trouble {
+    async fn trouble(&mut self, now_is: Option<Trouble>) {
+        let told = |trouble: &Option<Trouble>| trouble.as_ref().map(|it| (it.reason, it.key.clone()));
+        if told(&now_is) == told(&self.trouble) {
             return;
         }
         let (level, reason, message) = match (&now_is, &self.trouble) {
-            (Some((reason, text)), _) => (Level::Warning, *reason, text.clone()),
-            (None, Some(("Waiting", _))) => (
+            (Some(it), _) => (Level::Warning, it.reason, it.text.clone()),
+            (None, Some(Trouble { reason: "Waiting", .. })) => (
                 Level::Info,
                 "Recovered",
                 "nothing waits for a person any more".to_owned(),

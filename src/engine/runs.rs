@@ -12,11 +12,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use tokio::time::Instant;
+
 use crate::kit::time::Timestamp;
 use crate::record::{Actor, Cause, Did, Run, RunState};
+use crate::repo::Remote;
 
 use super::report::now;
-use super::{Engine, EngineError, Inner, Report, Words, lock};
+use super::{Engine, EngineError, Inner, LOOK, Report, Words, lock};
 
 /// The most runs that a list has: as many as are kept.
 pub const MOST_RUNS: usize = 1_000;
@@ -38,12 +41,24 @@ struct Kept {
     /// The newest id.
     last: u64,
     queued: Option<Run>,
+    /// When it was queued, and the look at a remote that it waits for.
+    since: Option<Instant>,
+    look: u64,
     running: Option<Run>,
     /// The id of the present look, should it come to be a run that nobody asked for: ids rise with when runs begin.
     reserved: Option<u64>,
     /// What is over and could not be written down: tried again with the next one.
     unwritten: BTreeMap<u64, Run>,
     tally: Tally,
+}
+
+/// A run that somebody has asked for.
+struct Asked {
+    run: u64,
+    /// The look at a remote that serves who asked.
+    look: u64,
+    /// The round that serves them where there is no remote.
+    round: u64,
 }
 
 /// What the present look has moved, and for whom.
@@ -86,15 +101,20 @@ pub struct Synced {
 impl Engine {
     /// Asks for a look now, and answers with the run's id at once: it is in the store, and the look follows.
     pub async fn look(&self, cause: Cause) -> Result<u64, EngineError> {
-        Ok(self.0.ask(cause).await?.0)
+        Ok(self.0.ask(cause).await?.run)
     }
 
     /// Looks now as [`Engine::sync`] does, as a run that tells of it.
     pub async fn sync_as(&self, words: Words, cause: Cause) -> Result<Synced, EngineError> {
         let passed_over = self.say(words).await?;
-        let (id, wanted) = self.0.ask(cause).await?;
+        let asked = self.0.ask(cause).await?;
+        let mut wanted = asked.round;
+        if let Some(remote) = self.0.parts.source.remote() {
+            remote.looked(asked.look, LOOK).await;
+            wanted = self.0.call_for_a_round();
+        }
         let report = self.served(wanted).await?;
-        let run = self.run(id).await?.ok_or(EngineError::Stopping)?;
+        let run = self.run_once_over(asked.run).await?;
         Ok(Synced {
             report,
             run,
@@ -112,6 +132,18 @@ impl Engine {
             }
         }
         Ok(runs.into_values().rev().take(limit).collect())
+    }
+
+    /// A run once it is over; as it is, where others who joined it have it wait for a further look at a remote.
+    async fn run_once_over(&self, id: u64) -> Result<Run, EngineError> {
+        let mut reports = self.report();
+        loop {
+            let run = self.run(id).await?.ok_or(EngineError::Stopping)?;
+            let more = run.state == RunState::Queued && self.0.parts.source.remote().is_some();
+            if !more || tokio::time::timeout(LOOK, reports.changed()).await.is_err() {
+                return Ok(run);
+            }
+        }
     }
 
     /// One run, where it is still kept.
@@ -184,14 +216,15 @@ impl Inner {
         Ok(self.parts.store.write_runs(cut_off.collect()).await?)
     }
 
-    /// Queues a run or joins the one that is queued: its id, and the round that serves it.
-    async fn ask(&self, cause: Cause) -> Result<(u64, u64), EngineError> {
+    /// Queues a run or joins the one that is queued.
+    async fn ask(&self, cause: Cause) -> Result<Asked, EngineError> {
         let _one_at_a_time = self.runs.asking.lock().await;
         {
             let mut kept = lock(&self.runs.kept);
             if let Some(queued) = &mut kept.queued {
                 queued.join(cause);
-                return Ok((queued.id, self.call_for_a_round()));
+                let run = queued.id;
+                return Ok(self.asked(&mut kept, run));
             }
         }
         let run = {
@@ -204,10 +237,28 @@ impl Inner {
         // Also where it can't be known whether that was written: a look does no harm, and what is told of it is true.
         let mut kept = lock(&self.runs.kept);
         kept.queued = Some(run);
-        let wanted = self.call_for_a_round();
+        kept.since = Some(Instant::now());
+        let asked = self.asked(&mut kept, id);
         drop(kept);
         written?;
-        Ok((id, wanted))
+        Ok(asked)
+    }
+
+    fn asked(&self, kept: &mut Kept, run: u64) -> Asked {
+        // A run over a remote tells what a look at it brought that began once it was asked for.
+        kept.look = self.parts.source.remote().map_or(0, Remote::ask);
+        Asked {
+            run,
+            look: kept.look,
+            round: self.call_for_a_round(),
+        }
+    }
+
+    /// Whether the queued run can begin: the remote has been looked at for everybody who asked, or takes too long.
+    fn may_begin(&self, kept: &Kept) -> bool {
+        let remote = self.parts.source.remote();
+        let waited = || kept.since.is_some_and(|since| since.elapsed() >= LOOK);
+        remote.is_none_or(|remote| remote.has_looked(kept.look) || waited())
     }
 
     /// Wakes the loop for one more round; its number.
@@ -222,7 +273,9 @@ impl Inner {
     pub(super) fn begin_run(&self) -> u64 {
         let mut kept = lock(&self.runs.kept);
         kept.tally = Tally::default();
-        if let Some(mut run) = kept.queued.take() {
+        if self.may_begin(&kept)
+            && let Some(mut run) = kept.queued.take()
+        {
             run.state = RunState::Running;
             run.began = Some(now());
             kept.running = Some(run);

@@ -39,6 +39,12 @@ pub enum RepoError {
     /// The watched folder kept changing while it was read.
     #[error("the watched folder {0} changes faster than it can be read")]
     Unsettled(PathBuf),
+    /// A remote has not answered yet, so nothing is known of what it declares.
+    #[error("{0} has not answered yet")]
+    NotSeen(String),
+    /// What was set as the folder of the declarations is something else.
+    #[error("{0} is no folder of the repository (MCPD_REPO_PATH)")]
+    NotAFolder(String),
     /// A text is no commit of this repository.
     #[error("{0} is no commit of this repository")]
     NoCommit(String),

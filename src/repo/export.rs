@@ -62,16 +62,16 @@ pub(super) fn edits(
             take(&mut files, &mut standing, id, &placed.path, None)?;
         }
         let path = match (owner, after) {
-            (Some(_), Some(_)) if moves => id.canonical_path(),
+            (Some(_), Some(_)) if moves => usual_path(seen, id),
             (Some(placed), _) => placed.path.clone(),
             (None, _) if held(seen, id) => {
                 return Err(RepoError::InTheWay {
                     id: id.clone(),
-                    path: unreadable_path(seen, id).unwrap_or_else(|| id.canonical_path()),
+                    path: unreadable_path(seen, id).unwrap_or_else(|| usual_path(seen, id)),
                     fault: "holds a document of that name which can't be used".into(),
                 });
             }
-            (None, Some(_)) => id.canonical_path(),
+            (None, Some(_)) => usual_path(seen, id),
             (None, None) => {
                 written.push((id.clone(), None));
                 continue;
@@ -90,6 +90,14 @@ pub(super) fn edits(
         files: files.into_values().collect(),
         written,
     })
+}
+
+/// Where a resource goes that no file holds yet.
+fn usual_path(seen: &Snapshot, id: &Id) -> String {
+    match &*seen.within {
+        "" => id.canonical_path(),
+        within => format!("{within}/{}", id.canonical_path()),
+    }
 }
 
 /// Brings one resource's change into its file.

@@ -13,11 +13,11 @@ use crate::kit::Digest;
 use crate::record::PendingExport;
 use crate::resource::{Assembly, Id};
 
+use super::bare::lock;
 use super::blocking::blocking;
 use super::error::{RepoError, at};
 use super::export::{self, FileEdit, Standing};
 use super::folder_read::{Look, bytes_of};
-use super::hosted::lock;
 use super::watch::Watches;
 use super::{Landing, Prepared, Snapshot, Step};
 
@@ -200,6 +200,7 @@ impl Inner {
             since: before.zip(ids.map(Arc::new)),
             message_author: None,
             recipients: look.recipients.clone(),
+            within: Arc::default(),
             files: Arc::new(digests),
         };
         let stays = |id: &Id| snapshot.tree.documents.contains_key(id);

@@ -1,14 +1,14 @@
-//! The hosted repository's history: what a push adds to it, and what it tells.
+//! A bare repository's history: what a push adds to it, and what it tells.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use git2::{ObjectType, Oid, Repository, Sort};
 
+use super::bare::{Bare, commit_id, head};
 use super::blocking::blocking;
 use super::error::{RepoError, git};
 use super::hooks::Quarantine;
-use super::hosted::{Hosted, commit_id, head};
 
 /// A file that some commit of a push brings.
 #[derive(Debug, Clone)]
@@ -45,7 +45,7 @@ const MOST_COMMITS: usize = 10_000;
 /// The most new files of one push that are looked into.
 const MOST_FILES: usize = 200_000;
 
-impl Hosted {
+impl Bare {
     /// Every file that a push to `new` adds or changes in any of its commits, each content once.
     ///
     /// # Errors

@@ -14,7 +14,8 @@ use tokio_util::sync::CancellationToken;
 use crate::access::Principal;
 use crate::record::Actor;
 
-use super::hosted::{Hosted, Inner, lock};
+use super::bare::lock;
+use super::hosted::{Hosted, Inner};
 
 /// The longest message from a hook, in bytes: 1,000 branches fit in.
 pub(super) const LONGEST_MESSAGE: u64 = 1 << 20;
@@ -181,7 +182,7 @@ async fn answer(inner: Arc<Inner>, judge: Arc<dyn PushJudge>, stream: UnixStream
     let mut verdict: BoxFuture<'_, bool> = if before {
         judge.judge(push, lines)
     } else {
-        inner.changed.send_modify(|count| *count += 1);
+        inner.bare.0.changed.send_modify(|count| *count += 1);
         inner.only_watches(&push.id);
         let watch = judge.watch(push, lines);
         Box::pin(async move {
@@ -215,7 +216,7 @@ impl Inner {
     /// A quarantine folder lies among the repository's own objects, and nowhere else is read.
     fn quarantine(&self, path: &Path) -> std::io::Result<Quarantine> {
         let path = path.canonicalize()?;
-        if path.starts_with(self.git_folder.join("objects")) {
+        if path.starts_with(self.bare.0.git_folder.join("objects")) {
             Ok(Quarantine(path))
         } else {
             Err(std::io::ErrorKind::InvalidInput.into())

@@ -16,9 +16,10 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use crate::access::Principal;
 
+use super::bare::lock;
 use super::body::{self, PATIENCE, Packing, Refusal};
 use super::hook_program::{PUSH, SOCKET};
-use super::hosted::{Hosted, Inner, UnderWay, lock};
+use super::hosted::{Hosted, Inner, UnderWay};
 use super::hosted_setup;
 
 /// Where the repository is served; requests may come with this prefix or stripped of it.
@@ -97,7 +98,7 @@ struct Known {
 impl Drop for Known {
     fn drop(&mut self) {
         lock(&self.inner.pushes).remove(&self.id);
-        self.inner.changed.send_modify(|count| *count += 1);
+        self.inner.bare.0.changed.send_modify(|count| *count += 1);
         let judge = lock(&self.inner.judge).clone();
         if let Some(judge) = judge {
             judge.ended(&self.id);
@@ -224,7 +225,7 @@ impl Inner {
             .env("GIT_CONFIG_KEY_0", "safe.directory")
             .env("GIT_CONFIG_VALUE_0", "*")
             .env("GIT_CONFIG_KEY_1", "core.hooksPath")
-            .env("GIT_CONFIG_VALUE_1", self.git_folder.join("hooks"))
+            .env("GIT_CONFIG_VALUE_1", self.bare.0.git_folder.join("hooks"))
             .env("GIT_PROJECT_ROOT", &self.data)
             .env("GIT_HTTP_EXPORT_ALL", "1")
             .env("REQUEST_METHOD", method)
@@ -336,7 +337,7 @@ impl Run {
         if let Some(inner) = inner
             && lock(&inner.pushes).is_empty()
         {
-            let sweep = tokio::task::spawn_blocking(move || hosted_setup::sweep(&inner.git_folder));
+            let sweep = tokio::task::spawn_blocking(move || hosted_setup::sweep(&inner.bare.0.git_folder));
             let _ = sweep.await;
         }
     }

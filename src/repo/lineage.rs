@@ -1,13 +1,13 @@
-//! What lies between two heads of the hosted repository: whether one follows the other, and who else wrote there.
+//! What lies between two heads of a bare repository: whether one follows the other, and who else wrote there.
 
 use std::sync::Arc;
 
 use git2::{Oid, Repository};
 
+use super::bare::{Bare, commit_id};
 use super::blocking::blocking;
 use super::error::{RepoError, git};
 use super::export::WRITER;
-use super::hosted::{Hosted, commit_id};
 
 /// The most commits between two heads that are looked into.
 const MOST_COMMITS: usize = 10_000;
@@ -23,7 +23,7 @@ pub struct OtherWriter {
     pub commit: String,
 }
 
-impl Hosted {
+impl Bare {
     /// Whether `new` is `old` or comes after it. A commit that is not here any more is followed by none.
     pub async fn follows(&self, old: &str, new: &str) -> Result<bool, RepoError> {
         let inner = Arc::clone(&self.0);

@@ -1,10 +1,12 @@
-//! The repository: a bare one that mcpd hosts, or a watched folder. Read into trees, written to by exports, pushed to
-//! through git's own `http-backend`. What to do with what is read is decided elsewhere.
+//! The repository: a bare one that mcpd hosts, a remote one with its mirror, or a watched folder. Read into trees, written
+//! to by exports; the hosted one is pushed to through git's own `http-backend`. What to do with what is read is decided elsewhere.
 #![expect(
     clippy::disallowed_methods,
-    reason = "this room reads and writes the repository's files, finds git on PATH and owns git's processes"
+    reason = "this room reads and writes the repository's files, finds git on PATH, owns git's processes and the remote's"
 )]
 
+mod bare;
+mod bare_write;
 mod blocking;
 mod body;
 mod error;
@@ -16,13 +18,13 @@ mod hook_program;
 mod hooks;
 mod hosted;
 mod hosted_setup;
-mod hosted_write;
 mod http_backend;
 mod lineage;
 mod parallel;
 mod past;
 mod read;
 mod reading;
+mod remote;
 mod watch;
 
 #[cfg(test)]
@@ -37,15 +39,19 @@ use crate::kit::Digest;
 use crate::record::PendingExport;
 use crate::resource::{Id, Tree};
 
+pub use bare::{Bare, Relation};
 pub use error::RepoError;
 pub use folder::Folder;
 pub use history::{Logged, NewFile};
 pub use hook_program::hook_main;
 pub use hooks::{Lines, Push, PushJudge, Quarantine, RefUpdate};
-pub use hosted::{Hosted, Relation};
+pub use hosted::Hosted;
 pub use http_backend::{GIT_PATH, Operation};
 pub use lineage::OtherWriter;
 pub use past::{Timeline, is_kept};
+#[cfg(test)]
+pub(crate) use remote::tests::There as RemotePlace;
+pub use remote::{Limits, Remote, RemoteParts, RemoteStanding, remote_main};
 
 /// The branch that is applied.
 pub const BRANCH: &str = "refs/heads/main";
@@ -55,6 +61,8 @@ pub const BRANCH: &str = "refs/heads/main";
 pub enum Source {
     /// A bare repository in the data folder, pushed to through mcpd.
     Hosted(Hosted),
+    /// A repository that lives elsewhere.
+    Remote(Remote),
     /// A watched folder.
     Folder(Folder),
 }
@@ -74,6 +82,8 @@ pub struct Snapshot {
     pub message_author: Option<(String, String)>,
     /// The text of `.mcpctl/recipients`, where there is one.
     pub recipients: Option<Arc<str>>,
+    /// The folder of the repository that holds the declarations; empty for all of it. Paths are from the repository's root.
+    within: Arc<str>,
     /// The digests of a folder's files: what its exports are compared against.
     files: Arc<BTreeMap<String, Digest>>,
 }
@@ -132,6 +142,17 @@ impl Prepared {
     }
 }
 
+impl Prepared {
+    /// The same as the end of a chain that begins where `before` begins.
+    #[must_use]
+    pub fn after(mut self, before: Self) -> Self {
+        if let (Step::Branch(from, _), Step::Branch(first, _)) = (&mut self.landing, before.landing) {
+            *from = first;
+        }
+        self
+    }
+}
+
 /// The last step of an export.
 #[derive(Debug)]
 enum Step {
@@ -148,15 +169,47 @@ enum Step {
 pub enum Landing {
     /// It is in the repository.
     Landed,
+    /// It is on its way, and [`Source::landed`] will tell what became of it; [`Source::changed`] rises then.
+    Underway,
     /// The repository moved meanwhile and nothing was written: plan again.
     Moved,
 }
 
 impl Source {
+    /// The repository with its history on this machine; a folder has none.
+    #[must_use]
+    pub fn bare(&self) -> Option<&Bare> {
+        match self {
+            Self::Hosted(hosted) => Some(hosted),
+            Self::Remote(remote) => Some(remote.bare()),
+            Self::Folder(_) => None,
+        }
+    }
+
+    /// The remote, where it is one.
+    #[must_use]
+    pub fn remote(&self) -> Option<&Remote> {
+        match self {
+            Self::Remote(remote) => Some(remote),
+            Self::Hosted(_) | Self::Folder(_) => None,
+        }
+    }
+
+    /// The word for what it is: also the door of what is imported from it, but for a push.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Hosted(_) => "hosted",
+            Self::Remote(_) => "remote",
+            Self::Folder(_) => "folder",
+        }
+    }
+
     /// What the repository says now. The same head costs no parsing; a new one parses the files that changed.
     pub async fn snapshot(&self) -> Result<Snapshot, RepoError> {
         match self {
             Self::Hosted(hosted) => hosted.snapshot().await,
+            Self::Remote(remote) => remote.snapshot().await,
             Self::Folder(folder) => folder.snapshot().await,
         }
     }
@@ -173,6 +226,7 @@ impl Source {
     ) -> Result<Prepared, RepoError> {
         match self {
             Self::Hosted(hosted) => hosted.prepare(seen, export, pending_ids).await,
+            Self::Remote(remote) => remote.bare().prepare(seen, export, pending_ids).await,
             Self::Folder(folder) => folder.prepare(seen, export, pending_ids).await,
         }
     }
@@ -181,18 +235,20 @@ impl Source {
     pub async fn land(&self, prepared: &Prepared) -> Result<Landing, RepoError> {
         match (self, &prepared.landing) {
             (Self::Hosted(hosted), Step::Branch(from, to)) => hosted.land(from.as_deref(), to).await,
+            (Self::Remote(remote), Step::Branch(from, to)) => Ok(remote.land(from.as_deref(), to)),
             (Self::Folder(folder), Step::Files(edits)) => folder.land(edits, &prepared.commit).await,
             (_, Step::Stale) => Ok(Landing::Moved),
             _ => Err(RepoError::OtherSource),
         }
     }
 
-    /// Whether an attempt that was recorded before a crash has landed: the commit is the head or an ancestor of it; in a
-    /// folder, every file is as recorded.
-    pub async fn landed(&self, attempt: &str) -> Result<bool, RepoError> {
+    /// Whether an attempt that was recorded has landed: the commit is the head or an ancestor of it; in a folder, every
+    /// file is as recorded. Nothing: that can't be told before the remote was asked, which is under way.
+    pub async fn landed(&self, attempt: &str) -> Result<Option<bool>, RepoError> {
         match self {
-            Self::Hosted(hosted) => hosted.landed(attempt).await,
-            Self::Folder(folder) => folder.landed(attempt).await,
+            Self::Hosted(hosted) => hosted.landed(attempt).await.map(Some),
+            Self::Remote(remote) => remote.landed(attempt).await,
+            Self::Folder(folder) => folder.landed(attempt).await.map(Some),
         }
     }
 
@@ -201,6 +257,7 @@ impl Source {
     pub fn changed(&self) -> channel::Receiver<u64> {
         match self {
             Self::Hosted(hosted) => hosted.changed(),
+            Self::Remote(remote) => remote.bare().changed(),
             Self::Folder(folder) => folder.changed(),
         }
     }

@@ -1,4 +1,4 @@
-//! Points in time of the hosted repository: commits by what people call them, and the branches that keep what was before
+//! Points in time of a repository with a history: commits by what people call them, and the branches that keep what was before
 //! a restore.
 
 use std::sync::Arc;
@@ -8,11 +8,11 @@ use git2::{ErrorCode, Oid, Repository};
 use crate::kit::time::{self, Timestamp};
 
 use super::BRANCH;
+use super::bare::{Bare, BareInner, commit_id, head};
+use super::bare_write::sync;
 use super::blocking::blocking;
 use super::error::{RepoError, git};
 use super::history::{Logged, logged};
-use super::hosted::{Hosted, Inner, commit_id, head};
-use super::hosted_write::sync;
 
 /// Below it are the branches that keep what was before a restore. Only mcpd makes them, and nobody moves them.
 const TIMELINES: &str = "refs/heads/timeline";
@@ -54,7 +54,7 @@ enum Named<'t> {
     Before(Timestamp),
 }
 
-impl Hosted {
+impl Bare {
     /// The commit that a text names: an id or its beginning, `HEAD`, `main`, `timeline/…`, each with `~N` behind it, or a
     /// time, of which the last commit before it is meant.
     ///
@@ -94,7 +94,7 @@ impl Hosted {
     }
 }
 
-impl Inner {
+impl BareInner {
     fn point(&self, text: &str) -> Result<Logged, RepoError> {
         let repository = self.repository(None)?;
         let no = |why: String| Err(RepoError::NoPoint(why));

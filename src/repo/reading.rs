@@ -21,6 +21,14 @@ const FOLDER: i32 = 0o040_000;
 const FILE: i32 = 0o100_000;
 const LINK: i32 = 0o120_000;
 
+/// Where a tree stands.
+pub(super) struct Place<'r> {
+    /// The commit's whole tree: links may lead anywhere in it.
+    pub top: &'r Tree<'r>,
+    /// The tree's path in it; empty where it is the same.
+    pub within: &'r str,
+}
+
 /// What a tree of the repository consists of. A copy shares everything with the one that it was made from.
 #[derive(Clone, Default)]
 pub(super) struct Reading {
@@ -76,6 +84,7 @@ impl Reading {
     pub fn next(
         &self,
         repository: &Repository,
+        place: &Place<'_>,
         tree: &Tree<'_>,
         other: &Self,
         open: &(dyn Fn() -> Result<Repository, RepoError> + Sync),
@@ -83,26 +92,27 @@ impl Reading {
         // What was read before may be gone since: objects of a push that was refused, or another repository's.
         let before = self.root.and_then(|root| repository.find_tree(root).ok());
         if let Some(before) = before {
-            match self.follow(repository, Some(&before), tree, [self, other], open) {
+            match self.follow(repository, place, Some(&before), tree, [self, other], open) {
                 Err(RepoError::Git(..)) => {}
                 done => return done,
             }
         }
         let nothing = Self::default();
-        let (next, _) = nothing.follow(repository, None, tree, [self, other], open)?;
+        let (next, _) = nothing.follow(repository, place, None, tree, [self, other], open)?;
         Ok((next, None))
     }
 
     fn follow(
         &self,
         repository: &Repository,
+        place: &Place<'_>,
         before: Option<&Tree<'_>>,
         tree: &Tree<'_>,
         known: [&Self; 2],
         open: &(dyn Fn() -> Result<Repository, RepoError> + Sync),
     ) -> Result<(Self, Option<BTreeSet<Id>>), RepoError> {
         let mut walk = Walk::new(repository);
-        walk.folders(before, Some(tree), "", 0)?;
+        walk.folders(before, Some(tree), place.within, 0)?;
         let entries = (self.entries + walk.entered).saturating_sub(walk.left);
         if entries > MOST_ENTRIES {
             return Err(RepoError::TooManyFiles(MOST_ENTRIES));
@@ -136,7 +146,7 @@ impl Reading {
         new.extend(unread.into_iter().map(|(path, _)| path).zip(parsed));
         for (path, link) in &links {
             let there = next.files.get(path);
-            match (there, read::links_to_a_file(repository, tree, path, *link)?) {
+            match (there, read::links_to_a_file(repository, place.top, path, *link)?) {
                 (Some(_), true) => gone.extend(next.take_out(path)),
                 (None, false) => {
                     let parsed = read::refused_link(String::from_utf8_lossy(path).into_owned());

@@ -11,7 +11,7 @@ use notify::{RecommendedWatcher, RecursiveMode};
 use notify_debouncer_full::{DebounceEventResult, Debouncer, NoCache, new_debouncer_opt};
 use tokio::sync::watch;
 
-use super::hosted::lock;
+use super::bare::lock;
 
 /// An editor's save is several events; they are one change.
 const DEBOUNCE: Duration = Duration::from_millis(150);

@@ -62,6 +62,13 @@ impl Desk<'_> {
             })
     }
 
+    /// Where the setting that was taken last comes from.
+    pub fn origin(&self) -> Origin {
+        self.settings
+            .last()
+            .map_or(Origin::Default, |setting| setting.origin.clone())
+    }
+
     /// Shows something else in place of the value that was taken last: it holds a secret.
     pub fn shows_instead(&mut self, shown: String) {
         if let Some(setting) = self.settings.last_mut() {

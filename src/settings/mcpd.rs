@@ -15,6 +15,7 @@ use crate::kit::{Digest, Name, Redacted, nearest};
 use super::complaint::Complaint;
 use super::containers::{ContainerFlags, ContainerSettings};
 use super::desk::{Desk, absolute, list};
+use super::remote::{RemoteFlags, RemoteSettings};
 use super::value::{parse_address, parse_duration};
 use super::{Origin, Setting, SettingsError, Surroundings};
 
@@ -43,6 +44,8 @@ struct Flags {
     /// Further origins that pages may have, separated by commas [MCPD_ALLOWED_ORIGINS]
     #[arg(long, value_name = "ORIGINS")]
     allowed_origins: Option<String>,
+    #[command(flatten)]
+    remote: RemoteFlags,
     /// Secret that the git server signs webhooks with [MCPD_WEBHOOK_SECRET]
     #[arg(long, value_name = "SECRET")]
     webhook_secret: Option<String>,
@@ -119,6 +122,8 @@ pub struct McpdSettings {
     pub public_url: Option<String>,
     /// Which hosts and origins are let in.
     pub allowed: AllowedHosts,
+    /// The repository that lives elsewhere, where there is one.
+    pub remote: Option<RemoteSettings>,
     /// What git servers sign webhooks with; without it there are none.
     pub webhook_secret: Option<Redacted<String>>,
     /// The watched folder, absolute.
@@ -204,6 +209,7 @@ impl McpdSettings {
         let hint = "give origins separated by commas, as https://a.example.com; there is no *";
         let allowed = desk.read(&origins, together, hint)?;
 
+        let remote = RemoteSettings::resolve(flags.remote, &mut desk)?;
         let webhook_secret = desk.take("MCPD_WEBHOOK_SECRET", "--webhook-secret", flags.webhook_secret, "")?;
         let webhook_secret = (!webhook_secret.is_empty()).then(|| Redacted::new(webhook_secret));
         if webhook_secret.is_some() {
@@ -214,6 +220,7 @@ impl McpdSettings {
         if let Some(folder) = &watch {
             desk.shows(folder);
         }
+        let (remote, watch) = one_source(remote, watch, &desk)?;
         let identities = desk.take("MCPD_IDENTITY_FILE", "--identity-file", flags.identity_file, "")?;
         let identity_files = list(&identities)
             .map(|path| absolute(around, path))
@@ -268,6 +275,7 @@ impl McpdSettings {
             cluster,
             public_url: (!public_url.is_empty()).then_some(public_url),
             allowed,
+            remote,
             webhook_secret,
             watch,
             identity_files,
@@ -311,6 +319,29 @@ impl McpdSettings {
     }
 }
 
+/// A folder and a remote can't both be the source: what was said by a flag wins over the environment.
+fn one_source(
+    remote: Option<(RemoteSettings, Origin)>,
+    watch: Option<PathBuf>,
+    desk: &Desk<'_>,
+) -> Result<(Option<RemoteSettings>, Option<PathBuf>), SettingsError> {
+    let (remote, named) = match (remote, &watch) {
+        (None, _) => return Ok((None, watch)),
+        (Some((remote, _)), None) => return Ok((Some(remote), None)),
+        (Some((remote, named)), Some(_)) => (remote, named),
+    };
+    let by_flag = |origin: &Origin| matches!(origin, Origin::Flag(_));
+    match (by_flag(&named), by_flag(&desk.origin())) {
+        (true, false) => Ok((Some(remote), None)),
+        (false, true) => Ok((None, watch)),
+        _ => Err(SettingsError::value(
+            desk.named(),
+            "a folder is watched and MCPD_REPO names a repository: only one can be the source",
+            Some("leave out one of the two"),
+        )),
+    }
+}
+
 fn default_data(around: &Surroundings) -> String {
     if around.is_root {
         return "/var/lib/mcpd".to_owned();
@@ -345,7 +376,7 @@ fn format_of_log(text: &str) -> Result<LogFormat, String> {
     }
 }
 
-fn at_least_a_second(text: &str) -> Result<Duration, String> {
+pub(super) fn at_least_a_second(text: &str) -> Result<Duration, String> {
     let duration = parse_duration(text)?;
     if duration < Duration::from_secs(1) {
         return Err(format!("{text} is shorter than a second"));
@@ -573,6 +604,61 @@ mod tests {
         assert_eq!(shown("MCPD_WATCH"), Some("/home/ada/here/repo"));
     }
 
+    /// A remote's place is told, and what opens it is not; of a folder and a remote the one named by a flag counts.
+    #[test]
+    fn a_repository_that_lives_elsewhere() {
+        let url = "https://ada:hunter2@git.example.com/o/r.git";
+        let settings = resolve(&["--branch", "live", "--repo-path", "/mcp/"], &[("MCPD_REPO", url)]).expect("settings");
+        let remote = settings.remote.clone().expect("a remote");
+        assert_eq!((remote.branch.as_str(), remote.within.as_str()), ("live", "mcp"));
+        assert_eq!(remote.url.password.reveal().as_deref(), Some("hunter2"));
+        let told = format!("{} {settings:?} {}", settings.table(), remote.identity());
+        assert!(
+            told.contains("https://git.example.com/o/r.git") && !told.contains("hunter2"),
+            "{told}"
+        );
+        let token = resolve(&["--repo", "https://h/r"], &[("MCPD_REPO_TOKEN", "hunter2")]).expect("settings");
+        let told = format!("{} {token:?}", token.table());
+        assert!(told.contains("***") && !told.contains("hunter2"), "{told}");
+
+        let watched = resolve(&["--watch", "x"], &[("MCPD_REPO", "/srv/r.git")]).expect("settings");
+        assert!(watched.remote.is_none() && watched.watch.is_some());
+        let remote = resolve(&["--repo", "r.git"], &[("MCPD_WATCH", "x")]).expect("settings");
+        assert!(remote.watch.is_none());
+        assert_eq!(
+            remote.remote.map(|it| it.url.address).as_deref(),
+            Some("/home/ada/here/r.git")
+        );
+        for (arguments, want) in [
+            (
+                vec!["--repo", "r", "--watch", "x"],
+                "--watch: a folder is watched and MCPD_REPO names a repository: only one can be the source",
+            ),
+            (vec!["--repo", "https://u:hunter2@h"], "--repo: it names no repository"),
+            (
+                vec!["--repo", "git@h:r", "--repo-token", "hunter2"],
+                "--repo-token: a token is for https, and MCPD_REPO is not",
+            ),
+            (
+                vec!["--repo", "https://u:hunter2@h/r", "--repo-token-file", "t"],
+                "--repo-token-file: MCPD_REPO holds a password already",
+            ),
+            (
+                vec!["--repo-token", "hunter2", "--repo-token-file", "t"],
+                "--repo-token-file: the token is given twice, here and by --repo-token",
+            ),
+            (vec!["--branch", "a b"], "--branch: \"a b\" is no branch"),
+            (
+                vec!["--repo-path", "../x"],
+                "--repo-path: \"../x\" is no folder of a repository",
+            ),
+        ] {
+            let error = resolve(&arguments, &[]).expect_err(want);
+            assert_eq!(error.to_string(), want);
+            assert!(error.hint().is_some_and(|hint| !hint.contains("hunter2")), "{want}");
+        }
+    }
+
     /// Values for runners may be credentials: neither the table nor a fault shows one.
     #[test]
     fn how_containers_are_made_is_told_without_credentials() {
@@ -660,6 +746,12 @@ mod tests {
         MCPD_PUBLIC_URL           -                            default
         MCPD_ALLOWED_HOSTS        -                            default
         MCPD_ALLOWED_ORIGINS      -                            default
+        MCPD_REPO                 -                            default
+        MCPD_REPO_PATH            -                            default
+        MCPD_BRANCH               main                         default
+        MCPD_SYNC_INTERVAL        30s                          default
+        MCPD_REPO_TOKEN           -                            default
+        MCPD_REPO_TOKEN_FILE      -                            default
         MCPD_WEBHOOK_SECRET       -                            default
         MCPD_WATCH                -                            default
         MCPD_IDENTITY_FILE        -                            default

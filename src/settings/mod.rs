@@ -9,6 +9,7 @@ mod complaint;
 mod containers;
 mod desk;
 pub mod mcpd;
+mod remote;
 mod value;
 
 use std::ffi::OsString;
@@ -18,6 +19,7 @@ pub use client::{ClientFlags, ClientSettings};
 pub use complaint::Complaint;
 pub use containers::{ContainerAccess, ContainerSettings};
 pub use mcpd::{LogFormat, McpdSettings, RuntimeKind};
+pub use remote::{RemoteSettings, RepoKind, RepoToken, RepoUrl};
 pub use value::{parse_address, parse_duration};
 
 /// What a program finds around it.

@@ -281,9 +281,9 @@ pub enum SourceState {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SourceStatus {
-    /// `hosted` or `folder`.
+    /// `hosted`, `remote` or `folder`.
     pub kind: String,
-    /// The folder, or the clone URL's path.
+    /// The folder, the remote's URL without credentials, or the path of the hosted one's clone URL.
     pub location: String,
     /// The head that was read last: a commit id, or a digest of the folder.
     pub head: Option<String>,

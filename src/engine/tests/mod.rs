@@ -13,6 +13,7 @@ mod folder;
 mod looks;
 mod merge;
 mod push;
+mod remote;
 mod restore;
 mod runs;
 mod secrets;

@@ -109,7 +109,7 @@ impl World {
     pub(super) fn hosted(&self) -> &Hosted {
         match &self.bench.0.parts.source {
             Source::Hosted(hosted) => hosted,
-            Source::Folder(_) => panic!("a hosted repository"),
+            Source::Remote(_) | Source::Folder(_) => panic!("a hosted repository"),
         }
     }
 

@@ -6,7 +6,7 @@ use git2::{Oid, Repository};
 use proptest::prelude::*;
 
 use crate::repo::error::RepoError;
-use crate::repo::reading::Reading;
+use crate::repo::reading::{Place, Reading};
 
 /// Paths that get in each other's way: files and folders of one name, hidden ones, names that sort unlike their folders.
 const PATHS: &[&[u8]] = &[
@@ -101,7 +101,10 @@ fn deep(repository: &Repository) -> Oid {
 fn next(reading: &Reading, repository: &Repository, tree: Oid) -> Reading {
     let open = || -> Result<Repository, RepoError> { unreachable!("so few files need no second thread") };
     let tree = repository.find_tree(tree).unwrap();
-    let (next, ids) = reading.next(repository, &tree, &Reading::default(), &open).unwrap();
+    let place = Place { top: &tree, within: "" };
+    let (next, ids) = reading
+        .next(repository, &place, &tree, &Reading::default(), &open)
+        .unwrap();
     let (before, after) = (reading.assembly.tree(), next.assembly.tree());
     if let Some(ids) = ids {
         assert_eq!((&before.held, &before.unreadable), (&after.held, &after.unreadable));

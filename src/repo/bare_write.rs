@@ -1,4 +1,4 @@
-//! Exports into the hosted repository: a commit is made first and the branch moves to it by compare-and-set.
+//! Exports into a bare repository: a commit is made first and the branch moves to it by compare-and-set.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,17 +11,17 @@ use git2::{ErrorCode, FileMode, Oid, Repository, Signature, Time};
 use crate::record::PendingExport;
 use crate::resource::Id;
 
+use super::bare::{Bare, BareInner, commit_id, head};
 use super::blocking::blocking;
 use super::error::{RepoError, at, git};
 use super::export::{self, FileEdit, Standing};
-use super::hosted::{Hosted, Inner, commit_id, head};
 use super::hosted_setup::is_stale;
 use super::{BRANCH, Landing, Prepared, Snapshot, Step};
 
 /// Who commits: by this name mcpctl's commits are counted in hints (and nothing else hangs on it).
 pub(super) const COMMITTER: &str = "mcpd";
 
-impl Hosted {
+impl Bare {
     pub(super) async fn prepare(
         &self,
         seen: &Snapshot,
@@ -72,7 +72,7 @@ impl Hosted {
     }
 }
 
-impl Inner {
+impl BareInner {
     fn prepare(&self, seen: &Snapshot, export: &PendingExport, pending: &[Id]) -> Result<Prepared, RepoError> {
         let repository = self.repository(None)?;
         let parent = match &seen.head {

@@ -47,6 +47,7 @@ scripts!(
     docker_wiped_host,
     folder_storm,
     guards,
+    init_and_import,
     kill_nine,
     look,
     merge_and_conflicts,
@@ -57,6 +58,7 @@ scripts!(
     templates,
     undo,
     webhooks,
+    validate,
 );
 
 fn run(name: &str) {

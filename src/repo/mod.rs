@@ -5,6 +5,7 @@
     reason = "this room reads and writes the repository's files, finds git on PATH and owns git's processes"
 )]
 
+mod as_pushed;
 mod blocking;
 mod body;
 mod error;
@@ -37,6 +38,7 @@ use crate::kit::Digest;
 use crate::record::PendingExport;
 use crate::resource::{Id, Tree};
 
+pub use as_pushed::{AsPushed, as_pushed, begin, is_in_a_repository, root_above};
 pub use error::RepoError;
 pub use folder::Folder;
 pub use history::{Logged, NewFile};

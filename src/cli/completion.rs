@@ -243,11 +243,10 @@ fn positional(
             .into_iter()
             .chain(["conflict", "run"].map(|word| (word.to_owned(), String::new())))
             .collect(),
-        (["delete" | "patch" | "why"], []) => kinds(),
+        (["delete" | "patch" | "why" | "schema"], []) => kinds(),
         (["get" | "describe" | "delete" | "patch" | "why"], [kind]) if !kind.contains('/') => {
             ask(&Question::Names((*kind).to_owned(), project))
         }
-        (["schema"], []) => kinds(),
         (["logs"], []) => ask(&Question::Instances),
         (["undo"], []) => ask(&Question::Names("revisions".to_owned(), None)),
         (["restore", "diff" | "to"], []) => ask(&Question::Points),

@@ -83,12 +83,12 @@ impl Init {
             "+ {}/ ({schemas}; anew by \"mcpctl schema --dir\")",
             schema::PLACE
         ))?;
-        self.begin(session, &root)?;
+        Self::begin(session, &root)?;
         self.next(session)
     }
 
     /// Makes a git repository where there is none.
-    fn begin(&self, session: &Session, root: &Path) -> Result<(), Failure> {
+    fn begin(session: &Session, root: &Path) -> Result<(), Failure> {
         let root = root.canonicalize().unwrap_or_else(|_| root.to_owned());
         if repo::is_in_a_repository(&root) {
             return Ok(());

@@ -135,7 +135,7 @@ fn result(fault: &Diagnostic, uri: &str, met: &mut BTreeMap<String, usize>) -> V
     let rule = rule_of(fault);
     let mut text = fault.message.clone();
     for more in fault.note.iter().chain(&fault.hint) {
-        text.push_str("\n");
+        text.push('\n');
         text.push_str(more);
     }
     let mut place = json!({"artifactLocation": {"uri": encoded(uri), "uriBaseId": "%SRCROOT%"}});

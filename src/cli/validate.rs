@@ -9,6 +9,7 @@ use serde_json::json;
 use crate::engine::{EngineError, Judged, counted, first_errors, judge};
 use crate::kit::{Diagnostic, count};
 use crate::repo::root_above;
+use crate::resource::yaml::{LARGEST, is_declaration};
 use crate::resource::{FileText, Placed};
 use crate::wire::words::plain;
 
@@ -75,12 +76,19 @@ impl Validate {
         }
         for (root, files) in &asked.files {
             let judged = judge(root, None).map_err(failed)?;
+            let passed_over = |file: &&String| is_declaration(file) && !judged.files.contains(*file);
+            if let Some(file) = files.iter().find(passed_over) {
+                return Err(Failure::Given {
+                    message: format!("{file} is no part of the repository {}", root.display()),
+                    hint: Some("git ignores it, or it is in a hidden folder: a push would not bring it".to_owned()),
+                });
+            }
             found.take(judged, "", |file| files.contains(file));
         }
         if asked.stdin {
             let text = FileText {
                 path: STDIN.to_owned(),
-                bytes: Ok(input::read_stdin(crate::resource::yaml::LARGEST)?),
+                bytes: Ok(input::read_stdin(LARGEST)?),
             };
             let root = root_above(here).unwrap_or_else(|| here.clone());
             found.take(judge(&root, Some(&text)).map_err(failed)?, "", |file| file == STDIN);

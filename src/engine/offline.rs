@@ -23,6 +23,8 @@ pub struct Judged {
     pub faults: Vec<Diagnostic>,
     /// What is declared without a fault.
     pub tree: Arc<Tree>,
+    /// The files in which declarations were looked for.
+    pub files: BTreeSet<String>,
     /// Where the folder stands in the repository that it is part of, as `deploy/mcp/`; empty where it is the whole.
     pub below: String,
 }
@@ -64,6 +66,7 @@ pub fn judge(folder: &Path, text: Option<&FileText>) -> Result<Judged, EngineErr
     Ok(Judged {
         faults: findings.with(&tree),
         tree,
+        files: seen.files.iter().map(|file| file.path.clone()).collect(),
         below: seen.below,
     })
 }
@@ -84,4 +87,76 @@ fn with(files: &[Arc<ParsedFile>], new: ParsedFile) -> Tree {
     let mut all: Vec<Arc<ParsedFile>> = files.iter().map(without).collect();
     all.push(Arc::new(new));
     Tree::assemble(all)
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "the tests need folders")]
+mod tests {
+    use super::*;
+
+    fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (path, text) in files {
+            let path = folder.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        folder
+    }
+
+    fn told(folder: &tempfile::TempDir, text: Option<&str>) -> Vec<String> {
+        let text = text.map(|text| FileText {
+            path: "<stdin>".to_owned(),
+            bytes: Ok(text.as_bytes().to_vec()),
+        });
+        let judged = judge(folder.path(), text.as_ref()).unwrap();
+        let line = |fault: &Diagnostic| format!("{}: {}", fault.place(), fault.message);
+        judged.faults.iter().map(line).collect()
+    }
+
+    const SERVER: &str = "kind: server\nname: a\ncommand: [x]\n";
+
+    /// Planted fault: a judge that leaves the gate before the history out is found here.
+    #[test]
+    fn the_gate_looks_into_everything_that_git_would_push() {
+        let token = format!("key: ghp_{}\n", "16C7e42F292c6912E7710c838347Ae178B4a");
+        let folder = folder(&[
+            ("a.yaml", SERVER),
+            ("note.md", &token),
+            (".github/ci.yml", &token.replace("key", "other")),
+            ("secrets/s.yaml", "kind: secret\nname: s\ndata: {A: x}\n"),
+            (".gitignore", "/build/\n*.env\n"),
+            ("build/x.yaml", "kind: sever\n"),
+            ("a.env", &token),
+            (".mcpctl/local/admin.token", &token),
+            (".mcpctl/recipients", "age1nope\n"),
+        ]);
+        let want = [
+            ".github/ci.yml:1:8: this looks like a token of GitHub",
+            "note.md:1:6: this looks like a token of GitHub",
+            ".mcpctl/recipients:1:1: not an age key: a character is wrong or missing",
+            "secrets/s.yaml:3:1: secret/s stands in the clear",
+        ];
+        assert_eq!(told(&folder, None), want);
+    }
+
+    #[test]
+    fn a_text_takes_the_place_of_what_is_declared() {
+        let folder = folder(&[
+            ("a.yaml", SERVER),
+            ("b.yaml", "kind: server\nname: b\ncommand: [x]\nreplica: 1\n"),
+        ]);
+        let project = "kind: project\nname: p\nservers: [a, b]\n";
+        for (text, want) in [
+            (project, vec![]),
+            (SERVER, vec![]),
+            (
+                "kind: project\nname: p\nservers: [c]\n",
+                vec!["<stdin>:3:11: no server is called \"c\""],
+            ),
+            ("kind: server\nname: b\ncommand: [x]\n", vec![]),
+        ] {
+            assert_eq!(told(&folder, Some(text)), want, "{text}");
+        }
+    }
 }

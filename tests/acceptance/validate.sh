@@ -147,6 +147,10 @@ assert_eq "$status $out" '0 valid: 1 resource in 1 file'
 run bash -c 'printf "kind: server\nname: x\ncommnd: [a]\n" | mcpctl validate -'
 assert_eq "$status" 1
 assert_line "$out" 'error: <stdin>:3:1: unknown field "commnd" of a server'
+printf '/ignored.yaml\n' >>.gitignore && server x >ignored.yaml
+expect 1 mcpctl validate ignored.yaml
+assert_contains "$err" 'ignored.yaml is no part of the repository'
+rm ignored.yaml
 expect 2 mcpctl validate --nope
 expect 1 mcpctl validate nowhere
 

@@ -107,7 +107,7 @@ impl Import {
             None => root_above(here).unwrap_or_else(|| here.clone()),
         };
         let built = read(&name, &bytes, self.format, self.project.clone())?;
-        self.tell(session, &name, &built.notes);
+        Self::tell(session, &name, &built.notes);
         if !built.faults.is_empty() {
             return Err(Failure::Invalid(built.faults));
         }
@@ -145,7 +145,7 @@ impl Import {
         Ok(Outcome::Done)
     }
 
-    fn tell(&self, session: &Session, file: &str, notes: &[(Position, String)]) {
+    fn tell(session: &Session, file: &str, notes: &[(Position, String)]) {
         for (at, note) in notes {
             let line = format!("note: {file}:{}:{}: {note}", at.line, at.column);
             session.terminal.say(&plain(&line));

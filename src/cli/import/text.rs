@@ -281,7 +281,9 @@ fn duplicates(name: &str, node: &Node, faults: &mut Vec<Diagnostic>) {
         duplicates(name, &entry.value, faults);
     }
     if let Is::List(items) = &node.is {
-        items.iter().for_each(|item| duplicates(name, item, faults));
+        for item in items {
+            duplicates(name, item, faults);
+        }
     }
 }
 

@@ -100,12 +100,11 @@ impl<'f> Reader<'f> {
         };
         let mut words = vec![];
         for item in items {
-            match item.word() {
-                Some(text) => words.push(Word { text, at: item.at }),
-                None => {
-                    let message = format!("{}: expected text, found {}", short(&entry.key), item.is.called());
-                    self.faults.push(fault(self.file, item.at, message));
-                }
+            if let Some(text) = item.word() {
+                words.push(Word { text, at: item.at });
+            } else {
+                let message = format!("{}: expected text, found {}", short(&entry.key), item.is.called());
+                self.faults.push(fault(self.file, item.at, message));
             }
         }
         words

@@ -130,9 +130,8 @@ fn help_shows_what_works() {
     assert_eq!(words("init"), Vec::<String>::new());
     assert_eq!(words("validate"), ["table, json, sarif", "--no-color"]);
     assert_eq!(words("schema"), ["json, yaml", "--no-color"]);
-    let mut import = connection.to_vec();
-    import.extend(["claude, claude-desktop, cursor, vscode, compose", "--no-color"]);
-    assert_eq!(words("import"), import);
+    let import = words("import");
+    assert!(import.iter().any(|word| word == "--url") && !import.iter().any(|word| word == "--output"));
     assert_snapshot!(mcpctl("", &["get", "--help"], "").split("Options:").next().unwrap(), @r#"
     exit 0
     -- stdout

@@ -285,7 +285,7 @@ async fn records<R: Recording + DeserializeOwned>(
                     let event = plain(&event.name);
                     terminal.data(&format!("--- # {event}\n{}", shown::yaml_record(&record)?))?;
                 }
-                Output::Table | Output::Wide => {
+                Output::Table | Output::Wide | Output::Sarif => {
                     let mut cells = vec![event.name.to_uppercase()];
                     cells.extend(record.cells());
                     table.push(cells);

@@ -125,7 +125,7 @@ impl Batch {
             land(transaction, *revision, commit)?;
         }
         let runs = self.runs.iter().map(|it| (it.id, it));
-        append(transaction, schema::RUNS, entries(schema::RUNS, runs)?, keep.runs)?;
+        append(transaction, schema::RUNS, runs, keep.runs)?;
         if !self.facts.is_empty() {
             let mut table = transaction.open_table(schema::FACTS)?;
             for (key, value) in &self.facts {

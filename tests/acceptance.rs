@@ -47,6 +47,7 @@ scripts!(
     docker_wiped_host,
     folder_storm,
     guards,
+    init_and_import,
     kill_nine,
     look,
     merge_and_conflicts,
@@ -61,6 +62,7 @@ scripts!(
     templates,
     undo,
     webhooks,
+    validate,
 );
 
 fn run(name: &str) {

@@ -91,7 +91,8 @@ compdef _mcpctl mcpctl
 const FISH: &str = r"# Completion of mcpctl for fish.
 complete -c mcpctl -e
 complete -c mcpctl -f -a '(mcpctl __complete -- (commandline -opc)[2..-1] (commandline -ct) 2>/dev/null)'
-complete -c mcpctl -n 'contains -- (commandline -opc)[-1] -f --filename --data-file --content-file' -F
+complete -c mcpctl -n 'contains -- (commandline -opc)[-1] -f --filename --data-file --content-file --recipient --dir' -F
+complete -c mcpctl -n '__fish_seen_subcommand_from dev import init validate' -F
 ";
 
 /// A word that is offered, and what it means.
@@ -242,7 +243,7 @@ fn positional(
             .into_iter()
             .chain(["conflict", "run"].map(|word| (word.to_owned(), String::new())))
             .collect(),
-        (["delete" | "patch" | "why"], []) => kinds(),
+        (["delete" | "patch" | "why" | "schema"], []) => kinds(),
         (["get" | "describe" | "delete" | "patch" | "why"], [kind]) if !kind.contains('/') => {
             ask(&Question::Names((*kind).to_owned(), project))
         }
@@ -393,6 +394,8 @@ mod tests {
             ("create ", "server"),
             ("create server x --up", "--update"),
             ("completion ", "fish"),
+            ("schema pro", "project"),
+            ("validate -o ", "sarif"),
         ] {
             let (found, _) = asked(line);
             // Kinds are offered by their name, and both are understood.

@@ -86,6 +86,15 @@ pub enum Failure {
         #[source]
         cause: std::io::Error,
     },
+    /// A file can't be written.
+    #[error("{} can't be written", path.display())]
+    Written {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: std::io::Error,
+    },
     /// There is nothing to do in what was given.
     #[error("{message}")]
     Given {
@@ -216,7 +225,7 @@ impl Failure {
             Self::Foreign { .. } => "foreign",
             Self::Invalid(_) => "invalid",
             Self::Missing(_) => "not_found",
-            Self::File { .. } | Self::Given { .. } => "input",
+            Self::File { .. } | Self::Written { .. } | Self::Given { .. } => "input",
             Self::Settings(_) | Self::Address { .. } => "settings",
             Self::Output(_) | Self::Start(_) => "system",
             Self::Source(_) => "source",

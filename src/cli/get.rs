@@ -225,7 +225,7 @@ fn show(session: &Session, groups: &[(&'static Kind, Vec<Item>)], form: Output, 
         }
         Output::Json => terminal.line(&shown::json(&items().map(|item| &item.resource).collect::<Vec<_>>())),
         Output::Name => items().try_for_each(|item| terminal.line(&plain(&shown::identity(item)))),
-        Output::Table | Output::Wide => {
+        Output::Table | Output::Wide | Output::Sarif => {
             let wide = form == Output::Wide;
             let mut first = true;
             for (kind, items) in groups {
@@ -285,7 +285,7 @@ async fn records<R: Recording + DeserializeOwned>(
                     let event = plain(&event.name);
                     terminal.data(&format!("--- # {event}\n{}", shown::yaml_record(&record)?))?;
                 }
-                Output::Table | Output::Wide => {
+                Output::Table | Output::Wide | Output::Sarif => {
                     let mut cells = vec![event.name.to_uppercase()];
                     cells.extend(record.cells());
                     table.push(cells);
@@ -361,7 +361,7 @@ async fn watch_items(
                 let event = plain(&event.name);
                 terminal.data(&format!("--- # {event}\n{text}"))?;
             }
-            Output::Table | Output::Wide => {
+            Output::Table | Output::Wide | Output::Sarif => {
                 let mut cells = vec![event.name.to_uppercase()];
                 cells.extend(shown::cells(kind.name, &item, wide, client.url()));
                 table.push(cells);

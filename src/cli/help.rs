@@ -13,6 +13,12 @@ pub(super) const CREATION: &[Output] = &[Output::Table, Output::Json, Output::Na
 pub(super) const STATUS: &[Output] = &[Output::Table, Output::Json, Output::Yaml];
 /// The forms of a page about one thing.
 pub(super) const PAGE: &[Output] = &[Output::Table, Output::Json];
+/// The forms of a judgement.
+pub(super) const VERDICT: &[Output] = &[Output::Table, Output::Json, Output::Sarif];
+/// The forms of a schema.
+pub(super) const SCHEMA: &[Output] = &[Output::Json, Output::Yaml];
+/// The forms of declarations.
+const ALL: &[Output] = &[Output::Table, Output::Wide, Output::Yaml, Output::Json, Output::Name];
 /// The forms of logs.
 pub(super) const LOGS: &[Output] = &[Output::Table, Output::Wide, Output::Json];
 /// The form of what talks by itself.
@@ -23,10 +29,13 @@ fn forms_of(command: &str) -> Option<&'static [Output]> {
     Some(match command {
         "apply" | "diff" | "patch" | "delete" | "conflicts" | "undo" => CHANGE,
         "create" => CREATION,
+        "get" => ALL,
+        "validate" => VERDICT,
+        "schema" => SCHEMA,
         "status" | "sync" => STATUS,
         "describe" | "version" | "why" | "backup" | "restore" => PAGE,
         "logs" => LOGS,
-        "dev" | "completion" => NEWS,
+        "dev" | "init" | "import" | "completion" => NEWS,
         _ => return None,
     })
 }
@@ -52,8 +61,14 @@ pub(super) fn command<C: CommandFactory>() -> Command {
 /// A flag as one command shows and takes it.
 fn own(command: &str, forms: &[Output], flag: &Arg) -> Arg {
     let output = flag.get_id() == "output";
-    // These two talk to no mcpd, and dev has one form of output.
-    let idle = command == "dev" || (command == "version" && !output);
+    // These talk to no mcpd, and dev, init and import have one form of output.
+    let idle = match command {
+        "dev" | "init" => true,
+        "version" => !output,
+        "import" => output,
+        "validate" | "schema" => !output && flag.get_id() != "no_color",
+        _ => false,
+    };
     let flag = flag.clone().hide(idle);
     if !output {
         return flag;

@@ -15,8 +15,11 @@ mod dev;
 mod diff;
 mod error;
 mod fields;
+mod files;
 mod get;
 mod help;
+mod import;
+mod init;
 mod input;
 mod logs;
 mod noun;
@@ -25,12 +28,15 @@ mod patch;
 mod plan;
 mod restore;
 mod run;
+mod sarif;
+mod schema;
 mod shown;
 mod status;
 mod sync;
 mod table;
 mod terminal;
 mod undo;
+mod validate;
 mod version;
 mod wait;
 mod why;
@@ -70,6 +76,7 @@ pub struct Doors {
     arg_required_else_help = true,
     max_term_width = 100,
     after_help = "Examples:
+  mcpctl init fleet                    a first repository that runs
   mcpctl dev examples/repo             run the servers of a folder while you edit it
   mcpctl get servers                   what runs, and what does not
   mcpctl why server time               what keeps one from running
@@ -112,6 +119,8 @@ enum Output {
     Json,
     /// KIND/NAME, a line each
     Name,
+    /// SARIF 2.1.0, for code scanning
+    Sarif,
 }
 
 #[derive(Debug, Subcommand)]
@@ -132,6 +141,10 @@ enum Verb {
     Undo(undo::Undo),
     Backup(backup::Backup),
     Restore(restore::Restore),
+    Init(init::Init),
+    Import(import::Import),
+    Validate(validate::Validate),
+    Schema(schema::Schema),
     Completion(completion::Completion),
     Version(version::Version),
 }
@@ -143,7 +156,7 @@ enum Outcome {
     Done,
     /// 1: the answer of `diff` is yes.
     Differs,
-    /// 1: the answer of `why` is a link that does not hold.
+    /// 1: the answer of `why` is a link that does not hold, that of `validate` is no.
     Broken,
     /// 3: accepted, and something remains.
     Remains,
@@ -296,6 +309,10 @@ fn executed(cli: Cli, around: Surroundings, doors: Doors) -> u8 {
             Verb::Undo(verb) => verb.run(&session).await,
             Verb::Backup(verb) => verb.run(&session).await,
             Verb::Restore(verb) => verb.run(&session).await,
+            Verb::Init(verb) => verb.run(&session),
+            Verb::Import(verb) => verb.run(&session).await,
+            Verb::Validate(verb) => verb.run(&session),
+            Verb::Schema(verb) => verb.run(&session),
             Verb::Completion(verb) => verb.run(&session),
             Verb::Version(verb) => verb.run(&session),
         }

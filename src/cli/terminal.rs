@@ -143,6 +143,20 @@ impl Terminal {
             .try_for_each(|line| self.line(&self.styled(line, Style::of_line(line.trim_start()))))
     }
 
+    /// Writes a line of a judgement, its word in the colour of a bad or a good one.
+    pub(super) fn verdict(&self, line: &str) -> Result<(), Failure> {
+        let style = match line.split_once(':').map(|(word, _)| word) {
+            Some("error" | "invalid") => Some(Style::Bad),
+            Some("hint" | "note") => Some(Style::Middling),
+            Some("valid") => Some(Style::Good),
+            _ => None,
+        };
+        match line.split_once(':').filter(|_| style.is_some()) {
+            Some((word, rest)) => self.line(&format!("{}{rest}", self.styled(&format!("{word}:"), style))),
+            None => self.line(line),
+        }
+    }
+
     /// Writes lines of a unified diff, in the colours of their first characters.
     pub(super) fn diff(&self, lines: &str) -> Result<(), Failure> {
         for line in lines.lines() {

@@ -7,7 +7,7 @@ use crate::kit::Diagnostic;
 use crate::record::{Actor, AuditEvent, Decision, StoreView};
 use crate::repo::{Hosted, NewFile, Quarantine};
 use crate::resource::yaml::{self, is_declaration};
-use crate::resource::{Declared as _, Document, FileText, Secret};
+use crate::resource::{Declared as _, Document, FileText, Secret, Tree};
 use crate::secret::{Found, scan};
 
 use super::edit::Wanted;
@@ -27,8 +27,13 @@ pub(super) struct Findings {
 }
 
 impl Findings {
+    /// Everything that refuses a push whose tip is this tree, in the order in which it is told.
+    pub fn with(&self, tree: &Tree) -> Vec<Diagnostic> {
+        self.faults.iter().chain(&tree.diagnostics).cloned().collect()
+    }
+
     /// Looks into one file.
-    fn file(&mut self, file: &NewFile, tip: &str) {
+    pub fn file(&mut self, file: &NewFile, tip: &str) {
         let Some(bytes) = &file.bytes else { return };
         let text = String::from_utf8_lossy(bytes);
         for found in scan(&text) {

@@ -14,6 +14,7 @@ mod gate;
 mod greetings;
 mod lease;
 mod observe;
+mod offline;
 mod past;
 mod permit;
 mod push;
@@ -47,7 +48,9 @@ use crate::wire::SourceState;
 
 pub use edit::{EditRequest, Edited, Only, Wanted};
 pub use error::EngineError;
+pub use offline::{Judged, judge};
 pub use past::{GoneBack, Terms};
+pub use push::{counted, first_errors};
 pub use report::{Happening, Report};
 pub use restore::Restored;
 pub use runs::{MOST_RUNS, Synced};

@@ -241,12 +241,7 @@ impl Engine {
         }
         let read = hosted.snapshot_of(new, quarantine).await?;
         let pushed = self.0.opened(read.clone());
-        let faults: Vec<Diagnostic> = findings
-            .faults
-            .iter()
-            .chain(&pushed.tree.diagnostics)
-            .cloned()
-            .collect();
+        let faults = findings.with(&pushed.tree);
         if !faults.is_empty() {
             refuse(&faults, out);
             return Ok(false);
@@ -467,22 +462,37 @@ fn short_name(update: &RefUpdate) -> &str {
     update.name.trim_start_matches("refs/heads/")
 }
 
-/// Errors, 20 at most.
 fn show(diagnostics: &[Diagnostic], out: &Lines) {
-    for diagnostic in diagnostics.iter().take(SHOWN) {
-        out.send(diagnostic.to_string());
-    }
-    if diagnostics.len() > SHOWN {
-        out.send(format!("and {} more", diagnostics.len() - SHOWN));
+    for text in first_errors(diagnostics) {
+        out.send(text);
     }
 }
 
 /// The errors of a refused push, and what that means.
 fn refuse(diagnostics: &[Diagnostic], out: &Lines) {
     show(diagnostics, out);
+    out.send(format!("refused: {}; nothing was changed", counted(diagnostics)));
+}
+
+/// The errors of a push as they are told: 20 at most, the rest is counted.
+#[must_use]
+pub fn first_errors(diagnostics: &[Diagnostic]) -> Vec<String> {
+    let mut texts: Vec<String> = diagnostics.iter().take(SHOWN).map(ToString::to_string).collect();
+    if diagnostics.len() > SHOWN {
+        texts.push(format!("and {} more", diagnostics.len() - SHOWN));
+    }
+    texts
+}
+
+/// `2 errors in 1 file`.
+#[must_use]
+pub fn counted(diagnostics: &[Diagnostic]) -> String {
     let files: BTreeSet<&str> = diagnostics.iter().map(|diagnostic| diagnostic.file.as_str()).collect();
-    let (errors, files) = (count(diagnostics.len(), "error"), count(files.len(), "file"));
-    out.send(format!("refused: {errors} in {files}; nothing was changed"));
+    format!(
+        "{} in {}",
+        count(diagnostics.len(), "error"),
+        count(files.len(), "file")
+    )
 }
 
 /// `RUNNING server/time 1/1 · STARTING server/git 1/2`, and why what has failed has.

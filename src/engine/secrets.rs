@@ -17,7 +17,7 @@ use super::agree::Pass;
 use super::edit::Wanted;
 use super::observe::{declared, of_kind};
 use super::report::now;
-use super::{Engine, EngineError, Inner, lock};
+use super::{Engine, EngineError, Inner, Vault, lock};
 
 /// The fact that says that the identity was given out for safe-keeping.
 const EXPORTED: &str = "identity-exported";
@@ -30,14 +30,7 @@ impl Inner {
 
     /// The same with its secrets opened. What is wrong with the list of recipients is told with the rest.
     pub(super) fn opened(&self, read: Snapshot) -> Snapshot {
-        let tree = self.parts.vault.open_tree(&read);
-        let (_, faults) = self.parts.vault.recipients(read.recipients.as_deref());
-        if faults.is_empty() {
-            return read.with_tree(tree);
-        }
-        let mut with_faults = crate::resource::Tree::clone(&tree);
-        with_faults.diagnostics.splice(0..0, faults);
-        read.with_tree(Arc::new(with_faults))
+        opened(&self.parts.vault, read)
     }
 
     /// A small fact of the store.
@@ -265,6 +258,18 @@ impl Inner {
         }
         out
     }
+}
+
+/// What was read with its secrets opened where the vault can, and with what is wrong with the list of recipients.
+pub(super) fn opened(vault: &Vault, read: Snapshot) -> Snapshot {
+    let tree = vault.open_tree(&read);
+    let (_, faults) = vault.recipients(read.recipients.as_deref());
+    if faults.is_empty() {
+        return read.with_tree(tree);
+    }
+    let mut with_faults = crate::resource::Tree::clone(&tree);
+    with_faults.diagnostics.splice(0..0, faults);
+    read.with_tree(Arc::new(with_faults))
 }
 
 /// Whether a secret has values that only an identity brings back.

@@ -33,6 +33,9 @@ pub enum RepoError {
     /// A push brings more commits than are looked into.
     #[error("the push brings more than {0} commits: push them in parts")]
     TooManyCommits(usize),
+    /// A folder holds more than can be looked at as one commit.
+    #[error("the folder holds more than {0} MiB that git would push; say in .gitignore what is not part of it")]
+    TooMuch(u64),
     /// The watched folder is not there (or is no folder): nothing is known of its files.
     #[error("the watched folder {0} is not there")]
     NoFolder(PathBuf),

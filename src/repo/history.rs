@@ -37,7 +37,7 @@ pub struct Logged {
 }
 
 /// The largest file that is looked into, in bytes.
-const LARGEST: usize = 16 << 20;
+pub(super) const LARGEST: usize = 16 << 20;
 /// The deepest nesting of folders.
 const DEEPEST: usize = 256;
 /// The most commits of one push that are looked into.
@@ -66,11 +66,7 @@ impl Bare {
             walk.hide_glob("refs/*").map_err(git("walking a push"))?;
             walk.set_sorting(Sort::TOPOLOGICAL | Sort::REVERSE)
                 .map_err(git("walking a push"))?;
-            let mut files = Files {
-                repository: &repository,
-                met: HashSet::new(),
-                found: vec![],
-            };
+            let mut files = Files::new(&repository);
             for (count, id) in walk.enumerate() {
                 if count >= MOST_COMMITS {
                     return Err(RepoError::TooManyCommits(MOST_COMMITS));
@@ -166,14 +162,28 @@ pub(super) fn logged(commit: &git2::Commit<'_>) -> Logged {
 }
 
 /// Finds what differs between a commit's tree and those of its parents.
-struct Files<'r> {
+pub(super) struct Files<'r> {
     repository: &'r Repository,
     /// By content, and by whether its name makes it a declaration.
     met: HashSet<(Oid, bool)>,
     found: Vec<(String, Oid)>,
 }
 
-impl Files<'_> {
+impl<'r> Files<'r> {
+    pub fn new(repository: &'r Repository) -> Self {
+        Self {
+            repository,
+            met: HashSet::new(),
+            found: vec![],
+        }
+    }
+
+    /// The files of a commit's tree that were not met before, where it has no parent.
+    pub fn new_in(&mut self, tree: &git2::Tree<'_>) -> Result<Vec<(String, Oid)>, RepoError> {
+        self.differing(tree, &[], "")?;
+        Ok(std::mem::take(&mut self.found))
+    }
+
     /// Walks down where a folder is in no parent as it is now.
     fn differing(&mut self, tree: &git2::Tree<'_>, before: &[&git2::Tree<'_>], folder: &str) -> Result<(), RepoError> {
         for entry in tree {
@@ -222,7 +232,8 @@ impl Files<'_> {
         Ok(())
     }
 
-    fn bytes(&self, id: Oid) -> Result<Option<Vec<u8>>, RepoError> {
+    /// The bytes of a file; nothing where it is too large to be looked into.
+    pub fn bytes(&self, id: Oid) -> Result<Option<Vec<u8>>, RepoError> {
         let odb = self.repository.odb().map_err(git("reading a push"))?;
         let (size, _) = odb.read_header(id).map_err(git("reading a push"))?;
         if size > LARGEST {

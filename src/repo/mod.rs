@@ -7,6 +7,7 @@
 
 mod bare;
 mod bare_write;
+mod as_pushed;
 mod blocking;
 mod body;
 mod error;
@@ -40,6 +41,7 @@ use crate::record::PendingExport;
 use crate::resource::{Id, Tree};
 
 pub use bare::{Bare, Relation};
+pub use as_pushed::{AsPushed, as_pushed, begin, is_in_a_repository, root_above};
 pub use error::RepoError;
 pub use folder::Folder;
 pub use history::{Logged, NewFile};

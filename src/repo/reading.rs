@@ -170,6 +170,11 @@ impl Reading {
         Ok((next, ids))
     }
 
+    /// What was read, file by file in order of path.
+    pub fn parsed(&self) -> Vec<Arc<ParsedFile>> {
+        self.files.values().map(|taken| Arc::clone(&taken.parsed)).collect()
+    }
+
     fn known(&self, path: &[u8], content: Oid) -> Option<&Taken> {
         self.files.get(path).filter(|taken| taken.content == Some(content))
     }

@@ -36,6 +36,12 @@ pub trait Declared: Serialize + DeserializeOwned + schemars::JsonSchema {
 
     /// The resources that this one needs.
     fn references(&self) -> Vec<Reference>;
+
+    /// What [`Declared::check`] and the reader of files say of the fields, as far as JSON Schema can say it: a document
+    /// must fit each of these. They never refuse what is valid.
+    fn rules() -> Vec<Value> {
+        vec![]
+    }
 }
 
 /// A resource that another one names.
@@ -94,6 +100,8 @@ pub(super) struct Typed {
     pub yaml: fn(&Value) -> Result<String, String>,
     /// The JSON Schema.
     pub schema: fn() -> Value,
+    /// Further schemas that a document must fit.
+    pub rules: fn() -> Vec<Value>,
 }
 
 impl std::fmt::Debug for Kind {
@@ -140,6 +148,7 @@ const fn typed<K: Declared>() -> Typed {
         references: references::<K>,
         yaml: yaml::<K>,
         schema: schema::<K>,
+        rules: K::rules,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use super::document::Problem;
 use super::kind::{Declared, Reference};
@@ -45,5 +46,9 @@ impl Declared for Project {
                 name: name.clone(),
             })
             .collect()
+    }
+
+    fn rules() -> Vec<Value> {
+        vec![json!({"properties": {"servers": {"uniqueItems": true}}})]
     }
 }

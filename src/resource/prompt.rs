@@ -2,10 +2,12 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use super::document::Problem;
 use super::kind::{Declared, Reference};
 use super::project::Project;
+use super::schema::one_of;
 use super::server::Server;
 
 /// A text for models: content of its own, or a link to what a server offers.
@@ -113,12 +115,20 @@ impl Declared for Prompt {
         };
         vec![named(Project::NAME, link.project), named(Server::NAME, link.server)]
     }
+
+    fn rules() -> Vec<Value> {
+        vec![
+            one_of("content", "link", "a prompt has one text: content or link"),
+            json!({"properties": {
+                "link": {"pattern": "^[^/:]+/[^/:]+:."},
+                "tags": {"uniqueItems": true},
+            }}),
+        ]
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
     use crate::resource::Document;
 

@@ -17,6 +17,7 @@ use crate::kit::MASK;
 use super::document::{Document, FieldChange, Problem};
 use super::id::Id;
 use super::kind::{Declared, Reference};
+use super::schema::given;
 
 /// Values that servers get as environment variables, encrypted in the repository.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -101,6 +102,22 @@ impl Declared for Secret {
 
     fn references(&self) -> Vec<Reference> {
         vec![]
+    }
+
+    /// In a file a value is encrypted, or comes from elsewhere.
+    fn rules() -> Vec<Value> {
+        let keys = json!({"pattern": "^[A-Za-z0-9._-]{1,253}$"});
+        let elsewhere = json!({"type": "object"});
+        let encrypted = json!({"type": ["string", "object", "array", "null"], "pattern": "^(ENC\\[AES256_GCM,|$)"});
+        vec![
+            json!({
+                "if": given("sops"),
+                "then": {"required": ["data"], "properties": {"data": {"additionalProperties": encrypted}}},
+                "else": {"properties": {"data": {"additionalProperties": elsewhere}}},
+                "errorMessage": "values are encrypted: mcpctl create secret NAME --data KEY=VALUE",
+            }),
+            json!({"properties": {"data": {"propertyNames": keys}}}),
+        ]
     }
 }
 

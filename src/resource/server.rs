@@ -2,12 +2,14 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use super::container::{
     ImagePullPolicy, Network, Resources, Security, Transport, Volume, check_resources, check_security, check_volumes,
 };
 use super::document::Problem;
 use super::kind::{Declared, Reference};
+use super::schema::{given, listed, not_both, one_of};
 use super::secret::Secret;
 
 /// One MCP server. Exactly one of packageName, dockerImage and command says where it comes from.
@@ -246,6 +248,49 @@ impl Server {
     }
 }
 
+/// What [`Server::check`] says of everything but `env`, which a template has in another form.
+pub(super) fn source_rules() -> Vec<Value> {
+    let (package, image, command) = (given("packageName"), given("dockerImage"), listed("command"));
+    let http = json!({"required": ["transport"], "properties": {"transport": {"enum": ["STREAMABLE_HTTP", "SSE"]}}});
+    let closed = json!({"required": ["network"], "properties": {"network": {"const": "none"}}});
+    let a_volume = json!({"type": "object", "properties": {
+        "name": {"pattern": "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"},
+        "hostPath": {"pattern": "^/"},
+        "mountPath": {"pattern": "^/."},
+    }, "oneOf": [given("name"), given("hostPath")], "errorMessage": "a volume has one source: name or hostPath"});
+    vec![
+        json!({
+            "anyOf": [package, image, command],
+            "errorMessage": "a server needs a source: packageName, dockerImage or command",
+        }),
+        not_both(
+            &package,
+            &image,
+            "a server has one source: packageName and dockerImage are two",
+        ),
+        not_both(
+            &package,
+            &command,
+            "a server has one source: arguments of a package go to args",
+        ),
+        json!({"if": listed("args"), "then": package}),
+        json!({"if": http, "then": {"allOf": [given("containerPort"), {"anyOf": [package, image]}]},
+               "else": {"not": given("containerPort")}}),
+        json!({"if": closed, "then": {"not": {"anyOf": [package, http]}}}),
+        json!({"properties": {
+            "packageName": {"pattern": "^[^-\\s]\\S*$"},
+            "args": {"items": {"pattern": "^[^\\u0000]*$"}},
+            "command": {"items": {"pattern": "^[^\\u0000]*$"}, "prefixItems": [{"minLength": 1}]},
+            "resources": {"properties": {"memory": {"pattern": "^[0-9]+(b|B|k|K|Ki|m|M|Mi|g|G|Gi)?$"}}},
+            "security": {"properties": {
+                "addCapabilities": {"uniqueItems": true, "items": {"pattern": "^[A-Z_]+$", "not": {"const": "ALL"}}},
+                "user": {"pattern": "^[A-Za-z0-9_.][A-Za-z0-9_.-]*(:[A-Za-z0-9_.-]*[A-Za-z0-9_.-])?$"},
+            }},
+            "volumes": {"items": a_volume},
+        }}),
+    ]
+}
+
 impl Declared for Server {
     const NAME: &'static str = "server";
     const PLURAL: &'static str = "servers";
@@ -342,12 +387,19 @@ impl Declared for Server {
             })
             .collect()
     }
+
+    fn rules() -> Vec<Value> {
+        let mut variable = one_of("value", "valueFrom", "a variable has one source: value or valueFrom");
+        variable["type"] = "object".into();
+        variable["properties"] = json!({"name": {"pattern": "^[^=\\u0000]*$"}, "value": {"pattern": "^[^\\u0000]*$"}});
+        let mut rules = source_rules();
+        rules.push(json!({"properties": {"env": {"items": variable}}}));
+        rules
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
-
     use super::*;
 
     fn problems(fields: &Value) -> Vec<String> {

@@ -5,11 +5,11 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::document::Problem;
 use super::kind::{Declared, Reference};
-use super::server::Server;
+use super::server::{Server, source_rules};
 
 /// A pattern for servers: a server's fields, with what its environment has to be told.
 ///
@@ -141,12 +141,20 @@ impl Declared for Template {
     fn references(&self) -> Vec<Reference> {
         self.server.references()
     }
+
+    fn rules() -> Vec<Value> {
+        let variable = json!({"properties": {
+            "name": {"pattern": "^[^=\\u0000]*$"},
+            "defaultValue": {"pattern": "^[^\\u0000]*$"},
+        }});
+        let mut rules = source_rules();
+        rules.push(json!({"properties": {"env": {"items": variable}}}));
+        rules
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
     use crate::resource::{Document, Shape, kind_named};
 

@@ -24,6 +24,9 @@ assert_line "$(in_bash bac)" backup
 assert_line "$(in_bash backup '')" identity
 assert_line "$(in_bash get --wat)" --watch
 assert_line "$(in_bash create server x --from-template '')" time
+assert_line "$(in_bash schema se)" server
+assert_line "$(in_bash validate -o '')" sarif
+assert_line "$(in_bash import x --format '')" vscode
 assert_eq "$(in_bash get nonsense '')" ''
 
 if command -v fish >/dev/null; then

@@ -31,8 +31,13 @@ fn help_is_help() {
       status      Show how all of it stands
       sync        Read the repository and make it so, now
       conflicts   Show what lost against the store, or turn it round
+      undo        Take back what one revision did
       backup      How well what is declared is kept elsewhere, and what a new host needs
-      restore     Check what a restore brought back
+      restore     Go back to an earlier state, or check what came back
+      init        Begin a repository of declarations
+      import      Turn a client's or a compose file into declarations
+      validate    Judge declarations as a push would, without mcpd
+      schema      Print the JSON Schema of declarations
       completion  Print a script that completes mcpctl's words in a shell
       version     Print mcpctl's version
       help        Print this message or the help of the given subcommand(s)
@@ -64,11 +69,13 @@ fn help_is_help() {
               - yaml:  YAML; of declarations as apply takes it
               - json:  JSON, errors too
               - name:  KIND/NAME, a line each
+              - sarif: SARIF 2.1.0, for code scanning
 
           --no-color
               No colours, also on a terminal [env: NO_COLOR]
 
     Examples:
+      mcpctl init fleet                    a first repository that runs
       mcpctl dev examples/repo             run the servers of a folder while you edit it
       mcpctl get servers                   what runs, and what does not
       mcpctl why server time               what keeps one from running

@@ -48,7 +48,7 @@ fn words_that_can_not_be_parsed_are_one_line_and_a_hint() {
     assert_snapshot!(said("-o json"), @r#"
     exit 2
     -- stderr
-    {"error":"usage","detail":"'mcpctl' requires a subcommand but one was not provided [subcommands: dev, get, describe, why, logs, create, apply, diff, patch, delete, status, sync, conflicts, backup, restore, completion, version, help]","hint":"see --help"}
+    {"error":"usage","detail":"'mcpctl' requires a subcommand but one was not provided [subcommands: dev, get, describe, why, logs, create, apply, diff, patch, delete, status, sync, conflicts, undo, backup, restore, init, import, validate, schema, completion, version, help]","hint":"see --help"}
     "#);
     assert_snapshot!(said("sync --wait soon"), @r#"
     exit 2
@@ -127,6 +127,11 @@ fn help_shows_what_works() {
     }
     assert_eq!(words("version"), ["table, json"]);
     assert_eq!(words("dev"), Vec::<String>::new());
+    assert_eq!(words("init"), Vec::<String>::new());
+    assert_eq!(words("validate"), ["table, json, sarif", "--no-color"]);
+    assert_eq!(words("schema"), ["json, yaml", "--no-color"]);
+    let import = words("import");
+    assert!(import.iter().any(|word| word == "--url") && !import.iter().any(|word| word == "--output"));
     assert_snapshot!(mcpctl("", &["get", "--help"], "").split("Options:").next().unwrap(), @r#"
     exit 0
     -- stdout

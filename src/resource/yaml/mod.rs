@@ -4,6 +4,7 @@ mod agree;
 mod edit;
 mod interpret;
 mod node;
+mod outline;
 mod print;
 mod source;
 mod syntax;
@@ -16,6 +17,8 @@ mod faults_tests;
 mod fuzz_tests;
 #[cfg(test)]
 mod laws_tests;
+#[cfg(test)]
+mod schema_tests;
 
 use std::cell::OnceCell;
 use std::sync::Arc;
@@ -31,6 +34,7 @@ use super::tree::{FileText, Placed, Unreadable};
 
 pub use edit::{EditError, put};
 pub use interpret::{is_clear_secret, withhold};
+pub use outline::{Outline, Written, outline};
 pub use print::print;
 pub use source::LARGEST;
 

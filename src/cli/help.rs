@@ -24,7 +24,7 @@ fn forms_of(command: &str) -> Option<&'static [Output]> {
         "apply" | "diff" | "patch" | "delete" | "conflicts" | "undo" => CHANGE,
         "create" => CREATION,
         "status" | "sync" => STATUS,
-        "describe" | "version" | "why" | "backup" | "restore" => PAGE,
+        "describe" | "version" | "why" | "backup" | "restore" | "repo" => PAGE,
         "logs" => LOGS,
         "dev" | "completion" => NEWS,
         _ => return None,

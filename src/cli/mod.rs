@@ -23,6 +23,7 @@ mod noun;
 mod past;
 mod patch;
 mod plan;
+mod repo;
 mod restore;
 mod run;
 mod shown;
@@ -132,6 +133,7 @@ enum Verb {
     Undo(undo::Undo),
     Backup(backup::Backup),
     Restore(restore::Restore),
+    Repo(repo::Repo),
     Completion(completion::Completion),
     Version(version::Version),
 }
@@ -296,6 +298,7 @@ fn executed(cli: Cli, around: Surroundings, doors: Doors) -> u8 {
             Verb::Undo(verb) => verb.run(&session).await,
             Verb::Backup(verb) => verb.run(&session).await,
             Verb::Restore(verb) => verb.run(&session).await,
+            Verb::Repo(verb) => verb.run(&session).await,
             Verb::Completion(verb) => verb.run(&session),
             Verb::Version(verb) => verb.run(&session),
         }

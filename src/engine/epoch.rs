@@ -38,6 +38,7 @@ impl Inner {
             return Ok(Lineage::Follows);
         };
         let store = &self.parts.store;
+        self.settle_scrub(hosted, head).await?;
         if store.meta(EPOCH).as_ref() == Some(head) {
             self.begin_epoch(head).await?;
             return Ok(Lineage::Begun);

@@ -21,6 +21,7 @@ mod report;
 mod restore;
 mod round;
 mod runs;
+mod scrub;
 mod secrets;
 #[cfg(test)]
 mod tests;
@@ -51,6 +52,7 @@ pub use past::{GoneBack, Terms};
 pub use report::{Happening, Report};
 pub use restore::Restored;
 pub use runs::{MOST_RUNS, Synced};
+pub use scrub::Scrubbed;
 pub use vault::Vault;
 
 /// What an engine is made of.

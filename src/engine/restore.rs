@@ -214,7 +214,7 @@ impl Engine {
     }
 
     /// Waits until all that is declared is in the repository, and its head is taken over.
-    async fn await_agreement(&self, hosted: &Hosted) -> Result<(), EngineError> {
+    pub(super) async fn await_agreement(&self, hosted: &Hosted) -> Result<(), EngineError> {
         let agree = async {
             loop {
                 match self.agreed_head(hosted).await {

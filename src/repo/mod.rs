@@ -23,6 +23,7 @@ mod parallel;
 mod past;
 mod read;
 mod reading;
+mod scrub;
 mod watch;
 
 #[cfg(test)]
@@ -46,6 +47,7 @@ pub use hosted::{Hosted, Relation};
 pub use http_backend::{GIT_PATH, Operation};
 pub use lineage::OtherWriter;
 pub use past::{Timeline, is_kept};
+pub use scrub::{Alone, Rewritten, Scrub};
 
 /// The branch that is applied.
 pub const BRANCH: &str = "refs/heads/main";

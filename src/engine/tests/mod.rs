@@ -15,6 +15,7 @@ mod merge;
 mod push;
 mod restore;
 mod runs;
+mod scrub;
 mod secrets;
 mod undo;
 mod world;

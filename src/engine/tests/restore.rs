@@ -349,7 +349,7 @@ async fn recipients_that_changed_are_one_commit_and_no_restore_undoes_it() {
     apply(&world.bench, vec![secret("value-1")]).await.unwrap();
     world.bench.rest().await;
     let elsewhere = tempfile::tempdir().unwrap();
-    let other = super::vault(elsewhere.path(), &[]).own_recipient();
+    let other = vault(elsewhere.path(), &[]).own_recipient();
     let own = world.bench.engine.recipients()[0].clone();
     let file = || git(&world.bare(), &["show", "main:secrets/keys.yaml"]);
     let cipher = || {

@@ -33,6 +33,7 @@ macro_rules! scripts {
 scripts!(
     api_change_is_one_commit,
     bad_pushes,
+    scrub,
     secrets,
     cli_contract,
     completion,

@@ -106,10 +106,7 @@ fn applied(plan: &PlanBody) -> String {
 pub(super) fn credentials(session: &Session, plan: &PastPlan, going: &Going) {
     let terminal = &session.terminal;
     for secret in &plan.revives {
-        terminal.say(&format!(
-            "warning: {} is in force again with its old values",
-            plain(secret)
-        ));
+        terminal.say(&format!("warning: {} comes back with its old values", plain(secret)));
     }
     for kept in &plan.kept {
         terminal.say(&format!("note: {} {}", plain(&kept.resource), plain(&kept.why)));

@@ -72,6 +72,19 @@ impl Engine {
         dry_run: bool,
         actor: &Actor,
     ) -> Result<Scrubbed, EngineError> {
+        // Once begun it goes to its end, also where its caller is gone.
+        let (engine, actor) = (self.clone(), actor.clone());
+        let whole = tokio::spawn(async move { engine.scrub_whole(paths, values, dry_run, &actor).await });
+        whole.await.unwrap_or(Err(EngineError::Stopping))
+    }
+
+    async fn scrub_whole(
+        &self,
+        paths: Vec<String>,
+        values: Vec<Redacted<String>>,
+        dry_run: bool,
+        actor: &Actor,
+    ) -> Result<Scrubbed, EngineError> {
         let hosted = match &self.0.parts.source {
             Source::Hosted(hosted) => hosted.clone(),
             Source::Folder(_) => {
@@ -99,6 +112,9 @@ impl Engine {
         let new = hosted.rewrite(&scrub, false).await?;
         let records = self.records_with(&scrub).await?;
         if new.moves.is_empty() {
+            if self.store().meta(REMAINS).is_some() {
+                self.0.remove_remains(&hosted).await?;
+            }
             return Ok(told(new, None, Some(head), records));
         }
         let bundle = hosted.bundle(now()).await?.display().to_string();

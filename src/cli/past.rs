@@ -15,6 +15,7 @@ const ANSWER: u64 = 100;
 
 /// What going back takes.
 #[derive(Debug, Clone, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(super) struct Going {
     /// Show what would happen, and change nothing
     #[arg(long)]

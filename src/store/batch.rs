@@ -26,7 +26,7 @@ pub(super) struct Batch {
     pub mutation: Option<Mutation>,
     /// A mutation's export is complete: its record gets the commit.
     pub landed: Option<(u64, String)>,
-    /// Commits that have other ids now: the records of mutations and conflicts follow.
+    /// Commits that have other ids now: the records of mutations, runs and conflicts follow.
     pub renamed: BTreeMap<String, String>,
     /// Conflicts that are new; their numbers are given with the transaction.
     pub new_conflicts: Vec<Conflict>,
@@ -128,10 +128,8 @@ impl Batch {
             land(transaction, *revision, commit)?;
         }
         let runs = self.runs.iter().map(|it| (it.id, it));
-        append(transaction, schema::RUNS, entries(schema::RUNS, runs)?, keep.runs)?;
+        append(transaction, schema::RUNS, runs, keep.runs)?;
         rename(transaction, &self.renamed)?;
-        append(transaction, schema::EVENTS, journals.events, keep.events)?;
-        append(transaction, schema::AUDIT, journals.audit, keep.audit)?;
         if !self.facts.is_empty() {
             let mut table = transaction.open_table(schema::FACTS)?;
             for (key, value) in &self.facts {
@@ -249,8 +247,7 @@ fn append<'a, T: Serialize + 'a>(
     Ok(())
 }
 
-/// Writes the commit into a mutation's record, where the record is still kept.
-/// The records of mutations and conflicts name commits by their new ids.
+/// The records of mutations, runs and conflicts name commits by their new ids.
 fn rename(transaction: &WriteTransaction, renamed: &BTreeMap<String, String>) -> Result<(), StoreError> {
     if renamed.is_empty() {
         return Ok(());
@@ -258,6 +255,16 @@ fn rename(transaction: &WriteTransaction, renamed: &BTreeMap<String, String>) ->
     rename_in(transaction, schema::MUTATIONS, |mutation: &mut Mutation| {
         let new = mutation.commit.as_ref().and_then(|old| renamed.get(old));
         new.map(|new| mutation.commit = Some(new.clone())).is_some()
+    })?;
+    rename_in(transaction, schema::RUNS, |run: &mut Run| {
+        let mut follows = false;
+        for head in [&mut run.before, &mut run.after].into_iter().flatten() {
+            if let Some(new) = renamed.get(head) {
+                head.clone_from(new);
+                follows = true;
+            }
+        }
+        follows
     })?;
     rename_in(transaction, schema::CONFLICTS, |conflict: &mut Conflict| {
         let new = renamed.get(&conflict.commit);
@@ -285,6 +292,7 @@ fn rename_in<T: Serialize + serde::de::DeserializeOwned>(
     Ok(())
 }
 
+/// Writes the commit into a mutation's record, where the record is still kept.
 fn land(transaction: &WriteTransaction, revision: u64, commit: &str) -> Result<(), StoreError> {
     let mut table = transaction.open_table(schema::MUTATIONS)?;
     let record: Option<Mutation> = table

@@ -489,7 +489,8 @@ async fn restoring_gives_the_digest_of_then() {
             ..WITH
         };
         for step in 0..16 {
-            if dice(3) == 0 {
+            let what = dice(9);
+            if what < 3 {
                 let (commit, digest) = then[dice(then.len() as u64)].clone();
                 world.restore(&commit, meant).await.unwrap();
                 world.bench.rest().await;
@@ -498,7 +499,7 @@ async fn restoring_gives_the_digest_of_then() {
                     digest,
                     "seed {seed}, step {step}: {commit}"
                 );
-            } else if dice(3) == 0 {
+            } else if what < 5 {
                 let value = format!("value-number-{}", dice(4));
                 apply(&world.bench, vec![clear("keys", &json!({"TOKEN": value}))])
                     .await

@@ -33,7 +33,6 @@ macro_rules! scripts {
 scripts!(
     api_change_is_one_commit,
     bad_pushes,
-    scrub,
     secrets,
     cli_contract,
     completion,
@@ -55,6 +54,7 @@ scripts!(
     push_load,
     resources_and_prompts,
     restore,
+    scrub,
     templates,
     undo,
     webhooks,

@@ -142,6 +142,7 @@ done
 say '-- a wiped host has the digest of before, also after restores; without the identity it is told what is sealed'
 before=$(digest)
 mcpctl backup identity >identity.txt 2>/dev/null
+repoint work
 git -C work fetch -q origin
 git -C work reset -q --hard origin/main
 stop_mcpd

@@ -66,6 +66,7 @@ fn undo_shows_and_does_what_it_showed() {
     exit 2
     -- stderr
     error: invalid value 'x' for '<REVISION>': invalid digit found in string
+    hint: see --help
     "#);
 }
 

@@ -31,8 +31,10 @@ fn help_is_help() {
       status      Show how all of it stands
       sync        Read the repository and make it so, now
       conflicts   Show what lost against the store, or turn it round
+      undo        Take back what one revision did
       backup      How well what is declared is kept elsewhere, and what a new host needs
-      restore     Check what a restore brought back
+      restore     Go back to an earlier state, or check what came back
+      repo        Look after the repository that mcpd hosts
       completion  Print a script that completes mcpctl's words in a shell
       version     Print mcpctl's version
       help        Print this message or the help of the given subcommand(s)

@@ -59,6 +59,7 @@ scripts!(
     remote_wiped_host,
     resources_and_prompts,
     restore,
+    scrub,
     templates,
     undo,
     webhooks,

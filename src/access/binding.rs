@@ -95,7 +95,12 @@ impl Binding {
             Action::Fetch | Action::ViewStatus => role.includes(Role::View) && resource == ALL && name.is_none(),
             // What is in the push decides; this only opens the door to those who may change anything at all.
             Action::Push => matches!(role, Role::Edit | Role::Create | Role::Delete),
-            Action::Configure | Action::ViewAudit | Action::Sync | Action::ViewLogs | Action::Restore => false,
+            Action::Configure
+            | Action::ViewAudit
+            | Action::Rewrite
+            | Action::Sync
+            | Action::ViewLogs
+            | Action::Restore => false,
         }
     }
 

@@ -80,6 +80,8 @@ pub enum Action {
     Sync,
     /// Go back to an earlier commit.
     Restore,
+    /// Rewrite the history.
+    Rewrite,
     /// Read the state of the whole: status, instances, events, conflicts, revisions.
     ViewStatus,
     /// Read what servers wrote to stderr.
@@ -102,7 +104,7 @@ impl fmt::Display for Action {
             Self::Sync => f.write_str("run sync"),
             Self::Restore => f.write_str("run restore"),
             Self::ViewLogs => f.write_str("run logs"),
-            Self::ViewAudit | Self::Configure => f.write_str("edit *"),
+            Self::ViewAudit | Self::Configure | Self::Rewrite => f.write_str("edit *"),
         }
     }
 }
@@ -164,6 +166,7 @@ mod tests {
             (Action::Configure, "edit *".to_owned()),
             (Action::Sync, "run sync".to_owned()),
             (Action::Restore, "run restore".to_owned()),
+            (Action::Rewrite, "edit *".to_owned()),
             (Action::ViewStatus, "view *".to_owned()),
             (Action::ViewLogs, "run logs".to_owned()),
             (Action::ViewAudit, "edit *".to_owned()),

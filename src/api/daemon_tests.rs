@@ -127,6 +127,7 @@ async fn every_route_is_in_the_table_and_every_need_has_a_route() {
         "/api/v1/events",
         "/api/v1/revisions",
         "/api/v1/revisions/999/undo",
+        "/api/v1/repo/scrub",
         "/api/v1/restore/list",
         "/api/v1/restore/diff?commit=HEAD",
         "/api/v1/restore/to?commit=HEAD",

@@ -142,6 +142,9 @@ impl From<EngineError> for ApiError {
             EngineError::MassDelete(_) => {
                 Self::new(StatusCode::CONFLICT, "mass_delete", text).hint("if this is meant: --allow-mass-delete")
             }
+            EngineError::NotScrubbed(_) => Self::bad_request(text),
+            EngineError::Repository(RepoError::Scrub(why)) => Self::new(StatusCode::CONFLICT, "not_scrubbed", why)
+                .hint("mcpctl repo scrub --dry-run tells where it stands"),
             EngineError::NoHistory { hint, .. } => Self::new(StatusCode::CONFLICT, "no_history", text).hint(hint),
             EngineError::Closed(..) => Self::new(StatusCode::CONFLICT, "sealed", text)
                 .hint("give mcpd an identity that opens it in MCPD_IDENTITY_FILE"),

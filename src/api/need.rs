@@ -87,6 +87,7 @@ fn api(method: &str, path: &[&str]) -> Option<Need> {
             right(Action::ViewLogs)
         }
         ("POST", ["sync"]) => right(Action::Sync),
+        ("POST", ["repo", "scrub"]) => right(Action::Rewrite),
         ("GET", ["restore", "list" | "diff"]) | ("POST", ["restore", "to"]) => right(Action::Restore),
         ("POST", ["apply"]) => Some(Need::ByBody),
         // What it needs is said by what the revision changed.
@@ -236,6 +237,8 @@ mod tests {
             ("GET /api/v1/backup/identity", "not there"),
             ("POST /api/v1/backup/identity", "edit *"),
             ("GET /api/v1/restore/verify", "edit *"),
+            ("POST /api/v1/repo/scrub?dryRun=true", "edit *"),
+            ("GET /api/v1/repo/scrub", "not there"),
             ("GET /api/v1/restore/list", "run restore"),
             ("GET /api/v1/restore/diff?commit=HEAD~1", "run restore"),
             ("POST /api/v1/restore/to?commit=HEAD~1", "run restore"),

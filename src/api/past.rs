@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
-use axum::extract::{Path, State};
+use axum::extract::{Path, Request, State};
 use axum::{Extension, Json};
 use serde::Deserialize;
 
 use crate::access::{Action, Principal};
 use crate::engine::{GoneBack, Restored, Terms};
-use crate::wire::{Listing, PastPlan, Point};
+use crate::kit::Redacted;
+use crate::wire::{Listing, PastPlan, Point, ScrubBody, ScrubOrder};
 
 use super::ask::Ask;
+use super::body::read;
 use super::{ApiError, App};
 
 /// How long an answer waits for the commit, so that it can be looked at in the repository.
@@ -149,4 +151,38 @@ pub(super) async fn to(
     let done = app.0.engine.restore(&to.commit, terms, &principal.actor("api")).await?;
     wait_for_commit(&app, &done.gone).await;
     Ok(restored(&done))
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Dry {
+    dry_run: bool,
+}
+
+/// Rewrites the history without what leaked.
+pub(super) async fn scrub(
+    State(app): State<App>,
+    Extension(principal): Extension<Principal>,
+    Ask(dry): Ask<Dry>,
+    request: Request,
+) -> Result<Json<ScrubBody>, ApiError> {
+    let bytes = read(request.into_body()).await?;
+    // What is wrong with it is told without a word of what stands in it.
+    let order: ScrubOrder = serde_json::from_slice(&bytes)
+        .map_err(|_| ApiError::bad_request("send {\"paths\": [\"…\"], \"values\": [\"…\"]}"))?;
+    let values = order.values.into_iter().map(Redacted::new).collect();
+    let done = app
+        .0
+        .engine
+        .scrub(order.paths, values, dry.dry_run, &principal.actor("api"))
+        .await?;
+    Ok(Json(ScrubBody {
+        commits: done.commits,
+        changed: done.changed,
+        moved: done.moved,
+        places: done.places,
+        bundle: done.bundle,
+        head: done.head,
+        records: done.records,
+    }))
 }

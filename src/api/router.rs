@@ -37,6 +37,7 @@ pub(super) fn router(app: App) -> Router {
         .route("/backup/key", get(backup::key))
         .route("/backup/identity", post(backup::identity))
         .route("/restore/verify", get(backup::verify))
+        .route("/repo/scrub", post(past::scrub))
         .route("/restore/list", get(past::list))
         .route("/restore/diff", get(past::diff))
         .route("/restore/to", post(past::to));

@@ -33,7 +33,7 @@ fn forms_of(command: &str) -> Option<&'static [Output]> {
         "validate" => VERDICT,
         "schema" => SCHEMA,
         "status" | "sync" => STATUS,
-        "describe" | "version" | "why" | "backup" | "restore" => PAGE,
+        "describe" | "version" | "why" | "backup" | "restore" | "repo" => PAGE,
         "logs" => LOGS,
         "dev" | "init" | "import" | "completion" => NEWS,
         _ => return None,

@@ -26,6 +26,7 @@ mod noun;
 mod past;
 mod patch;
 mod plan;
+mod repo;
 mod restore;
 mod run;
 mod sarif;
@@ -141,6 +142,7 @@ enum Verb {
     Undo(undo::Undo),
     Backup(backup::Backup),
     Restore(restore::Restore),
+    Repo(repo::Repo),
     Init(init::Init),
     Import(import::Import),
     Validate(validate::Validate),
@@ -313,6 +315,7 @@ fn executed(cli: Cli, around: Surroundings, doors: Doors) -> u8 {
             Verb::Import(verb) => verb.run(&session).await,
             Verb::Validate(verb) => verb.run(&session),
             Verb::Schema(verb) => verb.run(&session),
+            Verb::Repo(verb) => verb.run(&session).await,
             Verb::Completion(verb) => verb.run(&session),
             Verb::Version(verb) => verb.run(&session),
         }

@@ -15,6 +15,7 @@ const ANSWER: u64 = 100;
 
 /// What going back takes.
 #[derive(Debug, Clone, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(super) struct Going {
     /// Show what would happen, and change nothing
     #[arg(long)]
@@ -106,10 +107,7 @@ fn applied(plan: &PlanBody) -> String {
 pub(super) fn credentials(session: &Session, plan: &PastPlan, going: &Going) {
     let terminal = &session.terminal;
     for secret in &plan.revives {
-        terminal.say(&format!(
-            "warning: {} is in force again with its old values",
-            plain(secret)
-        ));
+        terminal.say(&format!("warning: {} comes back with its old values", plain(secret)));
     }
     for kept in &plan.kept {
         terminal.say(&format!("note: {} {}", plain(&kept.resource), plain(&kept.why)));

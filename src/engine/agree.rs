@@ -61,7 +61,7 @@ impl Agreed {
 /// The name of the source that the ledger was written with.
 const SOURCE: &str = "source";
 /// The head whose deletions wait for a person.
-const GUARDED: &str = "mass-delete";
+pub(super) const GUARDED: &str = "mass-delete";
 
 /// A ledger that was kept with another source (or with a repository that has gone) says nothing about this one: then
 /// what differs is a conflict, never a deletion.
@@ -78,6 +78,7 @@ pub(super) async fn open_epoch(inner: &Inner) -> Result<(), EngineError> {
         // What its branch says is compared when it has been heard of.
         Source::Remote(_) | Source::Folder(_) => (inner.parts.identity.clone(), false),
     };
+    inner.go_on_scrubbing().await?;
     let known = store.meta(SOURCE);
     if known.as_deref() != Some(name.as_str()) || gone {
         if known.is_some() {

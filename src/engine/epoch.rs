@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use crate::record::{Actor, Event, Level, StoreView};
-use crate::repo::Snapshot;
+use crate::repo::{Snapshot, Source};
 
 use super::report::now;
 use super::{EngineError, Inner};
@@ -43,6 +43,9 @@ impl Inner {
         let Some(head) = &snapshot.head else {
             return self.without_branch().await;
         };
+        if let Source::Hosted(hosted) = &self.parts.source {
+            self.settle_scrub(hosted, head).await?;
+        }
         if store.meta(EPOCH).as_ref() == Some(head) {
             self.begin_epoch(head).await?;
             return Ok(Lineage::Begun);

@@ -62,6 +62,9 @@ pub enum EngineError {
     /// So much would go that a person has to say so.
     #[error("{0}")]
     MassDelete(MassDelete),
+    /// What is to be scrubbed can't be, as it was asked for.
+    #[error("{0}")]
+    NotScrubbed(String),
     /// There is no history to go back in.
     #[error("{why}")]
     NoHistory {

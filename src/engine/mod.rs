@@ -22,6 +22,7 @@ mod report;
 mod restore;
 mod round;
 mod runs;
+mod scrub;
 mod secrets;
 #[cfg(test)]
 mod tests;
@@ -54,6 +55,7 @@ pub use push::{counted, first_errors};
 pub use report::{Happening, Report};
 pub use restore::Restored;
 pub use runs::{MOST_RUNS, Synced};
+pub use scrub::Scrubbed;
 pub use vault::Vault;
 
 /// What an engine is made of.

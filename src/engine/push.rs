@@ -173,6 +173,12 @@ impl Engine {
             return Ok(false);
         }
         let quarantine = push.quarantine.as_ref();
+        if let Some(lines) = self.0.brings_back(hosted, new, quarantine).await? {
+            for line in lines {
+                out.send(line);
+            }
+            return Ok(false);
+        }
         let findings = gate::look(hosted, new, quarantine).await?;
         if tag {
             if findings.faults.is_empty() {

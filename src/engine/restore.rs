@@ -27,6 +27,9 @@ const RESTORE: &str = "restore";
 /// How long is waited for both sides to agree before a restore.
 const SETTLING: Duration = Duration::from_secs(10);
 
+/// How long is waited for the commit of a change that was made just now.
+const BRIEFLY: Duration = Duration::from_secs(2);
+
 /// The lease, given back however the restore ends.
 struct Leased<'e>(&'e Engine);
 
@@ -69,6 +72,11 @@ impl Engine {
     /// something is not in the repository yet, and would be kept by no branch.
     pub async fn restore(&self, commit: &str, terms: Terms, actor: &Actor) -> Result<Restored, EngineError> {
         let hosted = self.history()?.clone();
+        // What was asked for a moment ago is a commit in a moment, and people count from there.
+        let waiting = self.store().view().outbox.last().map(|row| row.revision);
+        if let Some(revision) = waiting {
+            self.committed(revision, BRIEFLY).await;
+        }
         let found = hosted.point(commit).await?;
         let then = self.tree_of(&hosted, &found).await?;
         let point = point(found, commit.starts_with("timeline/").then(|| commit.to_owned()));
@@ -210,7 +218,7 @@ impl Engine {
     }
 
     /// Waits until all that is declared is in the repository, and its head is taken over.
-    async fn await_agreement(&self, hosted: &Bare) -> Result<(), EngineError> {
+    pub(super) async fn await_agreement(&self, hosted: &Bare) -> Result<(), EngineError> {
         let agree = async {
             loop {
                 match self.agreed_head(hosted).await {

@@ -245,7 +245,7 @@ fn moved(id: &Id, fields: &[FieldPath], what: &str, since: &[Mutation]) -> Diagn
         };
         change.id == *id && (names.is_empty() || names.iter().any(overlaps))
     };
-    let by = since.iter().find(|later| later.changes.iter().any(|it| touches(&&*it)));
+    let by = since.iter().find(|later| later.changes.iter().any(|it| touches(&it)));
     let (who, hint) = match by {
         Some(by) => (
             format!(" by revision {} ({}: {})", by.revision, by.actor, by.message),

@@ -16,7 +16,7 @@ use crate::resource::yaml::ParsedFile;
 use super::error::{RepoError, at, git};
 use super::history::{Files, LARGEST, NewFile};
 use super::read;
-use super::reading::Reading;
+use super::reading::{Place, Reading};
 use super::{MOST_RECIPIENTS, RECIPIENTS, Snapshot};
 
 /// What mcpctl dev keeps in a folder.
@@ -80,7 +80,8 @@ pub fn as_pushed(root: &Path, mut each: impl FnMut(&NewFile)) -> Result<AsPushed
     }
     // A further handle on what is in this memory alone can't be had: one thread reads all of it.
     let alone = || Err(RepoError::Stopped);
-    let (reading, _) = Reading::default().next(&repository, &tree, &Reading::default(), &alone)?;
+    let place = Place { top: &tree, within: "" };
+    let (reading, _) = Reading::default().next(&repository, &place, &tree, &Reading::default(), &alone)?;
     Ok(AsPushed {
         snapshot: Snapshot {
             recipients: read::small_file(&repository, &tree, RECIPIENTS, MOST_RECIPIENTS)?,

@@ -51,6 +51,9 @@ pub enum RepoError {
     /// A text is no commit of this repository.
     #[error("{0} is no commit of this repository")]
     NoCommit(String),
+    /// The history can't be rewritten as it was asked for.
+    #[error("{0}")]
+    Scrub(String),
     /// A text names no commit that can be gone back to.
     #[error("{0}")]
     NoPoint(String),

@@ -5,9 +5,9 @@
     reason = "this room reads and writes the repository's files, finds git on PATH, owns git's processes and the remote's"
 )]
 
+mod as_pushed;
 mod bare;
 mod bare_write;
-mod as_pushed;
 mod blocking;
 mod body;
 mod error;
@@ -26,6 +26,7 @@ mod past;
 mod read;
 mod reading;
 mod remote;
+mod scrub;
 mod watch;
 
 #[cfg(test)]
@@ -40,8 +41,8 @@ use crate::kit::Digest;
 use crate::record::PendingExport;
 use crate::resource::{Id, Tree};
 
-pub use bare::{Bare, Relation};
 pub use as_pushed::{AsPushed, as_pushed, begin, is_in_a_repository, root_above};
+pub use bare::{Bare, Relation};
 pub use error::RepoError;
 pub use folder::Folder;
 pub use history::{Logged, NewFile};
@@ -54,6 +55,7 @@ pub use past::{Timeline, is_kept};
 #[cfg(test)]
 pub(crate) use remote::tests::There as RemotePlace;
 pub use remote::{Limits, Remote, RemoteParts, RemoteStanding, remote_main};
+pub use scrub::{Alone, Rewritten, Scrub};
 
 /// The branch that is applied.
 pub const BRANCH: &str = "refs/heads/main";

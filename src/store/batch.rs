@@ -26,6 +26,8 @@ pub(super) struct Batch {
     pub mutation: Option<Mutation>,
     /// A mutation's export is complete: its record gets the commit.
     pub landed: Option<(u64, String)>,
+    /// Commits that have other ids now: the records of mutations, runs and conflicts follow.
+    pub renamed: BTreeMap<String, String>,
     /// Conflicts that are new; their numbers are given with the transaction.
     pub new_conflicts: Vec<Conflict>,
     /// The numbers of those that are over.
@@ -56,6 +58,7 @@ impl Batch {
     pub(super) fn is_empty(&self) -> bool {
         !self.changes_view()
             && self.landed.is_none()
+            && self.renamed.is_empty()
             && self.new_conflicts.is_empty()
             && self.ended_conflicts.is_empty()
             && self.events.is_empty()
@@ -126,6 +129,7 @@ impl Batch {
         }
         let runs = self.runs.iter().map(|it| (it.id, it));
         append(transaction, schema::RUNS, runs, keep.runs)?;
+        rename(transaction, &self.renamed)?;
         if !self.facts.is_empty() {
             let mut table = transaction.open_table(schema::FACTS)?;
             for (key, value) in &self.facts {
@@ -239,6 +243,51 @@ fn append<'a, T: Serialize + 'a>(
     }
     while table.len()? > keep {
         table.pop_first()?;
+    }
+    Ok(())
+}
+
+/// The records of mutations, runs and conflicts name commits by their new ids.
+fn rename(transaction: &WriteTransaction, renamed: &BTreeMap<String, String>) -> Result<(), StoreError> {
+    if renamed.is_empty() {
+        return Ok(());
+    }
+    rename_in(transaction, schema::MUTATIONS, |mutation: &mut Mutation| {
+        let new = mutation.commit.as_ref().and_then(|old| renamed.get(old));
+        new.map(|new| mutation.commit = Some(new.clone())).is_some()
+    })?;
+    rename_in(transaction, schema::RUNS, |run: &mut Run| {
+        let mut follows = false;
+        for head in [&mut run.before, &mut run.after].into_iter().flatten() {
+            if let Some(new) = renamed.get(head) {
+                head.clone_from(new);
+                follows = true;
+            }
+        }
+        follows
+    })?;
+    rename_in(transaction, schema::CONFLICTS, |conflict: &mut Conflict| {
+        let new = renamed.get(&conflict.commit);
+        new.map(|new| conflict.commit.clone_from(new)).is_some()
+    })
+}
+
+fn rename_in<T: Serialize + serde::de::DeserializeOwned>(
+    transaction: &WriteTransaction,
+    definition: ByNumber,
+    mut change: impl FnMut(&mut T) -> bool,
+) -> Result<(), StoreError> {
+    let mut table = transaction.open_table(definition)?;
+    let mut changed = vec![];
+    for entry in table.iter()? {
+        let (key, bytes) = entry?;
+        let mut record: T = schema::decode(definition.name(), &key.value(), bytes.value())?;
+        if change(&mut record) {
+            changed.push((key.value(), encoded(definition, &record)?));
+        }
+    }
+    for (key, bytes) in changed {
+        table.insert(key, bytes.as_slice())?;
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! What a change writes, decided from the committed state alone: no database here.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::kit::Digest;
@@ -253,6 +253,38 @@ pub(super) fn refresh(view: &StoreView, documents: Vec<(u64, Arc<Document>)>) ->
                 .insert(document.id.clone(), Some(row(Some(document), revision)));
         }
     }
+    batch
+}
+
+/// Commits that have other ids now, with small facts that are written with them.
+pub(super) fn rename_commits(
+    view: &StoreView,
+    renamed: BTreeMap<String, String>,
+    facts: BTreeMap<String, Option<String>>,
+) -> Batch {
+    let mut batch = Batch {
+        facts,
+        ..Batch::default()
+    };
+    for (id, ledger) in view.ledger.iter() {
+        if let Some(new) = renamed.get(&ledger.commit) {
+            let ledger = LedgerRow {
+                commit: new.clone(),
+                ..ledger.clone()
+            };
+            batch.ledger.insert(id.clone(), Some(ledger));
+        }
+    }
+    for export in &view.outbox {
+        if let Some(new) = export.attempt.as_ref().and_then(|attempt| renamed.get(attempt)) {
+            let export = PendingExport {
+                attempt: Some(new.clone()),
+                ..export.clone()
+            };
+            batch.outbox.insert(export.revision, Some(export));
+        }
+    }
+    batch.renamed = renamed;
     batch
 }
 

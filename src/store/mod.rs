@@ -316,6 +316,20 @@ impl Store {
         self.write(move |view| Ok((change::refresh(view, documents), ()))).await
     }
 
+    /// Everything that names a commit names it by its new id from now on; small facts are written with that, as one
+    /// transaction. May be done again.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub async fn rename_commits(
+        &self,
+        renamed: BTreeMap<String, String>,
+        facts: BTreeMap<String, Option<String>>,
+    ) -> Result<(), StoreError> {
+        self.write(move |view| Ok((change::rename_commits(view, renamed, facts), ())))
+            .await
+    }
+
     /// Runs a plan against the committed state and commits what it asks for. Writers queue in order of arrival; once
     /// begun, a write goes through even where its caller is gone.
     async fn write<T: Send + 'static>(

@@ -13,7 +13,7 @@ pub mod words;
 pub use backup::{BackupCommit, BackupStatus, KeyBody, RestoreState};
 pub use error::ErrorBody;
 pub use merge::merge_patch;
-pub use past::{Kept, PastPlan, Point};
+pub use past::{Kept, PastPlan, Point, ScrubBody, ScrubOrder};
 pub use plan::{ContainerStep, Op, PlanBody, Step};
 pub use status::{
     Condition, HeldResource, Item, ItemStatus, Listing, MemberStatus, Provenance, Rung, RuntimeStatus, SourceState,

@@ -56,3 +56,43 @@ pub struct Point {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub branch: Option<String>,
 }
+
+/// What is to go from the history: the body of `POST /api/v1/repo/scrub`.
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ScrubOrder {
+    /// Files, from the repository's root.
+    pub paths: Vec<String>,
+    /// Values, in the clear.
+    pub values: Vec<String>,
+}
+
+impl std::fmt::Debug for ScrubOrder {
+    /// Shows no value.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ScrubOrder({:?}, {} values)", self.paths, self.values.len())
+    }
+}
+
+/// A history that was rewritten, or would be: the answer of `POST /api/v1/repo/scrub`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ScrubBody {
+    /// How many commits there are.
+    pub commits: usize,
+    /// How many of them become others.
+    pub changed: usize,
+    /// The branches and tags that move.
+    pub moved: Vec<String>,
+    /// Where it stands, or stood: `servers/github.yaml in 3fa2c1e`.
+    pub places: Vec<String>,
+    /// Where what was is kept, on mcpd's host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<String>,
+    /// The head of main, where something was rewritten.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<String>,
+    /// The revisions of which mcpd's own records, which are never pushed, hold it still.
+    #[serde(default)]
+    pub records: Vec<u64>,
+}

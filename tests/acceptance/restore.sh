@@ -93,7 +93,7 @@ wait_for same
 assert_eq "$(reveal)" second-value-0816
 expect 1 mcpctl restore diff "$first" --with-credentials
 assert_lacks "$out" first-value
-assert_line "$err" 'warning: secret/keys is in force again with its old values'
+assert_line "$err" 'warning: secret/keys comes back with its old values'
 expect 0 mcpctl restore to "$first" --yes --with-credentials
 wait_for same
 assert_eq "$(reveal)" first-value-0815
@@ -138,6 +138,30 @@ for _ in 1 2 3; do
         now=$(head_of_remote)
     fi
 done
+
+say '-- a wiped host has the digest of before, also after restores; without the identity it is told what is sealed'
+before=$(digest)
+mcpctl backup identity >identity.txt 2>/dev/null
+repoint work
+git -C work fetch -q origin
+git -C work reset -q --hard origin/main
+stop_mcpd
+data=$here/wiped start_mcpd
+repoint work
+push_ok work
+wait_for same
+expect 3 mcpctl restore --verify
+assert_line "$out" 'sealed     secret/keys'
+stop_mcpd
+rm -r wiped
+export MCPD_IDENTITY_FILE=$here/identity.txt
+data=$here/wiped start_mcpd
+unset MCPD_IDENTITY_FILE
+repoint work
+push_ok work
+wait_for converged
+expect 0 mcpctl restore --verify
+assert_eq "$(digest)" "$before"
 
 say '-- a watched folder has no history of its own'
 mkdir -p folder/servers

@@ -94,7 +94,7 @@ expect 1 mcpctl undo "$changed" --yes
 assert_contains "$err" 'error: secret/keys: it changed values of a secret, which keeps today'
 assert_eq "$(reveal)" second-value-0816
 expect 0 mcpctl undo "$changed" --yes --with-credentials
-assert_line "$err" 'warning: secret/keys is in force again with its old values'
+assert_line "$err" 'warning: secret/keys comes back with its old values'
 assert_lacks "$out$err" first-value
 assert_eq "$(reveal)" first-value-0815
 assert_contains "$(api GET /audit/events)" "undo $changed with credentials: secret/keys"

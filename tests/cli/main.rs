@@ -7,5 +7,6 @@ mod creating;
 mod kinds;
 mod looking;
 mod mcpd;
+mod past;
 mod reading;
 mod usage;

@@ -34,6 +34,7 @@ fn help_is_help() {
       undo        Take back what one revision did
       backup      How well what is declared is kept elsewhere, and what a new host needs
       restore     Go back to an earlier state, or check what came back
+      repo        Look after the repository that mcpd hosts
       init        Begin a repository of declarations
       import      Turn a client's or a compose file into declarations
       validate    Judge declarations as a push would, without mcpd

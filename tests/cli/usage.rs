@@ -48,7 +48,7 @@ fn words_that_can_not_be_parsed_are_one_line_and_a_hint() {
     assert_snapshot!(said("-o json"), @r#"
     exit 2
     -- stderr
-    {"error":"usage","detail":"'mcpctl' requires a subcommand but one was not provided [subcommands: dev, get, describe, why, logs, create, apply, diff, patch, delete, status, sync, conflicts, undo, backup, restore, init, import, validate, schema, completion, version, help]","hint":"see --help"}
+    {"error":"usage","detail":"'mcpctl' requires a subcommand but one was not provided [subcommands: dev, get, describe, why, logs, create, apply, diff, patch, delete, status, sync, conflicts, undo, backup, restore, repo, init, import, validate, schema, completion, version, help]","hint":"see --help"}
     "#);
     assert_snapshot!(said("sync --wait soon"), @r#"
     exit 2

@@ -16,6 +16,7 @@ mod push;
 mod remote;
 mod restore;
 mod runs;
+mod scrub;
 mod secrets;
 mod undo;
 mod world;

@@ -195,12 +195,12 @@ fn tests() -> BTreeSet<String> {
                 names.extend(path.file_stem().map(|name| name.to_string_lossy().into_owned()));
             } else if ending == Some("rs") {
                 let text = std::fs::read_to_string(&path).expect("a file");
-                let functions = text.lines().filter_map(|line| line.trim_start().strip_prefix("fn "));
-                let functions = functions.chain(
-                    text.lines()
-                        .filter_map(|line| line.trim_start().strip_prefix("async fn ")),
-                );
-                names.extend(functions.filter_map(|it| it.strip_suffix("() {")).map(str::to_owned));
+                let begins = |line: &str| {
+                    let line = line.trim_start();
+                    let rest = line.strip_prefix("async fn ").or_else(|| line.strip_prefix("fn "))?;
+                    rest.split_once('(').map(|(name, _)| name.to_owned())
+                };
+                names.extend(text.lines().filter_map(begins));
             }
         }
     }

@@ -306,6 +306,12 @@ fn mcpd_says_it_in_the_same_way() {
     MCPD_PUBLIC_URL           -                            default
     MCPD_ALLOWED_HOSTS        -                            default
     MCPD_ALLOWED_ORIGINS      -                            default
+    MCPD_REPO                 -                            default
+    MCPD_REPO_PATH            -                            default
+    MCPD_BRANCH               main                         default
+    MCPD_SYNC_INTERVAL        30s                          default
+    MCPD_REPO_TOKEN           -                            default
+    MCPD_REPO_TOKEN_FILE      -                            default
     MCPD_WEBHOOK_SECRET       -                            default
     MCPD_WATCH                /repo                        flag --watch
     MCPD_IDENTITY_FILE        -                            default

@@ -54,13 +54,13 @@ print(hmac.new(sys.argv[2].encode(), open(sys.argv[1], "rb").read(), hashlib.sha
 
 # hook BODY HEADER...: sends a body; the status in $code, the answer in $said.
 hook() {
-    local body=$1 headers=(-H "Content-Type: ${kind:-application/json}") header
+    local payload=$1 headers=(-H "Content-Type: ${kind:-application/json}") header
     shift
     for header in "$@"; do
         headers+=(-H "$header")
     done
     code=$(curl -sS -o "$here/.said" -w '%{http_code}' -X POST "${headers[@]}" \
-        --data-binary "@bodies/$body" "$hooks")
+        --data-binary "@bodies/$payload" "$hooks")
     said=$(<"$here/.said")
 }
 

@@ -6,7 +6,7 @@ use axum::extract::{Path, Request, State};
 use axum::{Extension, Json};
 use serde::Deserialize;
 
-use crate::access::{Action, Principal};
+use crate::access::{Action, Principal, naming};
 use crate::engine::{GoneBack, Restored, Terms};
 use crate::kit::Redacted;
 use crate::wire::{Listing, PastPlan, Point, ScrubBody, ScrubOrder};
@@ -55,15 +55,19 @@ fn body(gone: &GoneBack) -> PastPlan {
     }
 }
 
-/// Takes back what a revision did: who may change each of its resources may.
+/// Takes back what a revision did: who may change each of its resources may, and use the secrets that they named.
 pub(super) async fn undo(
     State(app): State<App>,
     Extension(principal): Extension<Principal>,
     Path(revision): Path<u64>,
     Ask(said): Ask<Said>,
 ) -> Result<Json<PastPlan>, ApiError> {
-    for id in app.0.engine.changed_by(revision).await? {
-        app.permit(&principal, &Action::Edit(id), "api").await?;
+    for change in app.0.engine.changed_by(revision).await? {
+        let names = change.before.iter().flat_map(|document| naming(document));
+        let needs: Vec<Action> = std::iter::once(Action::Edit(change.id.clone())).chain(names).collect();
+        for need in needs {
+            app.permit(&principal, &need, "api").await?;
+        }
     }
     let gone = app
         .0

@@ -393,5 +393,24 @@ async fn the_api_decides_alike() {
         let patch = client.patch(&one).bearer_auth("ann").json(&patch).send().await.unwrap();
         assert_eq!(patch.status().as_u16(), code, "PATCH {secret}");
     }
+    // What an undo brings back names a secret again.
+    let apply = format!("http://{}/api/v1/apply", host.address);
+    for text in [naming("a-two", "shut"), server("a-two", "plain")] {
+        let answer = client
+            .post(&apply)
+            .bearer_auth("admin")
+            .body(text)
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(answer.status().as_u16(), 200);
+    }
+    let revision = host.engine.store().view().revision;
+    let undo = format!("http://{}/api/v1/revisions/{revision}/undo", host.address);
+    let answer = client.post(&undo).bearer_auth("ann").send().await.unwrap();
+    let (code, body) = (answer.status().as_u16(), answer.text().await.unwrap());
+    assert!(code == 403 && body.contains("`run secrets/shut`"), "{code} {body}");
+    let answer = client.post(&undo).bearer_auth("admin").send().await.unwrap();
+    assert_eq!(answer.status().as_u16(), 200, "{}", answer.text().await.unwrap());
     host.end().await;
 }

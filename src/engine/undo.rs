@@ -38,18 +38,12 @@ enum Back {
 }
 
 impl Engine {
-    /// The resources that a revision changed, for whoever decides who may undo it.
+    /// What a revision changed, for whoever decides who may undo it.
     ///
     /// # Errors
     /// There is no record of it.
-    pub async fn changed_by(&self, revision: u64) -> Result<Vec<Id>, EngineError> {
-        Ok(self
-            .recorded(revision)
-            .await?
-            .changes
-            .into_iter()
-            .map(|it| it.id)
-            .collect())
+    pub async fn changed_by(&self, revision: u64) -> Result<Vec<Change>, EngineError> {
+        Ok(self.recorded(revision).await?.changes)
     }
 
     /// Takes back what one revision did. It is durable when this returns; its commit follows.

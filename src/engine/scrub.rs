@@ -104,8 +104,8 @@ impl Engine {
                 });
             }
         };
-        self.0.parts.masks.add(&values);
         let scrub = asked(paths, values)?;
+        self.0.parts.masks.add(&scrub.values);
         let _one_at_a_time = self.0.editing.lock().await;
         self.await_agreement(&hosted).await?;
         if dry_run {

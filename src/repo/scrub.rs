@@ -476,9 +476,6 @@ impl Work<'_> {
 
     fn commit(&mut self, id: Oid, map: &HashMap<Oid, Oid>) -> Result<Oid, RepoError> {
         let bytes = self.read(id, ObjectType::Commit)?;
-        if self.holds(&bytes) {
-            self.found.push("its message".to_owned());
-        }
         let new = self.headed(&bytes, |work, key, old| match key {
             b"tree" => Ok(work.tree(old, b"", 0)?.unwrap_or(old)),
             _ => Ok(map.get(&old).copied().unwrap_or(old)),
@@ -510,8 +507,9 @@ impl Work<'_> {
         }
     }
 
-    /// A commit or tag whose lines `tree`, `parent` and `object` name other objects, and without the values; nothing where
-    /// that is what it is. A signature of something else is left out.
+    /// A commit or tag whose lines `tree`, `parent` and `object` name other objects, and without the values where people's
+    /// words stand: ids and times only look like a value. Nothing where that is what it is. A signature of something else
+    /// is left out.
     fn headed(
         &mut self,
         bytes: &[u8],
@@ -521,26 +519,34 @@ impl Work<'_> {
         let (head, body) = bytes.split_at(end);
         let mut lines: Vec<Vec<u8>> = vec![];
         let mut signatures = vec![];
+        let mut said = self.holds(body);
         for line in head.split(|b| *b == b'\n') {
             let (key, rest) = line.split_at(line.iter().position(|b| *b == b' ').unwrap_or(line.len()));
             let hex = std::str::from_utf8(rest)
                 .ok()
                 .and_then(|rest| Oid::from_str(rest.trim()).ok());
-            let line = match (key, hex) {
+            let new = match (key, hex) {
                 (b"tree" | b"parent" | b"object", Some(old)) => {
                     let new = other(self, key, old)?;
                     [key, b" ", new.to_string().as_bytes()].concat()
                 }
-                _ => line.to_vec(),
+                (b"author" | b"committer" | b"tagger", _) => self.person(key, rest)?,
+                // An extra header and what follows it; `tag`, `type` and `encoding` are git's own words.
+                (b"tag" | b"type" | b"encoding" | b"tree" | b"parent" | b"object", _) => line.to_vec(),
+                _ => [key, &*self.without(rest)].concat(),
             };
+            said |= hex.is_none() && new != line;
             let goes_on = line.starts_with(b" ") && signatures.last() == Some(&(lines.len().wrapping_sub(1)));
             if goes_on || key.starts_with(b"gpgsig") {
                 signatures.push(lines.len());
             }
-            lines.push(line);
+            lines.push(new);
+        }
+        if said {
+            self.found.push("its message".to_owned());
         }
         let whole = [lines.join(&b'\n'), body.to_vec()].concat();
-        if whole == bytes && !self.holds(bytes) {
+        if whole == bytes && !said {
             return Ok(None);
         }
         let kept = lines.into_iter().enumerate().filter(|(n, _)| !signatures.contains(n));
@@ -548,7 +554,23 @@ impl Work<'_> {
         // A tag is signed in its text.
         let signed = memmem::find(body, b"-----BEGIN PGP SIGNATURE-----").filter(|_| head[0].starts_with(b"object"));
         let body = signed.map_or(body, |at| &body[..at]);
-        Ok(Some(self.without(&[head.join(&b'\n'), body.to_vec()].concat())))
+        Ok(Some([head.join(&b'\n'), self.without(body)].concat()))
+    }
+
+    /// The line that names a person, without the values in name and address.
+    ///
+    /// # Errors
+    /// [`RepoError::Scrub`]: it would be none any more.
+    fn person(&self, key: &[u8], rest: &[u8]) -> Result<Vec<u8>, RepoError> {
+        let end = memchr::memrchr(b'>', rest).unwrap_or_default();
+        let (who, when) = rest.split_at(end);
+        let new = self.without(who);
+        if new != who && memchr::memchr_iter(b'<', &new).count() != 1 {
+            return Err(RepoError::Scrub(
+                "a value spans a person's name and address in a commit: name a shorter part of it".to_owned(),
+            ));
+        }
+        Ok([key, &*new, when].concat())
     }
 }
 

@@ -8,27 +8,39 @@ const PARTS: &[&str] = &[
     "authorization",
     "bearer",
     "cookie",
+    "cred",
     "credential",
     "credentials",
+    "creds",
     "dsn",
     "jwt",
     "key",
     "keys",
     "pass",
+    "passcode",
     "passphrase",
     "passwd",
     "password",
     "pat",
+    "pin",
     "private",
+    "pw",
     "pwd",
     "secret",
     "secrets",
+    "seed",
     "session",
     "token",
     "tokens",
 ];
 /// The same within a part: `accesstoken`.
 const WITHIN: &[&str] = &["apikey", "credential", "passw", "secret", "token"];
+/// Words that end like a name of a credential and are none.
+const HARMLESS: &[&str] = &[
+    "bypass", "compass", "donkey", "hotkey", "jockey", "monkey", "surpass", "turkey", "whiskey",
+];
+/// Addresses that are a right by themselves.
+const SECRET_PLACES: &[&str] = &["hooks.slack.com/services/", "/api/webhooks/"];
 
 /// Whether a name says that its value is a credential. One too many is encrypted rather than one too few.
 pub(super) fn is_confidential(name: &str) -> bool {
@@ -46,29 +58,60 @@ pub(super) fn is_confidential(name: &str) -> bool {
         }
         before = c;
     }
-    let confidential = |part: &String| PARTS.contains(&part.as_str()) || WITHIN.iter().any(|word| part.contains(word));
+    let confidential = |part: &String| {
+        let part = part.trim_end_matches(|c: char| c.is_ascii_digit());
+        let ends = (part.ends_with("key") || part.ends_with("pass")) && !HARMLESS.contains(&part);
+        ends || PARTS.contains(&part) || WITHIN.iter().any(|word| part.contains(word))
+    };
     parts.iter().any(confidential)
 }
 
 /// Whether a value looks like a credential, whatever it is called: by the patterns of the gate, as a URL with a password,
-/// or as a header's.
+/// as a header's, or by a name in it.
 pub(super) fn is_credential(value: &str) -> bool {
     let bearer = |scheme: &str| {
         value
             .get(..scheme.len())
             .is_some_and(|it| it.eq_ignore_ascii_case(scheme))
     };
-    !scan(value).is_empty() || has_password(value) || bearer("bearer ") || bearer("basic ")
+    let place = SECRET_PLACES.iter().any(|place| value.contains(place));
+    !scan(value).is_empty() || has_password(value) || place || bearer("bearer ") || bearer("basic ") || assigns(value)
 }
 
-/// `scheme://user:password@host`.
+/// Whether a text gives a value to a name that is a credential's: in a query, a shell's line, a connection's settings, or
+/// an object of JSON.
+fn assigns(text: &str) -> bool {
+    let text = text.replace(['"', '\''], "");
+    let parts = text.split(|c: char| c.is_whitespace() || "?&;,{}|()".contains(c));
+    let mut name_before = false;
+    for part in parts.filter(|part| !part.is_empty()) {
+        let open = |value: &str| !value.is_empty() && !value.starts_with('$') && !value.starts_with("//");
+        // `{"password": "x"}`, `Authorization: x`: the value is a part of its own.
+        if name_before && open(part) && !part.contains(['=', ':']) {
+            return true;
+        }
+        let named = part.split_once(['=', ':']).filter(|(name, _)| is_confidential(name));
+        if named.is_some_and(|(_, value)| open(value)) {
+            return true;
+        }
+        name_before = named.is_some_and(|(_, value)| value.is_empty());
+    }
+    false
+}
+
+/// `scheme://user:password@host`, `scheme://TOKEN@host`.
 fn has_password(value: &str) -> bool {
     value.match_indices("://").any(|(at, _)| {
         let rest = &value[at + 3..];
         let authority = rest.split(['/', '?', '#', ' ']).next().unwrap_or_default();
-        let user = authority.rsplit_once('@').map(|(user, _)| user);
-        user.and_then(|user| user.split_once(':'))
-            .is_some_and(|(_, password)| !password.is_empty() && !password.starts_with("${"))
+        let Some((user, _)) = authority.rsplit_once('@') else {
+            return false;
+        };
+        match user.split_once(':') {
+            Some((_, password)) => !password.is_empty() && !password.starts_with("${"),
+            // A token instead of a user's name.
+            None => user.len() >= 16 && user.bytes().any(|b| b.is_ascii_digit()) && !user.contains("${"),
+        }
     })
 }
 
@@ -151,6 +194,13 @@ mod tests {
             "AWS_SECRET_ACCESS_KEY",
             "SENTRY_DSN",
             "GITHUB_PAT",
+            "DBPASS",
+            "DB_PW",
+            "ACCESSKEY",
+            "OPENAI_KEY2",
+            "PASSCODE",
+            "LOGIN_CREDS",
+            "TOTP_SEED",
         ] {
             assert!(is_confidential(name), "{name}");
         }
@@ -171,13 +221,31 @@ mod tests {
     #[test]
     fn values_tell() {
         let token = format!("ghp_{}", "16C7e42F292c6912E7710c838347Ae178B4a");
-        for value in [token.as_str(), "postgres://u:p@h/d", "Bearer abc", "basic eA=="] {
+        for value in [
+            token.as_str(),
+            "postgres://u:p@h/d",
+            "Bearer abc",
+            "basic eA==",
+            "https://x/mcp?api_key=sk1234",
+            "https://x?a=b&token=1",
+            "export A=1; API_KEY=abc npx foo",
+            "Server=db;Password=abc",
+            "{\"password\":\"abc\"}",
+            "{\"user\": \"u\", \"password\": \"abc\"}",
+            "git+https://0123456789abcdef0123@example.com/a/b",
+            "https://hooks.slack.com/services/T0/B0/x",
+        ] {
             assert!(is_credential(value), "{value}");
         }
         for value in [
             "postgres://u@h/d",
             "postgres://u:${PW}@h/d",
             "https://h/a:b@c",
+            "https://x/mcp?page=1&size=2",
+            "https://x?token=${TOKEN}",
+            "Server=db;User=u",
+            "{\"user\":\"u\"}",
+            "key: ",
             "info",
             "8080",
         ] {

@@ -174,7 +174,11 @@ impl<'f> Reader<'f> {
                 let open = asked.filter(|asked| !asked.password && !confidential);
                 if let Some(default) = open.and_then(|asked| asked.default.clone()) {
                     self.note(at, format!("{} is asked for there: its default is taken", short(&name)));
-                    Told::Plain(default)
+                    if is_credential(&default) {
+                        Told::Secret(Redacted::new(default))
+                    } else {
+                        Told::Plain(default)
+                    }
                 } else {
                     let what = asked.map(|asked| short(&asked.description)).filter(|it| !it.is_empty());
                     let what = what.map_or_else(String::new, |what| format!(" ({what})"));

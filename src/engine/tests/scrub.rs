@@ -308,3 +308,25 @@ async fn a_crash_in_between_is_brought_to_its_end() {
     world.bench.edit(&[("a", Some("after"))]).await;
     world.bench.rest().await;
 }
+
+/// git's own words, ids and times are no words of people's, however much a value looks like them.
+#[tokio::test]
+async fn what_only_looks_like_the_value_stays() {
+    let world = World::that_leaked().await;
+    let head = world.head();
+    let first = |format: &str| git(&world.bare(), &["log", "-1", &format!("--format={format}"), "main"]);
+    let (time, tree, parent) = (first("%ct"), first("%T"), first("%P"));
+    for value in ["author", "committer", "parent ", &time[..7], &tree[..8], &parent[..8]] {
+        let _ = world.scrub(&[], &[value], false).await;
+        assert_eq!(world.head(), head, "{value}");
+    }
+    git(&world.bare(), &["fsck", "--strict", "--no-dangling"]);
+    // A person's name goes, and the line that named them stays one.
+    let name = first("%an");
+    assert!(name.len() >= 3, "{name}");
+    let address = first("%ae");
+    let done = world.scrub(&[], &[&address], false).await;
+    git(&world.bare(), &["fsck", "--no-dangling"]);
+    assert!(done.is_err() || !world.objects().contains(&address), "{address}");
+    world.commits_are_there().await;
+}

@@ -27,10 +27,7 @@ pub(super) fn open(folder: &Path, identity: &str) -> Result<bool, RepoError> {
             tracing::warn!(%error, "the mirror of the remote can't be used and is made anew");
         }
     }
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(at("removed", folder)(error)),
-        _ => {}
-    }
+    put_aside(folder)?;
     let what = "making the mirror of the remote";
     let mut options = RepositoryInitOptions::new();
     options.bare(true).no_reinit(false).external_template(false);
@@ -50,6 +47,20 @@ pub(super) fn open(folder: &Path, identity: &str) -> Result<bool, RepoError> {
         config.set_str(name, value).map_err(git(what))?;
     }
     Ok(false)
+}
+
+/// Renames a mirror that is of no use any more: branches of restores may stand in it alone.
+fn put_aside(folder: &Path) -> Result<(), RepoError> {
+    if !folder.exists() {
+        return Ok(());
+    }
+    let free = (1..1_000)
+        .map(|n| folder.with_extension(format!("git.{n}")))
+        .find(|path| !path.exists())
+        .ok_or(RepoError::Locked)?;
+    fs::rename(folder, &free).map_err(at("put aside", folder))?;
+    tracing::info!("the mirror that was there is kept as {}", free.display());
+    Ok(())
 }
 
 /// Whether the remote of a sound mirror was heard of; nothing where it is no mirror of this remote.

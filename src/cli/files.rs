@@ -42,6 +42,13 @@ pub(super) fn write_own(root: &Path, file: &NewFile) -> Result<(), Failure> {
 
 fn write(root: &Path, file: &NewFile, how: &OpenOptions) -> Result<(), Failure> {
     let path: PathBuf = root.join(&file.path);
+    let below = path.ancestors().skip(1).take_while(|folder| *folder != root);
+    for folder in below {
+        if fs::symlink_metadata(folder).is_ok_and(|it| it.is_symlink()) {
+            let cause = std::io::Error::other("it is a link, and leads elsewhere");
+            return Err(failed(folder)(cause));
+        }
+    }
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).map_err(failed(folder))?;
     }

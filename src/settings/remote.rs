@@ -231,6 +231,10 @@ impl RepoUrl {
         if path.is_empty() || path.starts_with(['-', ':']) {
             return Err(("it names no repository".to_owned(), FORMS));
         }
+        // A URL that lost its scheme may hold a password there, and this form is shown as it stands.
+        if path.contains(['@', ':']) {
+            return Err(("a path behind HOST: has no @ and no colon".to_owned(), FORMS));
+        }
         let address = format!("{user}@{host}:{path}");
         Ok(Self {
             kind: RepoKind::Ssh,
@@ -484,6 +488,9 @@ mod tests {
         assert!(!format!("{url:?}").contains("p:w"), "{url:?}");
         for text in [
             "ssh://u:hunter2@h/r",
+            "u:hunter2@h/r",
+            "u:hunter2@h.example:o/r",
+            "https:/u:hunter2@h/r",
             "https://u:hunter2@/r",
             "https://u:hunter2@h:x/r",
             "https://u:hunter2@h",

@@ -84,6 +84,11 @@ SOPS_AGE_SSH_PRIVATE_KEY_FILE=$ROOT/tests/fixtures/secret/ssh_ed25519 sops decry
 assert_eq "$(jq -r '.data.API_KEY' opened.json)" planted-value-0815
 expect 2 alone mcpctl import mcp.json --recipient age1nonsense
 expect 1 alone mcpctl import nowhere.json
+mkdir linked elsewhere
+ln -s ../elsewhere linked/servers
+expect 1 alone mcpctl import mcp.json --dir linked --recipient "$ROOT/tests/fixtures/secret/ssh_ed25519.pub"
+assert_contains "$err" 'it is a link, and leads elsewhere'
+assert_eq "$(ls elsewhere)" '' 'an import wrote through a link'
 
 say '-- the repository is pushed to an mcpd, and what was imported for it runs there'
 start_mcpd

@@ -13,8 +13,17 @@ use crate::resource::Id;
 use super::error::StoreError;
 use super::schema::{self, ByNumber, ByText, Retention};
 
-/// So many changes are worth a second thread.
+/// So many changes are encoded by a thread of their own.
 const WORTH_A_THREAD: usize = 256;
+
+/// Encoded entries of a journal by their numbers.
+type Entries = Vec<(u64, Vec<u8>)>;
+
+/// The new entries of the journals that grow with each resource.
+struct Journals {
+    mutations: Entries,
+    audit: Entries,
+}
 
 /// Everything that one transaction writes; nothing in a map takes the entry away.
 #[derive(Debug, Default)]
@@ -88,24 +97,37 @@ impl Batch {
         next
     }
 
-    /// Writes all of it into a transaction, the commit of that number. Tables of one transaction may be written by several
-    /// threads, and a large batch is.
+    /// Writes all of it into a transaction, the commit of that number. What goes into the journals of a large one is encoded
+    /// meanwhile. (Tables written by two threads were measured too, and are slower.)
     pub(super) fn write(&self, transaction: &WriteTransaction, keep: Retention, commit: u64) -> Result<(), StoreError> {
-        if self.rows.len() + self.ledger.len() < WORTH_A_THREAD {
-            self.write_declared(transaction, keep, commit)?;
-            return self.write_agreed(transaction, keep);
-        }
+        let large = self.audit.len() > WORTH_A_THREAD;
         thread::scope(|scope| {
-            let agreed = scope.spawn(|| self.write_agreed(transaction, keep));
-            let declared = self.write_declared(transaction, keep, commit);
-            let agreed = agreed.join().unwrap_or_else(|panic| resume_unwind(panic));
-            declared.and(agreed)
+            let journals = large.then(|| scope.spawn(|| self.journals()));
+            write_by_text(transaction, schema::ROWS, &self.rows)?;
+            write_by_text(transaction, schema::LEDGER, &self.ledger)?;
+            let journals = match journals {
+                Some(journals) => journals.join().unwrap_or_else(|panic| resume_unwind(panic)),
+                None => self.journals(),
+            };
+            self.write_rest(transaction, journals?, keep, commit)
         })
     }
 
-    /// What is declared, and how it came about.
-    fn write_declared(&self, transaction: &WriteTransaction, keep: Retention, commit: u64) -> Result<(), StoreError> {
-        write_by_text(transaction, schema::ROWS, &self.rows)?;
+    /// The new entries of the journals that grow with each resource, encoded.
+    fn journals(&self) -> Result<Journals, StoreError> {
+        Ok(Journals {
+            mutations: entries(schema::MUTATIONS, self.mutation.iter().map(|it| (it.revision, it)))?,
+            audit: entries(schema::AUDIT, self.audit.iter().map(|it| (it.sequence, it)))?,
+        })
+    }
+
+    fn write_rest(
+        &self,
+        transaction: &WriteTransaction,
+        journals: Journals,
+        keep: Retention,
+        commit: u64,
+    ) -> Result<(), StoreError> {
         self.write_conflicts(transaction, keep.conflicts)?;
         if !self.outbox.is_empty() {
             let mut table = transaction.open_table(schema::OUTBOX)?;
@@ -116,8 +138,7 @@ impl Batch {
                 }
             }
         }
-        let mutations = self.mutation.iter().map(|it| (it.revision, it));
-        append(transaction, schema::MUTATIONS, mutations, keep.mutations)?;
+        append(transaction, schema::MUTATIONS, journals.mutations, keep.mutations)?;
         let mut header = transaction.open_table(schema::HEADER)?;
         header.insert(schema::COMMITS, commit)?;
         if let Some(mutation) = &self.mutation {
@@ -128,7 +149,15 @@ impl Batch {
             land(transaction, *revision, commit)?;
         }
         let runs = self.runs.iter().map(|it| (it.id, it));
-        append(transaction, schema::RUNS, runs, keep.runs)?;
+        append(transaction, schema::RUNS, entries(schema::RUNS, runs)?, keep.runs)?;
+        let events = self.events.iter().map(|it| (it.sequence, it));
+        append(
+            transaction,
+            schema::EVENTS,
+            entries(schema::EVENTS, events)?,
+            keep.events,
+        )?;
+        append(transaction, schema::AUDIT, journals.audit, keep.audit)?;
         rename(transaction, &self.renamed)?;
         if !self.facts.is_empty() {
             let mut table = transaction.open_table(schema::FACTS)?;
@@ -142,15 +171,6 @@ impl Batch {
         Ok(())
     }
 
-    /// What both sides agree on, and what people are told. Tables of its own: none that [`Self::write_declared`] opens.
-    fn write_agreed(&self, transaction: &WriteTransaction, keep: Retention) -> Result<(), StoreError> {
-        write_by_text(transaction, schema::LEDGER, &self.ledger)?;
-        let events = self.events.iter().map(|it| (it.sequence, it));
-        append(transaction, schema::EVENTS, events, keep.events)?;
-        let audit = self.audit.iter().map(|it| (it.sequence, it));
-        append(transaction, schema::AUDIT, audit, keep.audit)
-    }
-
     fn write_conflicts(&self, transaction: &WriteTransaction, keep: u64) -> Result<(), StoreError> {
         if !self.ended_conflicts.is_empty() {
             let mut table = transaction.open_table(schema::CONFLICTS)?;
@@ -159,7 +179,7 @@ impl Batch {
             }
         }
         let new = self.new_conflicts.iter().map(|it| (it.number, it));
-        append(transaction, schema::CONFLICTS, new, keep)?;
+        append(transaction, schema::CONFLICTS, entries(schema::CONFLICTS, new)?, keep)?;
         // A number is given once, also where the conflict that had it is gone.
         if let Some(last) = self.new_conflicts.last() {
             transaction
@@ -226,20 +246,22 @@ fn write_by_text(
     Ok(())
 }
 
-/// Adds entries to a journal and lets go of the oldest beyond `keep`.
-fn append<'a, T: Serialize + 'a>(
-    transaction: &WriteTransaction,
-    definition: ByNumber,
+/// Entries of a journal, encoded.
+fn entries<'a, T: Serialize + 'a>(
+    table: ByNumber,
     entries: impl Iterator<Item = (u64, &'a T)>,
-    keep: u64,
-) -> Result<(), StoreError> {
-    let mut entries = entries.peekable();
-    if entries.peek().is_none() {
+) -> Result<Entries, StoreError> {
+    entries.map(|(key, value)| Ok((key, encoded(table, value)?))).collect()
+}
+
+/// Adds entries to a journal and lets go of the oldest beyond `keep`.
+fn append(transaction: &WriteTransaction, definition: ByNumber, entries: Entries, keep: u64) -> Result<(), StoreError> {
+    if entries.is_empty() {
         return Ok(());
     }
     let mut table = transaction.open_table(definition)?;
     for (key, value) in entries {
-        table.insert(key, encoded(definition, value)?.as_slice())?;
+        table.insert(key, value.as_slice())?;
     }
     while table.len()? > keep {
         table.pop_first()?;

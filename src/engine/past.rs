@@ -138,6 +138,13 @@ pub(super) fn come_back(
     }
 }
 
+/// Goes on to its end also where its caller is gone: what is told of a change must not be lost with a connection.
+pub(super) async fn to_its_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, EngineError>> + Send + 'static,
+) -> Result<T, EngineError> {
+    tokio::spawn(work).await.unwrap_or(Err(EngineError::Stopping))
+}
+
 impl Engine {
     /// Refuses a plan that was made on another revision than the present one.
     pub(super) fn as_seen(terms: Terms, view: &StoreView) -> Result<(), EngineError> {

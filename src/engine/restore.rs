@@ -17,7 +17,7 @@ use crate::wire::Point;
 
 use super::edit::{Intent, Only, Subject, Wanted};
 use super::epoch::HEAD;
-use super::past::{Comeback, GoneBack, Return, Terms, come_back, has_values, same};
+use super::past::{Comeback, GoneBack, Return, Terms, come_back, has_values, same, to_its_end};
 use super::report::now;
 use super::undo::explained;
 use super::{Engine, EngineError, lock};
@@ -71,6 +71,11 @@ impl Engine {
     /// There is no such commit; what it declares would not be accepted today ([`EngineError::Invalid`]); the guard;
     /// something is not in the repository yet, and would be kept by no branch.
     pub async fn restore(&self, commit: &str, terms: Terms, actor: &Actor) -> Result<Restored, EngineError> {
+        let (engine, commit, actor) = (self.clone(), commit.to_owned(), actor.clone());
+        to_its_end(async move { engine.restore_whole(&commit, terms, &actor).await }).await
+    }
+
+    async fn restore_whole(&self, commit: &str, terms: Terms, actor: &Actor) -> Result<Restored, EngineError> {
         let hosted = self.history()?.clone();
         // What was asked for a moment ago is a commit in a moment, and people count from there.
         let waiting = self.store().view().outbox.last().map(|row| row.revision);

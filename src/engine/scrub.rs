@@ -14,6 +14,7 @@ use crate::repo::{Hosted, Quarantine, Scrub, Source};
 
 use super::agree::GUARDED;
 use super::epoch::{EPOCH, HEAD};
+use super::past::to_its_end;
 use super::report::now;
 use super::{ALLOWED, Engine, EngineError, Inner};
 
@@ -25,6 +26,8 @@ const MOVING: &str = "scrub-moving";
 const REMAINS: &str = "scrub-remains";
 /// What the facts begin with that name commits which must not come back, each with the head of main at that time.
 const GONE: &str = "scrubbed:";
+/// What the facts begin with that name revisions which held a scrubbed value: undoing one would bring it back.
+const HELD: &str = "scrubbed-revision:";
 /// The shortest value, in bytes: less would stand in places where it means something else.
 const SHORTEST: usize = 6;
 /// The most values and files of one request.
@@ -72,10 +75,8 @@ impl Engine {
         dry_run: bool,
         actor: &Actor,
     ) -> Result<Scrubbed, EngineError> {
-        // Once begun it goes to its end, also where its caller is gone.
         let (engine, actor) = (self.clone(), actor.clone());
-        let whole = tokio::spawn(async move { engine.scrub_whole(paths, values, dry_run, &actor).await });
-        whole.await.unwrap_or(Err(EngineError::Stopping))
+        to_its_end(async move { engine.scrub_whole(paths, values, dry_run, &actor).await }).await
     }
 
     async fn scrub_whole(
@@ -120,7 +121,12 @@ impl Engine {
         let head = self.agreed_head(&hosted).await?;
         let new = hosted.rewrite(&scrub, false).await?;
         let records = self.records_with(&scrub).await?;
+        // The journal is mcpd's own and keeps what it knows; what it holds must not come back from there either.
+        let held = records
+            .iter()
+            .map(|revision| (format!("{HELD}{revision}"), Some(String::new())));
         if new.moves.is_empty() {
+            self.store().set_metas(held.collect()).await?;
             if self.store().meta(REMAINS).is_some() {
                 self.0.remove_remains(&hosted).await?;
             }
@@ -129,7 +135,7 @@ impl Engine {
         let bundle = hosted.bundle(now()).await?.display().to_string();
         let target = new.moves.iter().find(|(_, from, _)| *from == head);
         let target = target.map_or(&head, |(.., to)| to).clone();
-        let mut facts: BTreeMap<String, Option<String>> = BTreeMap::new();
+        let mut facts: BTreeMap<String, Option<String>> = held.collect();
         for commit in &new.sources {
             facts.insert(format!("{GONE}{commit}"), Some(head.clone()));
         }
@@ -142,6 +148,8 @@ impl Engine {
             return Err(EngineError::Busy);
         }
         self.0.settle_scrub(&hosted, &target).await?;
+        // Where main stays nothing follows it, and all that had to move has moved.
+        self.store().set_metas([(MOVING.to_owned(), None)].into()).await?;
         self.0.remove_remains(&hosted).await?;
         drop(leased);
         drop(alone);
@@ -183,6 +191,11 @@ impl Engine {
 }
 
 impl Inner {
+    /// Whether the record of a revision holds a value that was scrubbed.
+    pub(super) fn held_what_was_scrubbed(&self, revision: u64) -> bool {
+        self.parts.store.meta(&format!("{HELD}{revision}")).is_some()
+    }
+
     /// What the store knows by commits follows the branches, once they have moved.
     pub(super) async fn settle_scrub(&self, hosted: &Hosted, head: &str) -> Result<(), EngineError> {
         let store = &self.parts.store;
@@ -190,7 +203,8 @@ impl Inner {
         let Some((old, new)) = moving.as_deref().and_then(|it| it.split_once(' ')) else {
             return Ok(());
         };
-        if !hosted.follows(new, head).await? {
+        // Where main stays it does not tell whether the other branches have moved.
+        if old == new || !hosted.follows(new, head).await? {
             return Ok(());
         }
         let renamed = hosted.pairs(old, new).await?;
@@ -217,13 +231,22 @@ impl Inner {
             self.settle_scrub(hosted, &head).await?;
         }
         if let Some(moving) = store.meta(MOVING) {
-            // Main has not moved, and it goes last: the scrub has to be asked for again.
+            // Main has not moved, and it goes last (or it stays): the scrub has to be asked for again.
             let old = moving.split(' ').next().unwrap_or_default();
             let of_it = store.metas(GONE).into_iter().filter(|(_, head)| head == old);
             let mut facts: BTreeMap<String, Option<String>> = of_it.map(|(fact, _)| (fact, None)).collect();
             facts.insert(MOVING.to_owned(), None);
             facts.insert(REMAINS.to_owned(), None);
-            return Ok(store.set_metas(facts).await?);
+            store.set_metas(facts).await?;
+            let event = Event {
+                sequence: 0,
+                at: now(),
+                level: Level::Warning,
+                about: "repository".to_owned(),
+                reason: "ScrubCutOff".to_owned(),
+                message: "a scrub was cut off before it was done: ask for it again (mcpctl repo scrub)".to_owned(),
+            };
+            return Ok(store.record(vec![event], vec![]).await?);
         }
         self.remove_remains(hosted).await
     }

@@ -13,7 +13,7 @@ use crate::secret::Recipient;
 
 use super::edit::{Edited, Intent, Only, Subject, Wanted};
 use super::lock;
-use super::past::{Comeback, GoneBack, Return, Terms, come_back, has_values, same};
+use super::past::{Comeback, GoneBack, Return, Terms, come_back, has_values, same, to_its_end};
 use super::vault::Vault;
 use super::{Engine, EngineError};
 
@@ -51,6 +51,11 @@ impl Engine {
     /// # Errors
     /// [`EngineError::NoRevision`], [`EngineError::NotUndone`], [`EngineError::MassDelete`], and those of an edit.
     pub async fn undo(&self, revision: u64, terms: Terms, actor: &Actor) -> Result<GoneBack, EngineError> {
+        let (engine, actor) = (self.clone(), actor.clone());
+        to_its_end(async move { engine.undo_whole(revision, terms, &actor).await }).await
+    }
+
+    async fn undo_whole(&self, revision: u64, terms: Terms, actor: &Actor) -> Result<GoneBack, EngineError> {
         let _one_at_a_time = self.0.editing.lock().await;
         let mutation = self.recorded(revision).await?;
         if mutation.actor.door == "mcpd" {
@@ -61,6 +66,16 @@ impl Engine {
             return Err(EngineError::NotUndone {
                 revision,
                 because: vec![why],
+            });
+        }
+        if self.0.held_what_was_scrubbed(revision) {
+            let why = Diagnostic::of_file(
+                format!("revision {revision}"),
+                "it holds what was scrubbed from the repository, and would bring it back",
+            );
+            return Err(EngineError::NotUndone {
+                revision,
+                because: vec![why.hint("change by hand what shall be as it was")],
             });
         }
         let said = lock(&self.0.recipients).clone();

@@ -309,6 +309,62 @@ async fn a_crash_in_between_is_brought_to_its_end() {
     world.bench.rest().await;
 }
 
+/// Where main stays it can't tell whether the other branches have moved: nothing is taken for done, and a person is told.
+#[tokio::test]
+async fn a_scrub_of_other_branches_that_was_cut_off_is_told() {
+    let world = World::that_leaked().await;
+    let head = world.head();
+    let facts = [
+        ("scrub-moving", format!("{head} {head}")),
+        ("scrub-remains", "1".to_owned()),
+    ];
+    let facts = facts.into_iter().map(|(fact, value)| (fact.to_owned(), Some(value)));
+    let gone = (format!("scrubbed:{head}"), Some(head.clone()));
+    world
+        .bench
+        .store()
+        .set_metas(facts.chain([gone]).collect())
+        .await
+        .unwrap();
+    let world = world.restart().await;
+    world.bench.rest().await;
+    assert!(
+        world.bench.store().metas("scrub").is_empty(),
+        "it has to be asked for again"
+    );
+    let events = world.bench.store().events(0, 100).await.unwrap();
+    assert!(events.iter().any(|event| event.reason == "ScrubCutOff"), "{events:?}");
+    assert!(world.objects().contains(LEAKED));
+}
+
+/// The journal still knows what was scrubbed; an undo does not bring it back.
+#[tokio::test]
+async fn no_undo_brings_back_what_was_scrubbed() {
+    let world = World::that_leaked().await;
+    let done = world.scrub(&[], &[LEAKED], false).await.unwrap();
+    assert!(done.records.len() >= 2, "{:?}", done.records);
+    for revision in done.records {
+        let undone = world.bench.engine.undo(revision, PLAIN, &actor("ann", "api")).await;
+        let refused = undone.unwrap_err();
+        let EngineError::NotUndone { because, .. } = refused else {
+            panic!("{refused}");
+        };
+        assert!(because[0].message.contains("what was scrubbed"), "{because:?}");
+    }
+    let other = world.revision();
+    world.bench.edit(&[("a", Some("after"))]).await;
+    world.bench.rest().await;
+    assert!(
+        world
+            .bench
+            .engine
+            .undo(other + 1, PLAIN, &actor("ann", "api"))
+            .await
+            .is_ok()
+    );
+    assert!(!world.objects().contains(LEAKED));
+}
+
 /// git's own words, ids and times are no words of people's, however much a value looks like them.
 #[tokio::test]
 async fn what_only_looks_like_the_value_stays() {

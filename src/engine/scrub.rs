@@ -122,11 +122,11 @@ impl Engine {
         let new = hosted.rewrite(&scrub, false).await?;
         let records = self.records_with(&scrub).await?;
         // The journal is mcpd's own and keeps what it knows; what it holds must not come back from there either.
-        let held = records
+        let marks = records
             .iter()
             .map(|revision| (format!("{HELD}{revision}"), Some(String::new())));
         if new.moves.is_empty() {
-            self.store().set_metas(held.collect()).await?;
+            self.store().set_metas(marks.collect()).await?;
             if self.store().meta(REMAINS).is_some() {
                 self.0.remove_remains(&hosted).await?;
             }
@@ -135,7 +135,7 @@ impl Engine {
         let bundle = hosted.bundle(now()).await?.display().to_string();
         let target = new.moves.iter().find(|(_, from, _)| *from == head);
         let target = target.map_or(&head, |(.., to)| to).clone();
-        let mut facts: BTreeMap<String, Option<String>> = held.collect();
+        let mut facts: BTreeMap<String, Option<String>> = marks.collect();
         for commit in &new.sources {
             facts.insert(format!("{GONE}{commit}"), Some(head.clone()));
         }

@@ -27,6 +27,7 @@ mod read;
 mod reading;
 mod remote;
 mod scrub;
+mod scrub_objects;
 mod watch;
 
 #[cfg(test)]

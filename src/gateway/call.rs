@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::kit::Name;
 use crate::mcp::envelope::{self, code};
-use crate::mcp::{Answer, Call, CallError, Heard};
+use crate::mcp::{Answer, Call, CallError, Heard, Wish};
 use crate::record::Life;
 
 use super::asked::{Ask, Asked, failed};
@@ -99,7 +99,7 @@ pub async fn call(
             });
         }
         Ok(Outcome::Sent(mut sent, Some(Heard::Answer(answered)))) => sent.finish(id, answered),
-        Ok(Outcome::Sent(sent, None)) => sent.late(id),
+        Ok(Outcome::Sent(sent, _)) => sent.late(id),
         Ok(Outcome::Answered(whole)) => whole,
         Err(Failure::Unknown) => asked.unknown(),
         Err(Failure::Server(message)) => failed(asked.ask, id, &message),
@@ -256,9 +256,12 @@ async fn find(
                 };
                 let deadline = arrived + callable.timeout;
                 let text = |id: u64| asked.line(id, own);
-                let progress = streams && asked.token.is_some();
+                let wish = Wish {
+                    asides: streams && asked.token.is_some(),
+                    ..Wish::default()
+                };
                 let late = || Failure::Server(too_slow(server, callable.timeout));
-                match timeout_at(deadline, connection.call(text, progress))
+                match timeout_at(deadline, connection.call(text, wish))
                     .await
                     .map_err(|_| late())?
                 {
@@ -320,7 +323,7 @@ async fn around(inner: &Inner, asked: &Asked<'_>, servers: &[Name]) -> Vec<u8> {
             continue;
         };
         let asking = async {
-            let call = connection.call(|id| asked.line(id, None), false).await?;
+            let call = connection.call(|id| asked.line(id, None), Wish::default()).await?;
             call.answer().await
         };
         let deadline = last.min(Instant::now() + callable.timeout);
@@ -367,6 +370,7 @@ impl Streaming {
             heard = self.sent.call.heard() => match heard {
                 Heard::Progress(progress) => return Some(answer::event(&progress.with_token(&self.token))),
                 Heard::Answer(answered) => self.sent.finish(&self.id, answered),
+                Heard::Notice(_) | Heard::Question(_) => return Some(b": aside\n\n".to_vec()),
             },
             _ = &mut self.cancelled => envelope::error(&self.id, code::CANCELLED, "the request was cancelled"),
             () = sleep_until(self.sent.deadline) => self.sent.late(&self.id),

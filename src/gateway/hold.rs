@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::kit::{HttpTransport, Link};
 use crate::mcp::handshake::{HandshakeError, greet, read_list, read_lists};
 use crate::mcp::lists::{Each, Entry, Kind, Lists};
-use crate::mcp::{Connection, HttpClient, LOST, Options, envelope, one_line};
+use crate::mcp::{Connection, HttpClient, LOST, Options, Wish, envelope, one_line};
 use crate::record::{Capability, FleetMember, Greeting, Life};
 
 use super::Attach;
@@ -217,7 +217,7 @@ impl Holder {
                 let params = serde_json::json!({"uri": uri});
                 let asking = async {
                     let call = connection
-                        .call(|id| envelope::request(id, due.method(), &params), false)
+                        .call(|id| envelope::request(id, due.method(), &params), Wish::default())
                         .await?;
                     call.answer().await
                 };

@@ -235,7 +235,10 @@ mod tests {
         let Stage::Ready(connection) = stage else {
             panic!("not ready")
         };
-        connection.call(|_| b"{}\n".to_vec(), false).await.unwrap()
+        connection
+            .call(|_| b"{}\n".to_vec(), crate::mcp::Wish::default())
+            .await
+            .unwrap()
     }
 
     fn shown(choice: &Choice<'_>) -> String {

@@ -11,13 +11,15 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::Bytes;
+use http::{HeaderName, HeaderValue};
 use serde_json::value::RawValue;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::envelope::{self, Message, Outcome, code, members, place_of, text_of};
 use super::lists::{Each, Kind};
-use super::locked;
+use super::{MODERN, locked};
+use crate::record::Era;
 
 /// Bytes that may wait to be written to a server; callers wait when it is full.
 const QUEUED_BYTES: u32 = 16 << 20;
@@ -25,8 +27,11 @@ const QUEUED_BYTES: u32 = 16 << 20;
 const SMALLEST: usize = 1 << 10;
 /// Requests that may be in flight at once.
 const MOST_CALLS: usize = 10_000;
-/// Progress notifications that may wait for a slow reader; further ones are dropped.
-const QUEUED_PROGRESS: usize = 64;
+/// What a server says beside its answer that may wait for a slow reader; further notifications are dropped, and further
+/// questions refused.
+const QUEUED_ASIDES: usize = 64;
+/// Questions of a server that may be open at once.
+const MOST_QUESTIONS: usize = 1_000;
 /// Bytes of notifications about resources that may wait to be told; further ones are dropped.
 const QUEUED_UPDATES: usize = 4 << 20;
 
@@ -85,30 +90,161 @@ impl Progress {
     }
 }
 
+/// A notification that is about a request: a log message, above all.
+#[derive(Debug, Clone)]
+pub struct Notice {
+    /// The whole message as it came.
+    pub line: Bytes,
+    /// Its method.
+    pub method: Box<str>,
+}
+
+/// A request of the server's own, put to whoever made the call that it belongs to. Dropped without an answer, it is
+/// answered with an error: a server never waits for ever.
+pub struct Question {
+    shared: Arc<Shared>,
+    line: Bytes,
+    id: Range<usize>,
+    params: Option<Range<usize>>,
+    method: Box<str>,
+    withdrawn: CancellationToken,
+    answered: bool,
+}
+
+impl std::fmt::Debug for Question {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Question")
+            .field("method", &self.method)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Question {
+    /// What is asked, as `elicitation/create`.
+    #[must_use]
+    pub fn method(&self) -> &str {
+        &self.method
+    }
+
+    /// The JSON text of its parameters, where there are any.
+    #[must_use]
+    pub fn params(&self) -> Option<&str> {
+        let params = self.line.get(self.params.clone()?)?;
+        std::str::from_utf8(params).ok()
+    }
+
+    /// The whole message with another id (a JSON text).
+    #[must_use]
+    pub fn with_id(&self, id: &str) -> Vec<u8> {
+        envelope::splice(&self.line, &[(self.id.clone(), id)], false)
+    }
+
+    /// Answers it: a `result`, or an `error`, as JSON texts.
+    pub fn answer(mut self, outcome: Result<&[u8], &[u8]>) {
+        self.answered = true;
+        let (member, payload) = match outcome {
+            Ok(result) => (&b"\"result\""[..], result),
+            Err(error) => (&b"\"error\""[..], error),
+        };
+        let id = &self.line[self.id.clone()];
+        let answer = [br#"{"jsonrpc":"2.0","id":"#, id, b",", member, b":", payload, b"}"].concat();
+        self.shared.write_small(envelope::splice(&answer, &[], true));
+    }
+
+    /// Answers it with an error in words.
+    pub fn refuse(self, code: i32, message: &str) {
+        let error = serde_json::json!({"code": code, "message": message}).to_string();
+        self.answer(Err(error.as_bytes()));
+    }
+
+    /// Waits until the server does not want to know any more.
+    pub async fn withdrawn(&self) {
+        self.withdrawn.cancelled().await;
+    }
+}
+
+impl Drop for Question {
+    fn drop(&mut self) {
+        let id = self.line.slice(self.id.clone());
+        locked(&self.shared.calls).questions.remove(&id);
+        if !self.answered && !self.withdrawn.is_cancelled() {
+            let id = String::from_utf8_lossy(&id).into_owned();
+            let mut answer = envelope::error(&id, code::SERVER, "whoever was asked is gone");
+            answer.push(b'\n');
+            self.shared.write_small(answer);
+        }
+    }
+}
+
 /// What is heard of a request that is in flight.
 #[derive(Debug)]
 pub enum Heard {
     /// It goes on.
     Progress(Progress),
+    /// Something is said about it.
+    Notice(Notice),
+    /// The server wants to know something first.
+    Question(Question),
     /// It ended.
     Answer(Result<Answer, CallError>),
 }
 
+/// How a request is sent, and what its sender wants to hear.
+#[derive(Debug, Clone, Default)]
+pub struct Wish {
+    /// Whether more than the answer is wanted: progress, notices and questions.
+    pub asides: bool,
+    /// Who asks: questions and notices that name no request reach the one owner that has requests in flight, where there
+    /// is exactly one. What mcpd asks for itself has none.
+    pub owner: Option<Arc<str>>,
+    /// What goes along where the transport has headers.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+}
+
 struct Pending {
     answer: oneshot::Sender<Result<Answer, CallError>>,
-    progress: Option<mpsc::Sender<Progress>>,
+    asides: Option<mpsc::Sender<Heard>>,
+    owner: Option<Arc<str>>,
 }
 
 #[derive(Default)]
 struct Calls {
     pending: HashMap<u64, Pending>,
+    /// Questions that are open, by the JSON text of their id.
+    questions: HashMap<Bytes, CancellationToken>,
     closed: Option<Arc<str>>,
+}
+
+impl Calls {
+    /// Who hears what names no request: the newest request of the only owner that has any. Never a guess.
+    fn certain(&self) -> Option<&mpsc::Sender<Heard>> {
+        let mut newest: Option<(&u64, &Pending, &Arc<str>)> = None;
+        for (id, pending) in &self.pending {
+            let Some(owner) = &pending.owner else { continue };
+            match newest {
+                Some((.., other)) if other != owner => return None,
+                Some((before, ..)) if before > id => {}
+                _ => newest = Some((id, pending, owner)),
+            }
+        }
+        newest?.1.asides.as_ref()
+    }
+
+    /// Who hears what was said on the stream of a request, or on none.
+    fn hears(&self, on: Option<u64>) -> Option<&mpsc::Sender<Heard>> {
+        match on {
+            Some(id) => self.pending.get(&id)?.asides.as_ref(),
+            None => self.certain(),
+        }
+    }
 }
 
 /// A message on its way to the server.
 pub(super) struct Outgoing {
     pub(super) line: Vec<u8>,
     pub(super) role: Role,
+    /// What goes along where the transport has headers.
+    pub(super) headers: Vec<(HeaderName, HeaderValue)>,
     /// Given back when the message was handed over.
     _budget: Option<OwnedSemaphorePermit>,
 }
@@ -146,6 +282,7 @@ struct Shared {
     obstacle: Mutex<Option<Arc<str>>>,
     ended: CancellationToken,
     ignored: AtomicU64,
+    uncertain: watch::Sender<u64>,
 }
 
 /// A handle on one conversation.
@@ -178,6 +315,7 @@ impl Connection {
             obstacle: Mutex::default(),
             ended: CancellationToken::new(),
             ignored: AtomicU64::new(0),
+            uncertain: watch::Sender::default(),
         });
         let wire = Wire {
             ear: Ear(Arc::clone(&shared)),
@@ -188,10 +326,10 @@ impl Connection {
     }
 
     /// Sends a request. `line` makes its text, one line with the id given to it, which is also the progress token where
-    /// `progress` is wanted. Waits while too much waits to be written.
+    /// there is one. Waits while too much waits to be written.
     ///
     /// The returned call is cancelled at the server when it is dropped before its answer came.
-    pub async fn call(&self, line: impl FnOnce(u64) -> Vec<u8>, progress: bool) -> Result<Call, CallError> {
+    pub async fn call(&self, line: impl FnOnce(u64) -> Vec<u8>, wish: Wish) -> Result<Call, CallError> {
         let counted = Counted::new(&self.shared);
         let id = self.shared.next.fetch_add(1, Ordering::Relaxed);
         let line = line(id);
@@ -203,7 +341,7 @@ impl Connection {
             .await
             .map_err(|_| CallError::NotSent(self.shared.reason()))?;
         let (answer, answered) = oneshot::channel();
-        let (progress, progressed) = progress.then(|| mpsc::channel(QUEUED_PROGRESS)).unzip();
+        let (asides, aside) = wish.asides.then(|| mpsc::channel(QUEUED_ASIDES)).unzip();
         {
             let mut calls = locked(&self.shared.calls);
             if let Some(reason) = &calls.closed {
@@ -212,15 +350,17 @@ impl Connection {
             if calls.pending.len() >= MOST_CALLS {
                 return Err(CallError::Busy);
             }
-            calls.pending.insert(id, Pending { answer, progress });
+            let owner = wish.owner;
+            calls.pending.insert(id, Pending { answer, asides, owner });
         }
-        self.shared.write(line, Role::Request(id), Some(budget));
+        self.shared
+            .write_with(line, Role::Request(id), wish.headers, Some(budget));
         Ok(Call {
             id,
             counted,
             answered,
             stashed: None,
-            progressed,
+            aside,
             cancel: true,
         })
     }
@@ -239,6 +379,22 @@ impl Connection {
     pub(super) fn agree(&self, protocol: &str) {
         // It is agreed on once: a second handshake is a second connection.
         let _ = self.shared.protocol.set(protocol.to_owned());
+    }
+
+    /// The era that was agreed on; legacy until then.
+    #[must_use]
+    pub fn era(&self) -> Era {
+        match self.shared.protocol.get() {
+            Some(protocol) if protocol == MODERN => Era::Modern,
+            _ => Era::Legacy,
+        }
+    }
+
+    /// How many questions the server asked that could not be put to anybody, because whose call they belong to was not
+    /// certain.
+    #[must_use]
+    pub fn uncertain(&self) -> watch::Receiver<u64> {
+        self.shared.uncertain.subscribe()
     }
 
     /// What stands between us and the server at the moment, where that is known.
@@ -321,19 +477,19 @@ pub struct Call {
     counted: Counted,
     answered: oneshot::Receiver<Result<Answer, CallError>>,
     stashed: Option<Result<Answer, CallError>>,
-    progressed: Option<mpsc::Receiver<Progress>>,
+    aside: Option<mpsc::Receiver<Heard>>,
     cancel: bool,
 }
 
 impl Call {
-    /// The next thing that is heard: progress in the order in which it came, then the answer, once.
+    /// The next thing that is heard: what is said aside in the order in which it came, then the answer, once.
     pub async fn heard(&mut self) -> Heard {
         if self.stashed.is_none() {
-            let answer = match &mut self.progressed {
+            let answer = match &mut self.aside {
                 None => (&mut self.answered).await,
-                Some(progressed) => tokio::select! {
+                Some(aside) => tokio::select! {
                     biased;
-                    Some(progress) = progressed.recv() => return Heard::Progress(progress),
+                    Some(heard) = aside.recv() => return heard,
                     answer = &mut self.answered => answer,
                 },
             };
@@ -341,8 +497,8 @@ impl Call {
             self.stashed = Some(answer.unwrap_or_else(|_| Err(CallError::Ended("the connection ended".into()))));
         }
         // What the server said before its answer is heard before it.
-        if let Some(progress) = self.progressed.as_mut().and_then(|p| p.try_recv().ok()) {
-            return Heard::Progress(progress);
+        if let Some(heard) = self.aside.as_mut().and_then(|aside| aside.try_recv().ok()) {
+            return heard;
         }
         let gone = || Err(CallError::Ended("the answer was taken already".into()));
         Heard::Answer(self.stashed.take().unwrap_or_else(gone))
@@ -378,10 +534,21 @@ impl Drop for Call {
 
 impl Shared {
     fn write(&self, line: Vec<u8>, role: Role, budget: Option<OwnedSemaphorePermit>) {
+        self.write_with(line, role, vec![], budget);
+    }
+
+    fn write_with(
+        &self,
+        line: Vec<u8>,
+        role: Role,
+        headers: Vec<(HeaderName, HeaderValue)>,
+        budget: Option<OwnedSemaphorePermit>,
+    ) {
         // A closed queue means that the conversation ended, which the caller learns by its answer.
         let _ = self.outgoing.send(Outgoing {
             line,
             role,
+            headers,
             _budget: budget,
         });
     }
@@ -420,8 +587,8 @@ impl Shared {
         self.ended.cancel();
     }
 
-    /// Takes one line that the server wrote.
-    fn take(&self, line: Bytes) {
+    /// Takes one message that the server said; `on` is the request on whose own stream it was said, where there is one.
+    fn take(self: &Arc<Self>, line: Bytes, on: Option<u64>) {
         let Ok(text) = std::str::from_utf8(&line) else {
             return self.ignore();
         };
@@ -448,26 +615,90 @@ impl Shared {
                     failed,
                 }));
             }
-            Ok(Message::Request { id, method, .. }) => {
-                let mut answer = if method == "ping" {
-                    envelope::result(id.text(), b"{}")
-                } else {
-                    let why = format!("{method} is not supported by this client");
-                    envelope::error(id.text(), code::METHOD_NOT_FOUND, &super::one_line(&why, 200))
-                };
+            Ok(Message::Request { id, method, .. }) if method == "ping" => {
+                let mut answer = envelope::result(id.text(), b"{}");
                 answer.push(b'\n');
                 self.write_small(answer);
+            }
+            Ok(Message::Request { id, method, params }) => {
+                let question = Question {
+                    id: place_of(text, id.text()),
+                    params: params.map(|params| place_of(text, params.get())),
+                    method: method.into(),
+                    shared: Arc::clone(self),
+                    withdrawn: CancellationToken::new(),
+                    answered: false,
+                    line,
+                };
+                self.take_question(question, on);
             }
             Ok(Message::Notification { method, params }) => match &*method {
                 "notifications/progress" => self.take_progress(&line, text, params),
                 "notifications/resources/updated" => self.take_update(text, params),
-                _ => {
+                "notifications/cancelled" => self.take_withdrawal(params),
+                _ if Kind::ALL.into_iter().any(|kind| kind.changed() == method) => {
                     for kind in Kind::ALL.into_iter().filter(|kind| kind.changed() == method) {
                         self.changed.send_modify(|times| *times.of_mut(kind) += 1);
                     }
                 }
+                _ => {
+                    let method = method.into();
+                    self.take_notice(Notice { line, method }, on);
+                }
             },
             Err(_) => self.ignore(),
+        }
+    }
+
+    /// Puts a question to whoever made the call that it belongs to, or refuses it where that is not certain.
+    fn take_question(&self, question: Question, on: Option<u64>) {
+        const ASKED: [&str; 3] = ["sampling/createMessage", "elicitation/create", "roots/list"];
+        if !ASKED.contains(&&*question.method) {
+            let why = format!("{} is not supported by this client", question.method);
+            return question.refuse(code::METHOD_NOT_FOUND, &super::one_line(&why, 200));
+        }
+        let id = question.line.slice(question.id.clone());
+        let sender = {
+            let mut calls = locked(&self.calls);
+            if calls.questions.len() >= MOST_QUESTIONS || calls.questions.contains_key(&id) {
+                drop(calls);
+                return question.refuse(
+                    code::INVALID_REQUEST,
+                    "too many requests are open, or one with this id is",
+                );
+            }
+            let sender = calls.hears(on).cloned();
+            if sender.is_some() {
+                calls.questions.insert(id, question.withdrawn.clone());
+            }
+            sender
+        };
+        let Some(sender) = sender else {
+            self.uncertain.send_modify(|times| *times += 1);
+            let why = "nobody can be asked: it is not certain whose call this belongs to";
+            return question.refuse(code::SERVER, why);
+        };
+        // A reader that is too slow, or gone, costs the question its answer, and nobody else anything.
+        if let Err(unheard) = sender.try_send(Heard::Question(question)) {
+            drop(unheard);
+        }
+    }
+
+    /// Tells the one whom it is certainly about; else nobody.
+    fn take_notice(&self, notice: Notice, on: Option<u64>) {
+        let sender = locked(&self.calls).hears(on).cloned();
+        if sender.is_none_or(|sender| sender.try_send(Heard::Notice(notice)).is_err()) {
+            self.ignore();
+        }
+    }
+
+    /// The server does not want to know any more.
+    fn take_withdrawal(&self, params: Option<&RawValue>) {
+        let id = params.and_then(|params| members(params.get(), ["requestId"]).ok()?[0]);
+        let withdrawn = id.and_then(|id| locked(&self.calls).questions.remove(id.get().as_bytes()));
+        match withdrawn {
+            Some(withdrawn) => withdrawn.cancel(),
+            None => self.ignore(),
         }
     }
 
@@ -475,15 +706,15 @@ impl Shared {
         let token = params.and_then(|params| members(params.get(), ["progressToken"]).ok()?[0]);
         let sender = token
             .and_then(|token| token.get().parse().ok())
-            .and_then(|id: u64| locked(&self.calls).pending.get(&id)?.progress.clone());
+            .and_then(|id: u64| locked(&self.calls).pending.get(&id)?.asides.clone());
         match (sender, token) {
             (Some(sender), Some(token)) => {
                 let token = place_of(text, token.get());
                 // A reader that is too slow loses progress, never its answer.
-                let _ = sender.try_send(Progress {
+                let _ = sender.try_send(Heard::Progress(Progress {
                     line: line.clone(),
                     token,
-                });
+                }));
             }
             _ => self.ignore(),
         }
@@ -524,7 +755,12 @@ pub(super) struct Ear(Arc<Shared>);
 impl Ear {
     /// Takes one message that the server said.
     pub(super) fn hear(&self, message: Bytes) {
-        self.0.take(message);
+        self.0.take(message, None);
+    }
+
+    /// Takes one message that the server said on the stream of one request.
+    pub(super) fn hear_on(&self, id: u64, message: Bytes) {
+        self.0.take(message, Some(id));
     }
 
     /// Ends one request without an answer of the server.

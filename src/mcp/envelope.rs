@@ -231,7 +231,7 @@ impl<'de, const N: usize> Visitor<'de> for Members<'_, N> {
 }
 
 #[derive(Deserialize)]
-struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+pub(super) struct Key<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 
 /// The text of a JSON string, unescaped; nothing where the value is no string.
 #[must_use]

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::record::{Capability, Greeting};
 
-use super::connection::{Answer, CallError, Connection};
+use super::connection::{Answer, CallError, Connection, Wish};
 use super::envelope::{self, code};
 use super::lists::{Entry, Gathered, Kind, Lists};
 use super::{VERSIONS, one_line};
@@ -145,7 +145,7 @@ async fn initialize(connection: &Connection) -> Result<Greeting, HandshakeError>
         "clientInfo": {"name": "mcpctl", "version": env!("CARGO_PKG_VERSION")},
     });
     let mut call = connection
-        .call(|id| envelope::request(id, METHOD, &params), false)
+        .call(|id| envelope::request(id, METHOD, &params), Wish::default())
         .await?;
     call.never_cancel();
     let answer = call.answer().await?;
@@ -189,7 +189,7 @@ async fn pages(connection: &Connection, kind: Kind) -> Result<Vec<Entry>, Handsh
     let mut params = serde_json::json!({});
     for _ in 0..MOST_PAGES {
         let call = connection
-            .call(|id| envelope::request(id, method, &params), false)
+            .call(|id| envelope::request(id, method, &params), Wish::default())
             .await?;
         let answer = call.answer().await?;
         let page = match result_of(method, &answer) {

@@ -24,9 +24,17 @@ fn open_with(pipes: Pipes, options: Options) -> Connection {
     connection
 }
 
+/// Everything is wanted.
+fn asides() -> Wish {
+    Wish {
+        asides: true,
+        ..Wish::default()
+    }
+}
+
 async fn ask(connection: &Connection, params: Value) -> Result<Call, CallError> {
     let line = |id| envelope::request(id, "tools/call", &params);
-    connection.call(line, false).await
+    connection.call(line, Wish::default()).await
 }
 
 async fn answered(connection: &Connection, params: Value) -> Result<Value, CallError> {
@@ -156,7 +164,7 @@ async fn progress_comes_in_order_before_the_answer() {
                 &json!({"name": "progress", "_meta": {"progressToken": id}}),
             )
         };
-        let mut call = connection.call(line, true).await.unwrap();
+        let mut call = connection.call(line, asides()).await.unwrap();
         for step in 1..=3 {
             let Heard::Progress(progress) = call.heard().await else {
                 panic!("the answer came first")

@@ -33,6 +33,16 @@ pub struct FleetMember {
     pub remembered: Option<Greeting>,
 }
 
+/// One of the two ways in which MCP is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Era {
+    /// 2024-11-05 to 2025-11-25: `initialize`, then a session.
+    Legacy,
+    /// 2026-07-28: each request by itself.
+    Modern,
+}
+
 /// What a server says of itself at the handshake. It holds for one life.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Greeting {

@@ -140,6 +140,7 @@ impl Server {
         url: &Uri,
         accept: &'static str,
         body: Vec<u8>,
+        further: &[(HeaderName, HeaderValue)],
         ear: &Ear,
         last_event: Option<&str>,
     ) -> Result<Response<Incoming>, Fault> {
@@ -154,6 +155,7 @@ impl Server {
                 headers.extend(version.map(|version| (VERSION, version)));
                 headers.extend(self.session.get().map(|session| (SESSION, session.clone())));
             }
+            headers.extend(further.iter().cloned());
             let last_event = last_event.and_then(|id| HeaderValue::from_str(id).ok());
             headers.extend(last_event.map(|id| (LAST_EVENT, id)));
         }

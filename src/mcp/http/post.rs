@@ -157,7 +157,15 @@ async fn post(server: &Server, url: Uri, ear: Ear, message: Outgoing) -> Posted 
     };
     loop {
         let sent = server
-            .exchange(Method::POST, &url, BOTH, message.line.clone(), &ear, None)
+            .exchange(
+                Method::POST,
+                &url,
+                BOTH,
+                message.line.clone(),
+                &message.headers,
+                &ear,
+                None,
+            )
             .await;
         // Before the handshake nothing can be lost by asking again: the server is starting.
         let starting = request.is_some() && ear.protocol().is_none();
@@ -231,7 +239,7 @@ async fn read(server: &Server, url: &Uri, ear: &Ear, answer: Response<Incoming>,
     if answer.status() == StatusCode::OK && is_of(&answer, JSON) {
         return match Limited::new(answer.into_body(), server.longest).collect().await {
             Ok(body) => {
-                ear.hear(body.to_bytes());
+                ear.hear_on(id, body.to_bytes());
                 fail("the server answered with something that is no answer to the request".to_owned())
             }
             Err(error) => fail(super::words(&*error)),
@@ -248,7 +256,7 @@ async fn follow(server: &Server, url: &Uri, ear: &Ear, answer: Response<Incoming
         let ended = loop {
             match events.next().await {
                 Ok(Some(event)) if event.data.is_empty() => {}
-                Ok(Some(event)) => ear.hear(event.data.into()),
+                Ok(Some(event)) => ear.hear_on(id, event.data.into()),
                 Ok(None) => break "the server's stream ended before its answer".to_owned(),
                 Err(why) => break why,
             }
@@ -261,7 +269,7 @@ async fn follow(server: &Server, url: &Uri, ear: &Ear, answer: Response<Incoming
         let last = events.last_id().map(str::to_owned).ok_or(ended)?;
         sleep(retry(events.retry())).await;
         let again = server
-            .exchange(Method::GET, url, EVENTS, vec![], ear, Some(&last))
+            .exchange(Method::GET, url, EVENTS, vec![], &[], ear, Some(&last))
             .await;
         let again = match again {
             Ok(again) => again,

@@ -12,6 +12,7 @@ use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
 use crate::kit::HttpTransport;
+use crate::mcp::Wish;
 use crate::mcp::fake::until;
 use crate::mcp::handshake::greet;
 use crate::mcp::lists::Kind;
@@ -99,7 +100,11 @@ async fn greeted(url: &str) -> Connection {
 
 async fn ask(connection: &Connection, name: &str, progress: bool) -> Result<Call, CallError> {
     let line = |id| envelope::request(id, "tools/call", &json!({"name": name, "_meta": {"progressToken": id}}));
-    connection.call(line, progress).await
+    let wish = Wish {
+        asides: progress,
+        ..Wish::default()
+    };
+    connection.call(line, wish).await
 }
 
 async fn answered(connection: &Connection, name: &str) -> Result<Value, CallError> {

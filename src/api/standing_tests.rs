@@ -210,6 +210,7 @@ fn a_chain_stops_where_it_broke() {
                     ..Counts::default()
                 },
             },
+            tools: Arc::default(),
             since: AT.parse().unwrap(),
         };
         known.upstreams.insert(Life("L1".into()), upstream);

@@ -83,6 +83,7 @@ mod tests {
         let life = |name: &str| Life(name.to_owned());
         let upstream = |protocol: &str| Upstream {
             instance: "time/0".parse().unwrap(),
+            tools: std::sync::Arc::default(),
             handshake: Handshake::Ready {
                 greeting: Greeting {
                     protocol: protocol.to_owned(),

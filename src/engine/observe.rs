@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::kit::Name;
 use crate::reconcile::converge::{self, Desired, Memory, Outcome, desired};
 use crate::record::{ById, Fleet, InstanceStatus, Life, Live, Routes, Row, State, StoreView, Upstreams};
-use crate::resource::{Document, Project, Server};
+use crate::resource::{Document, Project, Server, ToolsLock};
 
 use super::{Inner, lock};
 
@@ -88,7 +88,7 @@ pub(super) fn of_kind<'a>(rows: &'a ById<Row>, kind: &'a str) -> impl Iterator<I
 }
 
 /// What the gateway shows.
-pub(super) fn routes(view: &StoreView, statuses: &[InstanceStatus], fleet: &Fleet) -> Routes {
+pub(super) fn routes(view: &StoreView, statuses: &[InstanceStatus], fleet: &Fleet, lock: &Arc<ToolsLock>) -> Routes {
     let of_kind = |kind: &str| -> BTreeMap<Name, Arc<Document>> {
         of_kind(&view.rows, kind)
             .map(|document| (document.id.name.clone(), Arc::clone(document)))
@@ -114,5 +114,6 @@ pub(super) fn routes(view: &StoreView, statuses: &[InstanceStatus], fleet: &Flee
         projects: of_kind(<Project as crate::resource::Declared>::NAME),
         servers: of_kind(<Server as crate::resource::Declared>::NAME),
         unavailable,
+        lock: Arc::clone(lock),
     }
 }

@@ -292,7 +292,7 @@ impl Loop {
             status.reason = inner.parts.masks.mask(&status.reason).into_owned();
         }
         *lock(&inner.memory) = plan.memory;
-        let routes = routes(&view, &plan.statuses, &plan.fleet);
+        let routes = routes(&view, &plan.statuses, &plan.fleet, &Arc::default());
         let mut fleet = plan.fleet;
         self.greetings.bring_along(inner, &seen).await;
         self.greetings.fill(&mut fleet);
@@ -300,7 +300,8 @@ impl Loop {
         inner.parts.routes.send_if_modified(|now| {
             let same = now.projects == routes.projects
                 && now.servers == routes.servers
-                && now.unavailable == routes.unavailable;
+                && now.unavailable == routes.unavailable
+                && now.lock == routes.lock;
             if !same {
                 *now = Arc::new(routes);
             }

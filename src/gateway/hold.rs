@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::kit::{HttpTransport, Link};
 use crate::mcp::handshake::{HandshakeError, greet, read_list, read_lists};
-use crate::mcp::lists::{Each, Entry, Kind, Lists};
+use crate::mcp::lists::{Each, Kind, List, Lists};
 use crate::mcp::{Connection, HttpClient, LOST, Options, Wish, envelope, one_line};
 use crate::record::{Capability, FleetMember, Greeting, Life};
 
@@ -23,7 +23,8 @@ use super::subscriptions::Subscriptions;
 const GATHER: Duration = Duration::from_millis(50);
 /// The longest that a server may take to list something anew, or to take a subscription.
 const ANSWER: Duration = Duration::from_secs(30);
-/// The longest wait between two tries to read a list anew.
+/// The first and the longest wait between two tries to read a list anew.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
 const SLOWEST_RETRY: Duration = Duration::from_mins(1);
 /// Sessions that a server may end within this time before it counts as failed.
 const MOST_LOSSES: usize = 3;
@@ -38,7 +39,9 @@ pub enum News {
     /// It answered.
     Ready(Arc<Connection>, Greeting, Lists),
     /// One of its lists is another.
-    List(Kind, Arc<Vec<Entry>>),
+    List(Kind, Arc<List>),
+    /// One of its lists has changed and can't be read: what is known of it is old.
+    Behind(Kind),
     /// It can't be used.
     Failed(String),
 }
@@ -191,11 +194,14 @@ impl Holder {
         while changed.wait_for(|times| *times.of(kind) != seen).await.is_ok() {
             sleep(GATHER).await;
             seen = *changed.borrow().of(kind);
-            let mut wait = Duration::from_secs(1);
+            let mut wait = FIRST_RETRY;
             let list = loop {
                 match read_list(connection, kind, ANSWER).await {
                     Ok(list) => break list,
                     Err(error) => tracing::warn!(life = %self.life, %error, "a changed list can't be read"),
+                }
+                if wait == FIRST_RETRY {
+                    self.tell(News::Behind(kind)).await;
                 }
                 sleep(wait).await;
                 wait = (wait * 2).min(SLOWEST_RETRY);

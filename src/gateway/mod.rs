@@ -1,7 +1,7 @@
 //! The MCP endpoints: one upstream connection for each life of the fleet, one merged view for each project, and the
 //! sessions of the clients between them.
 //!
-//! `names`, `templates`, `merge`, `route`, `asked` decide and are pure; `upstreams` keeps the lives, each with a task of its
+//! `names`, `templates`, `lock`, `merge`, `page`, `route`, `asked` decide and are pure; `upstreams` keeps the lives, each with a task of its
 //! own (`hold`), and publishes the `view` that requests read; `serve` speaks streamable HTTP, `call` runs one request that
 //! a server answers, `stream` tells clients what changed, `subscriptions` knows who wants to hear of which resource.
 
@@ -9,8 +9,10 @@ mod answer;
 mod asked;
 mod call;
 mod hold;
+mod lock;
 mod merge;
 mod names;
+mod page;
 mod route;
 mod serve;
 mod session;

@@ -8,11 +8,37 @@ const LONGEST: usize = 128;
 /// What is kept of a name that needs a digest: with `_` and 8 digits it is [`LONGEST`] at most.
 const KEPT: usize = 119;
 
+/// How names are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Naming {
+    /// As the server has them, at the endpoints of one server.
+    Own,
+    /// As the server has them, in a project (`toolPrefix: none`); two servers may have the same.
+    Plain,
+    /// [`shown`].
+    Prefixed,
+}
+
+impl Naming {
+    /// The name that is shown for a server's tool or prompt.
+    #[must_use]
+    pub fn of(self, server: &Name, tool: &str) -> String {
+        match self {
+            Self::Own => tool.to_owned(),
+            Self::Plain => fit(tool.to_owned()),
+            Self::Prefixed => shown(server, tool),
+        }
+    }
+}
+
 /// `server__tool`. Where that is too long or holds a character outside `[A-Za-z0-9_.-]`: its first 119 characters with
 /// those as `_`, then `_` and 8 hex digits of the full name's SHA-256.
 #[must_use]
 pub fn shown(server: &Name, tool: &str) -> String {
-    let full = format!("{server}__{tool}");
+    fit(format!("{server}__{tool}"))
+}
+
+fn fit(full: String) -> String {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
     if full.len() <= LONGEST && full.chars().all(fits) {
         return full;
@@ -71,6 +97,10 @@ mod tests {
             prop_assert!(shown.len() <= LONGEST);
             prop_assert!(shown.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b)));
             prop_assert_eq!(server_of(&shown), Some(&*server));
+            let plain = Naming::Plain.of(&name(&server), &tool);
+            prop_assert!(plain.len() <= LONGEST);
+            prop_assert!(plain.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b)));
+            prop_assert_eq!(Naming::Own.of(&name(&server), &tool), tool);
         }
 
         #[test]

@@ -45,7 +45,7 @@ pub fn way<'a>(tables: &'a Tables, can: impl Fn(&Name, Capability) -> bool, ask:
         };
     }
     if matches!(kind, Kind::Tools | Kind::Prompts) {
-        return table.owner_to_be(key).map_or(Way::Nowhere, Way::Later);
+        return table.owner_to_be(kind, key).map_or(Way::Nowhere, Way::Later);
     }
     if ask == Ask::CompleteResource
         && let Some(target) = tables.of(Kind::Resources).target(key)
@@ -139,7 +139,8 @@ pub fn choose<'a>(candidates: &'a [Candidate], sticks_to: Option<&Life>, unavail
 
 #[cfg(test)]
 mod tests {
-    use crate::gateway::merge::Table;
+    use crate::gateway::merge::{Part, Table, Terms};
+    use crate::gateway::names::Naming;
     use crate::kit::Pipes;
     use crate::mcp::Options;
     use crate::mcp::lists::Entry;
@@ -150,8 +151,8 @@ mod tests {
     /// subscriptions, only c completes.
     fn tables() -> Tables {
         let entries = |kind, texts: &[&str]| {
-            let read = texts.iter().map(|text| Entry::read(kind, text).unwrap());
-            Some(Arc::new(read.collect::<Vec<_>>()))
+            let read: Vec<Entry> = texts.iter().map(|text| Entry::read(kind, text).unwrap()).collect();
+            Some(Arc::new(read.into()))
         };
         Tables::new(|kind| {
             let lists = match kind {
@@ -164,13 +165,21 @@ mod tests {
                     &[r#"{"uriTemplate":"y:{i}/z"}"#],
                 ],
             };
-            let mut parts: Vec<_> = ["a", "b", "c"]
+            let parts: Vec<_> = ["a", "b", "c"]
                 .into_iter()
                 .zip(lists)
-                .map(|(server, texts)| (server.parse().unwrap(), entries(kind, texts)))
+                .chain([("n", [].as_slice())])
+                .map(|(server, texts)| Part {
+                    server: server.parse().unwrap(),
+                    list: if server == "n" { None } else { entries(kind, texts) },
+                    stale: false,
+                })
                 .collect();
-            parts.push(("n".parse().unwrap(), None));
-            Arc::new(Table::new(kind, parts, true))
+            let terms = Terms {
+                naming: Naming::Prefixed,
+                rules: None,
+            };
+            Arc::new(Table::new(kind, parts, terms))
         })
     }
 

@@ -15,6 +15,7 @@ use crate::mcp::envelope::{self, Id, Message, code, members, text_of, too_deep};
 use crate::mcp::lists::Kind;
 
 use super::asked::Asked;
+use super::page::page;
 use super::session::Session;
 use super::{Endpoint, Inner, answer, call, stream};
 
@@ -197,19 +198,21 @@ fn list(
     id: Id<'_>,
     params: Option<&RawValue>,
 ) -> Response {
-    let cursor = params.and_then(|params| members(params.get(), ["cursor"]).ok()?[0]);
-    if cursor.is_some_and(|cursor| cursor.get() != "null") {
-        // The list is one page, so no cursor was ever given out.
-        return answer::error(id.text(), code::INVALID_PARAMS, "unknown cursor");
-    }
+    let cursor = match params.map(|params| members(params.get(), ["cursor"])) {
+        None | Some(Ok([None])) => None,
+        Some(Ok([Some(cursor)])) if cursor.get() == "null" => None,
+        Some(Ok([Some(cursor)])) => Some(text_of(cursor).unwrap_or_default()),
+        Some(Err(_)) => return answer::error(id.text(), code::INVALID_PARAMS, "a cursor is given once"),
+    };
     let view = Arc::clone(&inner.view.borrow());
     match view.tables(endpoint) {
-        Ok(tables) => {
-            let table = tables.of(kind);
-            session.tell(kind, table.digest);
-            let open = format!(r#"{{"{}":"#, kind.field());
-            answer::result(id.text(), &[open.as_bytes(), &table.list, b"}"].concat())
-        }
+        Ok(tables) => match page(tables, kind, cursor.as_deref(), false) {
+            Ok(result) => {
+                session.tell(kind, tables.of(kind).digest);
+                answer::result(id.text(), &result)
+            }
+            Err(wrong) => answer::error(id.text(), code::INVALID_PARAMS, wrong),
+        },
         Err(detail) => answer::not_found(&detail),
     }
 }

@@ -8,9 +8,11 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::kit::Name;
 use crate::kit::time::{Timestamp, now};
-use crate::mcp::lists::{Kind, Lists};
+use crate::mcp::lists::{Each, Kind, List, Lists};
 use crate::mcp::{CLOSED, Connection, HttpClient};
-use crate::record::{Fleet, FleetMember, Greeting, Handshake, InstanceName, Life, Routes, Upstream, Upstreams};
+use crate::record::{
+    Fleet, FleetMember, Greeting, Handshake, InstanceName, Life, Routes, ToolSeen, Upstream, Upstreams, tokens_of,
+};
 use crate::resource::Server;
 
 use super::Attach;
@@ -23,6 +25,10 @@ struct Held {
     member: FleetMember,
     since: Timestamp,
     state: State,
+    /// Which of its lists have changed and can't be read.
+    behind: Each<bool>,
+    /// What it lists, for the engine.
+    tools: Arc<Vec<ToolSeen>>,
     _let_go: DropGuard,
 }
 
@@ -83,6 +89,8 @@ impl Keeper {
                     member: member.clone(),
                     since: now(),
                     state: State::Connecting,
+                    behind: Each::default(),
+                    tools: Arc::default(),
                     _let_go: let_go.drop_guard(),
                 };
                 lives.insert(life.clone(), held);
@@ -163,9 +171,26 @@ impl Held {
                     counts: lists.counts(),
                 },
             },
+            tools: match &self.state {
+                State::Ready(..) => Arc::clone(&self.tools),
+                State::Connecting | State::Failed(_) => Arc::default(),
+            },
             since: self.since,
         }
     }
+}
+
+fn seen(tools: &List) -> Arc<Vec<ToolSeen>> {
+    let of = tools.iter().filter_map(|tool| {
+        let definition = tool.definition.as_ref()?;
+        Some(ToolSeen {
+            name: tool.key.clone(),
+            digest: definition.digest,
+            definition: Arc::clone(&definition.text),
+            tokens: tokens_of(tool.text.len()),
+        })
+    });
+    Arc::new(of.collect())
 }
 
 /// Waits for a change; where nobody can make one any more, for ever.
@@ -180,12 +205,24 @@ fn take(lives: &mut BTreeMap<Life, Held>, life: &Life, news: News) {
     let Some(held) = lives.get_mut(life) else { return };
     match news {
         News::Connecting => held.state = State::Connecting,
-        News::Ready(connection, greeting, lists) => held.state = State::Ready(connection, greeting, lists),
+        News::Ready(connection, greeting, lists) => {
+            held.behind = Each::default();
+            held.tools = seen(lists.of(Kind::Tools));
+            held.state = State::Ready(connection, greeting, lists);
+        }
         News::Failed(reason) => held.state = State::Failed(reason),
         News::List(kind, new) => {
             if let State::Ready(_, _, lists) = &mut held.state {
+                if kind == Kind::Tools {
+                    held.tools = seen(&new);
+                }
+                *held.behind.of_mut(kind) = false;
                 *lists.of_mut(kind) = new;
             }
+            return;
+        }
+        News::Behind(kind) => {
+            *held.behind.of_mut(kind) = true;
             return;
         }
     }
@@ -202,26 +239,36 @@ fn refresh(known: &mut BTreeMap<Name, Known>, lives: &BTreeMap<Life, Held>, rout
             .and_then(|document| document.typed::<Server>().ok());
         server.is_some_and(|server| server.replicas > 0)
     });
-    let mut first: BTreeMap<&Name, (&InstanceName, &Greeting, &Lists)> = BTreeMap::new();
+    let mut first: BTreeMap<&Name, (&InstanceName, &Greeting, &Lists, Each<bool>)> = BTreeMap::new();
     for held in lives.values() {
         let instance = &held.member.instance;
         match &held.state {
             State::Ready(_, greeting, lists)
                 if held.member.serving && routes.servers.contains_key(&instance.server) =>
             {
-                let entry = first.entry(&instance.server).or_insert((instance, greeting, lists));
+                let entry = first
+                    .entry(&instance.server)
+                    .or_insert((instance, greeting, lists, held.behind));
                 if instance < entry.0 {
-                    *entry = (instance, greeting, lists);
+                    *entry = (instance, greeting, lists, held.behind);
                 }
             }
             _ => {}
         }
     }
-    for (server, (_, greeting, lists)) in first {
+    // What nobody can be asked about now is what was known last.
+    for (server, known) in known.iter_mut() {
+        if !first.contains_key(server) {
+            known.stale = Each::new(|_| true);
+        }
+    }
+    for (server, (_, greeting, lists, behind)) in first {
         let now = known.entry(server.clone()).or_insert_with(|| Known {
             can: greeting.can.clone(),
             lists: lists.clone(),
+            stale: behind,
         });
+        now.stale = behind;
         now.can.clone_from(&greeting.can);
         for kind in Kind::ALL {
             // An equal list stays the same list, so that what was made of it is kept too.

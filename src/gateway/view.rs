@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use crate::kit::Name;
 use crate::mcp::Connection;
-use crate::mcp::lists::Lists;
+use crate::mcp::lists::{Each, Lists};
 use crate::record::{Capability, Life, Routes};
 use crate::resource::{Project, Server};
 
 use super::Endpoint;
 use super::asked::Ask;
-use super::merge::{Part, Table, Tables};
+use super::lock::{Rules, naming};
+use super::merge::{Part, Table, Tables, Terms};
+use super::names::Naming;
 use super::route::{Candidate, Way, way};
 
 /// What is known of a server, from its first serving life or the last one that answered.
@@ -22,6 +24,8 @@ pub struct Known {
     pub can: BTreeSet<Capability>,
     /// What it lists.
     pub lists: Lists,
+    /// Which of the lists are what was known last, because the server can't be asked now.
+    pub stale: Each<bool>,
 }
 
 /// The state of the endpoints at one instant.
@@ -29,7 +33,8 @@ pub struct Known {
 pub struct View {
     merged: HashMap<Name, Tables>,
     plain: HashMap<Name, Tables>,
-    projects: HashMap<Name, Vec<Name>>,
+    /// The servers of each project, as the project lets them through.
+    projects: HashMap<Name, HashMap<Name, Tables>>,
     servers: HashMap<Name, Callable>,
     /// The connections by life.
     pub connections: HashMap<Life, Arc<Connection>>,
@@ -65,18 +70,23 @@ impl View {
         known: &BTreeMap<Name, Known>,
         before: &Self,
     ) -> Self {
-        let tables = |before: Option<&Tables>, servers: &[Name], prefixed: bool| {
+        let tables = |before: Option<&Tables>, servers: &[Name], terms: &Terms| {
             Tables::new(|kind| {
-                let part = |server: &Name| -> Part {
-                    let list = known.get(server).map(|known| Arc::clone(known.lists.of(kind)));
-                    (server.clone(), list)
+                let part = |server: &Name| Part {
+                    server: server.clone(),
+                    list: known.get(server).map(|known| Arc::clone(known.lists.of(kind))),
+                    stale: known.get(server).is_some_and(|known| *known.stale.of(kind)),
                 };
                 let parts: Vec<Part> = servers.iter().map(part).collect();
                 match before.map(|before| before.of(kind)) {
-                    Some(table) if table.is_of(&parts) => Arc::clone(table),
-                    _ => Arc::new(Table::new(kind, parts, prefixed)),
+                    Some(table) if table.is_of(&parts, terms) => Arc::clone(table),
+                    _ => Arc::new(Table::new(kind, parts, terms.clone())),
                 }
             })
+        };
+        let own = Terms {
+            naming: Naming::Own,
+            rules: None,
         };
         let mut view = Self {
             connections,
@@ -93,7 +103,7 @@ impl View {
                 can: known.get(name).map(|known| known.can.clone()),
             };
             view.servers.insert(name.clone(), callable);
-            let plain = tables(before.plain.get(name), std::slice::from_ref(name), false);
+            let plain = tables(before.plain.get(name), std::slice::from_ref(name), &own);
             view.plain.insert(name.clone(), plain);
         }
         for (name, document) in &routes.projects {
@@ -102,9 +112,27 @@ impl View {
             };
             let named = project.servers.iter().filter_map(|server| server.parse().ok());
             let servers: Vec<Name> = named.filter(|server| view.servers.contains_key(server)).collect();
-            let merged = tables(before.merged.get(name), &servers, true);
+            let rules = Rules::of(&project, &routes.lock);
+            let each = |server: &Name| {
+                let before = || before.projects.get(name)?.get(server);
+                let terms = Terms {
+                    naming: Naming::Own,
+                    rules: rules.clone(),
+                };
+                let shown = match (&rules, view.plain.get(server)) {
+                    (None, Some(plain)) => plain.clone(),
+                    _ => tables(before(), std::slice::from_ref(server), &terms),
+                };
+                (server.clone(), shown)
+            };
+            let members = servers.iter().map(each).collect();
+            let terms = Terms {
+                naming: naming(project.tool_prefix),
+                rules,
+            };
+            let merged = tables(before.merged.get(name), &servers, &terms);
             view.merged.insert(name.clone(), merged);
-            view.projects.insert(name.clone(), servers);
+            view.projects.insert(name.clone(), members);
         }
         view
     }
@@ -118,8 +146,9 @@ impl View {
             Endpoint::Server(server) => self.plain.get(server).ok_or_else(|| no_server(server)),
             Endpoint::ProjectServer(project, server) => {
                 let servers = self.projects.get(project).ok_or_else(|| no_project(project))?;
-                let of_project = self.plain.get(server).filter(|_| servers.contains(server));
-                of_project.ok_or_else(|| format!("project \"{project}\" has no server \"{server}\""))
+                servers
+                    .get(server)
+                    .ok_or_else(|| format!("project \"{project}\" has no server \"{server}\""))
             }
         }
     }

@@ -2,6 +2,7 @@
 
 mod diagnostic;
 mod digest;
+mod glob;
 mod masks;
 mod name;
 mod pipes;
@@ -13,6 +14,7 @@ pub mod time;
 
 pub use diagnostic::{Diagnostic, Position, count};
 pub use digest::{Digest, NotADigest};
+pub use glob::is_like;
 pub use masks::{MASK, Masks};
 pub use name::{Name, NotAName};
 pub use pipes::{HttpTransport, Link, Pipes};

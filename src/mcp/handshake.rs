@@ -9,7 +9,7 @@ use crate::record::{Capability, Greeting};
 
 use super::connection::{Answer, CallError, Connection, Wish};
 use super::envelope::{self, code};
-use super::lists::{Entry, Gathered, Kind, Lists};
+use super::lists::{Gathered, Kind, List, Lists};
 use super::{VERSIONS, one_line};
 
 /// Pages of one list that are read.
@@ -103,7 +103,7 @@ pub async fn read_lists(
 }
 
 /// Reads one list anew.
-pub async fn read_list(connection: &Connection, kind: Kind, within: Duration) -> Result<Vec<Entry>, HandshakeError> {
+pub async fn read_list(connection: &Connection, kind: Kind, within: Duration) -> Result<List, HandshakeError> {
     let answered = tokio::time::timeout(within, pages(connection, kind)).await;
     answered.unwrap_or_else(|_| Err(silent(connection, kind.method(), within)))
 }
@@ -183,7 +183,7 @@ async fn initialize(connection: &Connection) -> Result<Greeting, HandshakeError>
 
 /// All pages of a list. A server that declares a capability and does not know the method of one of its lists has nothing
 /// of that kind: templates above all are often left out. Tools are never left out.
-async fn pages(connection: &Connection, kind: Kind) -> Result<Vec<Entry>, HandshakeError> {
+async fn pages(connection: &Connection, kind: Kind) -> Result<List, HandshakeError> {
     let method = kind.method();
     let mut gathered = Gathered::new(kind);
     let mut params = serde_json::json!({});
@@ -193,7 +193,7 @@ async fn pages(connection: &Connection, kind: Kind) -> Result<Vec<Entry>, Handsh
             .await?;
         let answer = call.answer().await?;
         let page = match result_of(method, &answer) {
-            Err(HandshakeError::Refused { unknown: true, .. }) if kind != Kind::Tools => return Ok(vec![]),
+            Err(HandshakeError::Refused { unknown: true, .. }) if kind != Kind::Tools => return Ok(List::default()),
             page => std::str::from_utf8(page?).map_err(|error| nonsense(method, &error))?,
         };
         let cursor = gathered.take(page).map_err(|fault| nonsense(method, &fault))?;
@@ -202,7 +202,7 @@ async fn pages(connection: &Connection, kind: Kind) -> Result<Vec<Entry>, Handsh
         }
         match cursor {
             Some(cursor) => params = serde_json::json!({"cursor": cursor}),
-            None => return Ok(gathered.entries),
+            None => return Ok(gathered.list),
         }
     }
     Err(HandshakeError::TooMany(kind))

@@ -1,13 +1,14 @@
 //! The lists that a server may have, as data: what reads, merges and shows one of them serves them all.
 
 use std::collections::HashSet;
-use std::ops::Range;
+use std::ops::{Deref, Range};
 use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
 use crate::record::{Capability, Counts};
 
+use super::definition::Definition;
 use super::envelope::{Fault, members, place_of, text_of};
 
 /// One of the lists.
@@ -116,6 +117,8 @@ pub struct Entry {
     pub text: String,
     /// Where in `text` the JSON text of the key stands.
     pub key_at: Range<usize>,
+    /// Of a tool, what it promises.
+    pub definition: Option<Definition>,
 }
 
 impl Entry {
@@ -129,6 +132,7 @@ impl Entry {
             key,
             text: text.to_owned(),
             key_at,
+            definition: (kind == Kind::Tools).then(|| Definition::of(text)),
         })
     }
 
@@ -139,8 +143,74 @@ impl Entry {
     }
 }
 
+/// How long a list may be kept by who reads it, and for whom: what a server of the modern era says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Freshness {
+    /// In milliseconds; 0 where nothing is said.
+    pub ttl_ms: u64,
+    /// Whether it is the same for everybody.
+    pub public: bool,
+}
+
+impl Freshness {
+    /// That of what never changes and is no secret: the list of a server that has no such list.
+    pub const ALWAYS: Self = Self {
+        ttl_ms: u64::MAX,
+        public: true,
+    };
+
+    /// The least of both.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            ttl_ms: self.ttl_ms.min(other.ttl_ms),
+            public: self.public && other.public,
+        }
+    }
+
+    fn said(ttl: Option<&RawValue>, scope: Option<&RawValue>) -> Self {
+        Self {
+            // What is no whole number, or a negative one, is as if nothing had been said.
+            ttl_ms: ttl.and_then(|ttl| ttl.get().parse().ok()).unwrap_or(0),
+            public: scope.and_then(text_of).is_some_and(|scope| scope == "public"),
+        }
+    }
+}
+
+impl Default for Freshness {
+    fn default() -> Self {
+        Self::ALWAYS
+    }
+}
+
+/// One list of one server.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct List {
+    /// Its entries, in the server's order.
+    pub entries: Vec<Entry>,
+    /// How long it may be kept.
+    pub freshness: Freshness,
+}
+
+impl Deref for List {
+    type Target = [Entry];
+
+    fn deref(&self) -> &[Entry] {
+        &self.entries
+    }
+}
+
+impl From<Vec<Entry>> for List {
+    fn from(entries: Vec<Entry>) -> Self {
+        Self {
+            entries,
+            freshness: Freshness::ALWAYS,
+        }
+    }
+}
+
 /// What a server lists, by kind.
-pub type Lists = Each<Arc<Vec<Entry>>>;
+pub type Lists = Each<Arc<List>>;
 
 impl Lists {
     /// How many there are.
@@ -159,7 +229,7 @@ pub(super) struct Gathered {
     kind: Kind,
     keys: HashSet<String>,
     bytes: usize,
-    pub(super) entries: Vec<Entry>,
+    pub(super) list: List,
 }
 
 impl Gathered {
@@ -168,27 +238,29 @@ impl Gathered {
             kind,
             keys: HashSet::new(),
             bytes: 0,
-            entries: vec![],
+            list: List::default(),
         }
     }
 
     /// Takes the result of one page; gives the cursor of the next. An entry without a key is left out, as is one whose key
     /// another has: one bad entry costs the server no other.
     pub(super) fn take(&mut self, page: &str) -> Result<Option<String>, Fault> {
-        let [entries, cursor] = members(page, [self.kind.field(), "nextCursor"])?;
+        let [entries, cursor, ttl, scope] = members(page, [self.kind.field(), "nextCursor", "ttlMs", "cacheScope"])?;
         let entries = entries.ok_or(Fault::Invalid("the list is missing"))?;
         let entries: Vec<&RawValue> =
             serde_json::from_str(entries.get()).map_err(|_| Fault::Invalid("the list is no list"))?;
         for entry in entries {
             self.bytes += entry.get().len();
-            self.entries
+            self.list
+                .entries
                 .extend(Entry::read(self.kind, entry.get()).filter(|entry| self.keys.insert(entry.key.clone())));
         }
+        self.list.freshness = self.list.freshness.and(Freshness::said(ttl, scope));
         Ok(cursor.and_then(text_of).map(std::borrow::Cow::into_owned))
     }
 
     /// Whether there is more than is kept of one server.
     pub(super) fn is_too_much(&self, most: usize, bytes: usize) -> bool {
-        self.entries.len() > most || self.bytes > bytes
+        self.list.len() > most || self.bytes > bytes
     }
 }

@@ -3,6 +3,7 @@
 //! alone drives its sockets itself).
 
 mod connection;
+pub mod definition;
 pub mod envelope;
 #[cfg(test)]
 pub(crate) mod fake;

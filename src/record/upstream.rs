@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::kit::Name;
 use crate::kit::time::Timestamp;
-use crate::resource::Document;
+use crate::kit::{Digest, Name};
+use crate::resource::{Document, ToolsLock};
 
 use super::instance::{InstanceName, Life};
 
@@ -79,6 +79,8 @@ pub struct Routes {
     pub servers: BTreeMap<Name, Arc<Document>>,
     /// Why a server can't be called, where it can't (its ERROR's reason), for clear errors.
     pub unavailable: BTreeMap<Name, String>,
+    /// The tools that were approved, for projects whose lock is strict.
+    pub lock: Arc<ToolsLock>,
 }
 
 /// gateway → engine: the connections by life.
@@ -91,8 +93,30 @@ pub struct Upstream {
     pub instance: InstanceName,
     /// How far the conversation is.
     pub handshake: Handshake,
+    /// The tools that it lists, where it answered.
+    pub tools: Arc<Vec<ToolSeen>>,
     /// Since when.
     pub since: Timestamp,
+}
+
+/// A tool as a server lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToolSeen {
+    /// The server's own name for it.
+    pub name: String,
+    /// The digest of what it promises.
+    pub digest: Digest,
+    /// What it promises: a JSON object with its name, description, schemas and annotations.
+    pub definition: Arc<str>,
+    /// About how many tokens a model pays for it ([`tokens_of`]) under its own name.
+    pub tokens: usize,
+}
+
+/// About how many tokens a model pays for a tool that is listed with so many bytes: a quarter, rounded up. An estimate, the
+/// same everywhere: each model's own tokenizer counts a little otherwise.
+#[must_use]
+pub fn tokens_of(bytes: usize) -> usize {
+    bytes.div_ceil(4)
 }
 
 /// How far the conversation with a life is.

@@ -16,7 +16,7 @@ use crate::mcp::fake::{Fake, until};
 use crate::mcp::lists::Kind;
 use crate::mcp::locked;
 use crate::record::{Fleet, FleetMember, Handshake, InstanceName, Life, Routes};
-use crate::resource::{Document, Id};
+use crate::resource::{Document, Id, ToolsLock};
 
 /// Hands out the way to each life once.
 #[derive(Default)]
@@ -129,6 +129,21 @@ impl World {
                 .collect();
             routes.projects = [document("project/demo", &json!({"servers": servers}))].into();
         });
+    }
+
+    /// Gives the project further fields, in force when this returns: the digests of the tools that were approved too.
+    pub async fn rules(&self, servers: &[&str], fields: &Value, lock: ToolsLock) {
+        let mut spec = json!({"servers": servers});
+        spec.as_object_mut()
+            .unwrap()
+            .extend(fields.as_object().unwrap().clone());
+        let before = Arc::clone(&self.gateway.0.view.borrow());
+        self.routes.send_modify(|routes| {
+            let routes = Arc::make_mut(routes);
+            routes.projects = [document("project/demo", &spec)].into();
+            routes.lock = Arc::new(lock);
+        });
+        until("the rules", || !Arc::ptr_eq(&before, &self.gateway.0.view.borrow())).await;
     }
 
     /// Gives the servers a deadline, in force when this returns.

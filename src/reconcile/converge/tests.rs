@@ -140,6 +140,7 @@ impl Bench {
         let upstream = Upstream {
             instance,
             handshake,
+            tools: Arc::default(),
             since,
         };
         self.upstreams.insert(life(name), upstream);
@@ -716,6 +717,7 @@ fn a_failure_names_the_link_that_broke() {
             let upstream = Upstream {
                 instance: bench.live[0].instance.clone(),
                 handshake,
+                tools: Arc::default(),
                 since: bench.now,
             };
             bench.upstreams.insert(life, upstream);

@@ -220,6 +220,7 @@ impl World {
             let upstream = Upstream {
                 instance: member.instance.clone(),
                 handshake,
+                tools: Arc::default(),
                 since: known.unwrap_or(self.now),
             };
             self.upstreams.insert(life.clone(), upstream);

@@ -5,7 +5,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 
-use crate::kit::Digest;
+use crate::kit::{Digest, is_like};
 
 /// What the pinned keys say of a host's key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,24 +56,12 @@ fn matches(patterns: &str, name: &str) -> bool {
     let mut named = false;
     for pattern in patterns.split(',') {
         match pattern.strip_prefix('!') {
-            Some(pattern) if glob(pattern.to_ascii_lowercase().as_bytes(), name.as_bytes()) => return false,
+            Some(pattern) if is_like(name, &pattern.to_ascii_lowercase()) => return false,
             Some(_) => {}
-            None => named |= glob(pattern.to_ascii_lowercase().as_bytes(), name.as_bytes()),
+            None => named |= is_like(name, &pattern.to_ascii_lowercase()),
         }
     }
     named
-}
-
-/// `*` stands for any text, `?` for one character.
-fn glob(pattern: &[u8], text: &[u8]) -> bool {
-    match (pattern.split_first(), text.split_first()) {
-        (None, None) => true,
-        (Some((b'*', rest)), _) if glob(rest, text) => true,
-        (Some((b'*', _)), Some((_, rest))) => glob(pattern, rest),
-        (Some((b'?', pattern)), Some((_, text))) => glob(pattern, text),
-        (Some((p, pattern)), Some((t, text))) if p == t => glob(pattern, text),
-        _ => false,
-    }
 }
 
 /// The type of a key, as `ssh-ed25519`: its first field.

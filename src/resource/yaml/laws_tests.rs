@@ -102,8 +102,15 @@ fn secret() -> impl Strategy<Value = Value> {
 
 /// A document of any kind; the match below has an arm for each.
 pub fn document() -> impl Strategy<Value = Document> {
-    let project = (text(), prop::collection::btree_set(name(), 0..4))
-        .prop_map(|(description, servers)| json!({"description": description, "servers": servers}));
+    let patterns = || prop::collection::vec("[a-z*?_]{1,6}", 0..3);
+    let rules = (patterns(), patterns(), any::<bool>()).prop_map(
+        |(allow, deny, strict)| json!({"allow": allow, "deny": deny, "lock": if strict { "strict" } else { "off" }}),
+    );
+    let servers = prop::collection::btree_set(name(), 0..4);
+    let project = (text(), servers, rules, any::<bool>()).prop_map(|(description, servers, tools, prefix)| {
+        let prefix = if prefix { "server" } else { "none" };
+        json!({"description": description, "servers": servers, "tools": tools, "toolPrefix": prefix})
+    });
     let spec = prop_oneof![
         3 => server().prop_map(|it| ("server", it)),
         1 => project.prop_map(|it| ("project", it)),

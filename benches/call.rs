@@ -421,7 +421,7 @@ async fn serve(options: &Options, stop: &CancellationToken) -> Result<(std::net:
         watch::Sender::new(Arc::new(fleet)),
         watch::Sender::new(Arc::new(routes)),
     );
-    let gateway = Gateway::start(attach, fleet.subscribe(), routes.subscribe(), stop.clone());
+    let gateway = Gateway::start(attach, fleet.subscribe(), routes.subscribe(), &[7; 32], stop.clone());
     let mut upstreams = gateway.upstreams();
     loop {
         let handshake = upstreams

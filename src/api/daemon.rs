@@ -23,7 +23,7 @@ use crate::kit::{Link, Masks, Redacted};
 use crate::record::{Fleet, InstanceName, Life, Routes};
 use crate::repo::{BRANCH, Folder, GIT_PATH, Hosted, Limits, Remote, RemoteParts, RepoError, Source};
 use crate::runtime::{DockerOptions, DockerRuntime, GUARD_WORD, Logs, ProcessOptions, ProcessRuntime, Runtime};
-use crate::secret::{Identities, IdentityError, deploy_key};
+use crate::secret::{DeriveError, Identities, IdentityError, deploy_key, generate};
 use crate::settings::{LogFormat, McpdSettings, RemoteSettings, RuntimeKind, SettingsError, Surroundings};
 use crate::store::{Store, StoreError};
 
@@ -68,6 +68,9 @@ pub enum DaemonError {
     /// The identity can't be read or made.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// No key can be derived from it.
+    #[error(transparent)]
+    Derive(#[from] DeriveError),
     /// The engine can't begin.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -220,11 +223,12 @@ impl Daemon {
             tracing::warn!("{warning}");
         }
         let salt = salt(&store).await?;
+        let key = state_key(&identities)?;
         let vault = Vault::new(identities, salt, masks.clone(), variables(&around.environment));
         let (fleet, fleet_seen) = watch::channel(Arc::<Fleet>::default());
         let (routes, routes_seen) = watch::channel(Arc::<Routes>::default());
         let pipework = Arc::new(Pipework(Arc::clone(&runtime), masks.clone()));
-        let gateway = Gateway::start(pipework, fleet_seen, routes_seen, stop.clone());
+        let gateway = Gateway::start(pipework, fleet_seen, routes_seen, &key, stop.clone());
         let counting = gateway.clone();
         let engine = Engine::start(
             Parts {
@@ -309,6 +313,14 @@ impl Daemon {
         }
         Ok(())
     }
+}
+
+/// The key that seals what MCP clients carry from one round of a request to the next: the same after a restart, and on a
+/// wiped host with the same identity.
+fn state_key(identities: &Identities) -> Result<[u8; 32], DeriveError> {
+    // No secret has a name with a blank in it.
+    let secret = generate(identities, "mcpd request state", "key", 64)?;
+    Ok(*crate::kit::Digest::of(secret.reveal().as_bytes()).bytes())
 }
 
 /// What digests of secret values are keyed with: random, kept in the store and shown nowhere.

@@ -1,19 +1,30 @@
 //! The MCP endpoints: one upstream connection for each life of the fleet, one merged view for each project, and the
 //! sessions of the clients between them.
 //!
-//! `names`, `templates`, `lock`, `merge`, `page`, `route`, `asked` decide and are pure; `upstreams` keeps the lives, each with a task of its
-//! own (`hold`), and publishes the `view` that requests read; `serve` speaks streamable HTTP, `call` runs one request that
-//! a server answers, `stream` tells clients what changed, `subscriptions` knows who wants to hear of which resource.
+//! `names`, `templates`, `lock`, `merge`, `page`, `route`, `asked`, `ask`, `across` decide and are pure; `upstreams` keeps the lives, each with
+//! a task of its own (`hold`), and publishes the `view` that requests read; `serve` speaks streamable HTTP and tells the eras
+//! apart (`legacy`, `modern`), `find` hands a request to the life that answers it, `exchange` follows it, `call` makes the
+//! response, `held` keeps calls that wait for their client and `seal` what the client carries meanwhile; `stream` and
+//! `listen` tell clients what changed, `subscriptions` knows who wants to hear of which resource.
 
+mod across;
 mod answer;
+mod ask;
 mod asked;
 mod call;
+mod exchange;
+mod find;
+mod held;
 mod hold;
+mod legacy;
+mod listen;
 mod lock;
 mod merge;
+mod modern;
 mod names;
 mod page;
 mod route;
+mod seal;
 mod serve;
 mod session;
 mod stream;
@@ -25,15 +36,22 @@ mod upstreams;
 mod view;
 
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use futures_util::future::BoxFuture;
+use serde_json::value::RawValue;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::kit::{Link, Name};
+use crate::mcp::envelope::text_of;
+use crate::mcp::level::Level;
 use crate::record::{Fleet, InstanceName, Life, Routes, Upstreams};
 
+use held::Waiting;
+use seal::Seal;
 use session::Sessions;
 use view::View;
 
@@ -59,6 +77,16 @@ pub enum Endpoint {
     Server(Name),
 }
 
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Project(project) => write!(f, "projects/{project}"),
+            Self::ProjectServer(project, server) => write!(f, "projects/{project}/servers/{server}"),
+            Self::Server(server) => write!(f, "servers/{server}"),
+        }
+    }
+}
+
 impl Endpoint {
     /// What a client shows as the title.
     fn title(&self) -> &Name {
@@ -76,25 +104,67 @@ struct Inner {
     view: watch::Sender<Arc<View>>,
     upstreams: watch::Sender<Arc<Upstreams>>,
     sessions: Sessions,
+    waiting: Arc<Waiting>,
+    seal: Seal,
+    listening: Arc<AtomicUsize>,
+    level: watch::Sender<Option<Level>>,
     stop: CancellationToken,
 }
 
+impl Inner {
+    /// Notes that a client wants log messages of this level: servers are told the lowest that anybody wants.
+    fn wants_level(&self, level: Level) {
+        self.level.send_if_modified(|lowest| {
+            let lower = lowest.is_none_or(|lowest| level < lowest);
+            if lower {
+                *lowest = Some(level);
+            }
+            lower
+        });
+    }
+}
+
+/// What every endpoint can. Of the endpoint, not of the servers of this moment: they come and go.
+fn capabilities() -> serde_json::Value {
+    serde_json::json!({
+        "completions": {},
+        "logging": {},
+        "prompts": {"listChanged": true},
+        "resources": {"listChanged": true, "subscribe": true},
+        "tools": {"listChanged": true},
+    })
+}
+
+/// The cursor of a request for a list.
+fn cursor(raw: Option<&RawValue>) -> Result<Option<Cow<'_, str>>, &'static str> {
+    match raw.filter(|raw| raw.get() != "null") {
+        None => Ok(None),
+        Some(raw) => text_of(raw).map(Some).ok_or("a cursor must be a text"),
+    }
+}
+
 impl Gateway {
-    /// Starts to hold connections to the lives of the fleet, until `stop`. Must be called within a tokio runtime.
+    /// Starts to hold connections to the lives of the fleet, until `stop`. Must be called within a tokio runtime. `key` seals
+    /// what clients carry from one round of a request to the next; with the same key they may do so over a restart.
     #[expect(
         clippy::disallowed_methods,
-        reason = "this room owns tasks: the keeper of the connections"
+        reason = "this room owns tasks: the keeper of the connections, and of the calls that wait"
     )]
     pub fn start(
         attach: Arc<dyn Attach>,
         fleet: watch::Receiver<Arc<Fleet>>,
         routes: watch::Receiver<Arc<Routes>>,
+        key: &[u8; 32],
         stop: CancellationToken,
     ) -> Self {
         let inner = Arc::new(Inner {
             view: watch::Sender::default(),
             upstreams: watch::Sender::default(),
             sessions: Sessions::default(),
+            waiting: Arc::default(),
+            seal: Seal::new(key),
+            listening: Arc::default(),
+            level: watch::Sender::default(),
             stop: stop.clone(),
         });
         let keeper = upstreams::Keeper {
@@ -107,6 +177,7 @@ impl Gateway {
             stop,
         };
         tokio::spawn(keeper.run());
+        tokio::spawn(Arc::clone(&inner.waiting).tidy(inner.stop.clone()));
         Self(inner)
     }
 

@@ -11,11 +11,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::kit::{Digest, Name};
+use crate::mcp::level::Level;
 use crate::mcp::lists::{Each, Kind};
 use crate::mcp::locked;
 use crate::record::Life;
 
 use super::Endpoint;
+use super::ask::Can;
 use super::subscriptions::{Inbox, Subscriptions};
 
 /// Sessions that are kept; beyond, the one that was idle the longest goes.
@@ -24,11 +26,13 @@ const MOST: usize = 10_000;
 const IDLE: Duration = Duration::from_hours(12);
 /// Calls of one session that may run at once.
 const MOST_CALLS: usize = 1_000;
+/// Questions to one client that may be open at once.
+const MOST_QUESTIONS: usize = 100;
 
 /// One client's session.
 pub struct Session {
     /// What the client names it by.
-    pub id: String,
+    pub id: Arc<str>,
     caller: String,
     endpoint: Endpoint,
     used: AtomicU64,
@@ -36,6 +40,11 @@ pub struct Session {
     stream: Mutex<Option<CancellationToken>>,
     told: Mutex<Each<Option<Digest>>>,
     lives: Mutex<HashMap<Name, Life>>,
+    /// What the client said of itself.
+    pub about: About,
+    level: Mutex<Option<Level>>,
+    asked: AtomicU64,
+    questions: Mutex<HashMap<u64, oneshot::Sender<Reply>>>,
     /// What waits to be told to the client.
     pub inbox: Arc<Inbox>,
     subscriptions: Arc<Subscriptions>,
@@ -44,6 +53,46 @@ pub struct Session {
 impl Drop for Session {
     fn drop(&mut self) {
         self.subscriptions.forget_session(&self.id);
+    }
+}
+
+/// What a client says of itself at `initialize`, as JSON texts.
+#[derive(Debug, Clone, Default)]
+pub struct About {
+    /// Who it is.
+    pub info: Option<String>,
+    /// What it can.
+    pub capabilities: Option<String>,
+    /// What it can be asked.
+    pub can: Can,
+}
+
+/// A client's answer to a question: its `result`, or its `error`, as a JSON text.
+pub type Reply = Result<String, String>;
+
+/// A question that waits for its client; it is off the list when this is dropped.
+pub struct Awaited {
+    session: Arc<Session>,
+    id: u64,
+    reply: oneshot::Receiver<Reply>,
+}
+
+impl Awaited {
+    /// The id that the client answers to.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Waits for the answer; nothing where there will be none.
+    pub async fn reply(&mut self) -> Option<Reply> {
+        (&mut self.reply).await.ok()
+    }
+}
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        locked(&self.session.questions).remove(&self.id);
     }
 }
 
@@ -96,6 +145,41 @@ impl Session {
         drop(call);
     }
 
+    /// Begins a question to the client; nothing where too many are open.
+    #[must_use]
+    pub fn ask(self: &Arc<Self>) -> Option<Awaited> {
+        let id = self.asked.fetch_add(1, Ordering::Relaxed) + 1;
+        let (answer, reply) = oneshot::channel();
+        let mut questions = locked(&self.questions);
+        if questions.len() >= MOST_QUESTIONS {
+            return None;
+        }
+        questions.insert(id, answer);
+        drop(questions);
+        Some(Awaited {
+            session: Arc::clone(self),
+            id,
+            reply,
+        })
+    }
+
+    /// Takes a client's answer. False: nobody waits for it.
+    pub fn reply(&self, id: u64, reply: Reply) -> bool {
+        let question = locked(&self.questions).remove(&id);
+        question.is_some_and(|question| question.send(reply).is_ok())
+    }
+
+    /// The least important log message that the client wants; nothing where it never said.
+    #[must_use]
+    pub fn level(&self) -> Option<Level> {
+        *locked(&self.level)
+    }
+
+    /// Notes the least important log message that the client wants.
+    pub fn set_level(&self, level: Level) {
+        *locked(&self.level) = Some(level);
+    }
+
     /// The token of a new stream to the client. It takes the place of an older one, which a lost network may have left.
     pub fn stream(&self) -> CancellationToken {
         let token = CancellationToken::new();
@@ -145,6 +229,7 @@ impl Session {
 
     fn end(&self) {
         locked(&self.calls).clear();
+        locked(&self.questions).clear();
         if let Some(stream) = locked(&self.stream).take() {
             stream.cancel();
         }
@@ -175,13 +260,13 @@ impl Default for Sessions {
 
 impl Sessions {
     /// Mints a session; nothing where there is no room and every session is busy, or no chance to be had.
-    pub fn mint(&self, caller: &str, endpoint: &Endpoint) -> Option<Arc<Session>> {
+    pub fn mint(&self, caller: &str, endpoint: &Endpoint, about: About) -> Option<Arc<Session>> {
         let mut random = [0; 16];
         getrandom::fill(&mut random).ok()?;
         let id = format!("{:032x}", u128::from_ne_bytes(random));
         let now = self.now();
         let session = Arc::new(Session {
-            id: id.clone(),
+            id: id.as_str().into(),
             caller: caller.to_owned(),
             endpoint: endpoint.clone(),
             used: AtomicU64::new(now),
@@ -189,6 +274,10 @@ impl Sessions {
             stream: Mutex::default(),
             told: Mutex::default(),
             lives: Mutex::default(),
+            about,
+            level: Mutex::default(),
+            asked: AtomicU64::new(0),
+            questions: Mutex::default(),
             inbox: Arc::default(),
             subscriptions: Arc::clone(&self.subscriptions),
         });
@@ -202,7 +291,7 @@ impl Sessions {
                 .min_by_key(|session| session.used.load(Ordering::Relaxed))?
                 .id
                 .clone();
-            all.remove(&oldest);
+            all.remove(&*oldest);
         }
         all.insert(id, Arc::clone(&session));
         Some(session)
@@ -226,7 +315,7 @@ impl Sessions {
 
     /// Ends a session with its calls and its stream.
     pub fn end(&self, session: &Session) {
-        locked(&self.all).remove(&session.id);
+        locked(&self.all).remove(&*session.id);
         session.end();
     }
 
@@ -251,7 +340,7 @@ mod tests {
     #[test]
     fn a_session_is_its_callers_at_its_endpoint() {
         let sessions = Sessions::default();
-        let session = sessions.mint("anna", &endpoint("demo")).unwrap();
+        let session = sessions.mint("anna", &endpoint("demo"), About::default()).unwrap();
         assert!(sessions.find(&session.id, "anna", &endpoint("demo")).is_some());
         assert!(sessions.find(&session.id, "bert", &endpoint("demo")).is_none());
         assert!(sessions.find(&session.id, "anna", &endpoint("other")).is_none());
@@ -270,7 +359,7 @@ mod tests {
             ..Sessions::default()
         };
         let at = endpoint("demo");
-        let session = sessions.mint("a", &at).unwrap();
+        let session = sessions.mint("a", &at, About::default()).unwrap();
         let running = session.run("1").unwrap();
         assert!(sessions.find(&session.id, "a", &at).is_some());
         drop(running);
@@ -287,16 +376,16 @@ mod tests {
             ..Sessions::default()
         };
         let at = endpoint("demo");
-        let busy = sessions.mint("a", &at).unwrap();
+        let busy = sessions.mint("a", &at, About::default()).unwrap();
         let (running, _cancelled) = busy.run("1").unwrap();
-        let idle = sessions.mint("a", &at).unwrap();
-        let next = sessions.mint("a", &at).unwrap();
+        let idle = sessions.mint("a", &at, About::default()).unwrap();
+        let next = sessions.mint("a", &at, About::default()).unwrap();
         assert!(sessions.find(&busy.id, "a", &at).is_some());
         assert!(sessions.find(&idle.id, "a", &at).is_none());
         let _stream = next.stream();
-        assert!(sessions.mint("a", &at).is_none(), "all are busy");
+        assert!(sessions.mint("a", &at, About::default()).is_none(), "all are busy");
         drop(running);
-        assert!(sessions.mint("a", &at).is_some());
+        assert!(sessions.mint("a", &at, About::default()).is_some());
         assert!(sessions.find(&busy.id, "a", &at).is_none());
     }
 }

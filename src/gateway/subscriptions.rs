@@ -103,6 +103,11 @@ impl Subscriptions {
         Some(true)
     }
 
+    /// Lets the holders see to what is wanted.
+    pub fn announce(&self) {
+        self.changed.send_replace(());
+    }
+
     /// Notes that a life was told, and lets the holders of the others see to theirs.
     pub fn confirm(&self, server: &Name, uri: &str, life: &Life) {
         self.done(server, uri, life, Due::Subscribe);

@@ -68,6 +68,25 @@ impl Answer {
         envelope::splice(&self.line, &[(self.id.clone(), id)], false)
     }
 
+    /// The same with members put before those of its payload, each followed by a comma.
+    #[must_use]
+    pub fn with_id_and(&self, id: &str, members: &str) -> Vec<u8> {
+        let payload = &self.line[self.payload.clone()];
+        if payload.first() != Some(&b'{') {
+            return self.with_id(id);
+        }
+        let is_empty = payload[1..].trim_ascii_start().starts_with(b"}");
+        let members = if is_empty {
+            members.trim_end_matches(',')
+        } else {
+            members
+        };
+        let place = self.payload.start + 1..self.payload.start + 1;
+        let mut edits = [(self.id.clone(), id), (place, members)];
+        edits.sort_by_key(|(place, _)| place.start);
+        envelope::splice(&self.line, &edits, false)
+    }
+
     /// The `result`, or as the error the `error`; both are JSON texts.
     pub fn outcome(&self) -> Result<&[u8], &[u8]> {
         let payload = &self.line[self.payload.clone()];
@@ -157,9 +176,10 @@ impl Question {
         self.answer(Err(error.as_bytes()));
     }
 
-    /// Waits until the server does not want to know any more.
-    pub async fn withdrawn(&self) {
-        self.withdrawn.cancelled().await;
+    /// Cancelled when the server does not want to know any more.
+    #[must_use]
+    pub fn withdrawn(&self) -> CancellationToken {
+        self.withdrawn.clone()
     }
 }
 
@@ -184,7 +204,7 @@ pub enum Heard {
     /// Something is said about it.
     Notice(Notice),
     /// The server wants to know something first.
-    Question(Question),
+    Question(Box<Question>),
     /// It ended.
     Answer(Result<Answer, CallError>),
 }
@@ -504,6 +524,11 @@ impl Call {
         Heard::Answer(self.stashed.take().unwrap_or_else(gone))
     }
 
+    /// What was said aside and not yet heard, without waiting.
+    pub fn said(&mut self) -> Option<Heard> {
+        self.aside.as_mut()?.try_recv().ok()
+    }
+
     /// The answer.
     pub async fn answer(mut self) -> Result<Answer, CallError> {
         loop {
@@ -679,7 +704,7 @@ impl Shared {
             return question.refuse(code::SERVER, why);
         };
         // A reader that is too slow, or gone, costs the question its answer, and nobody else anything.
-        if let Err(unheard) = sender.try_send(Heard::Question(question)) {
+        if let Err(unheard) = sender.try_send(Heard::Question(Box::new(question))) {
             drop(unheard);
         }
     }

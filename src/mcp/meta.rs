@@ -91,14 +91,14 @@ impl<'a> Meta<'a> {
 }
 
 /// The `_meta` of a client's request as a server gets it where the eras of the two differ: without what the modern era
-/// alone says in it, and with `add` (members as JSON texts).
+/// alone says in it and without the progress token, and with `add` (members as JSON texts).
 ///
 /// # Errors
 /// It is no object.
 pub fn rewritten(raw: Option<&RawValue>, add: &[(&str, &str)]) -> Result<String, serde_json::Error> {
-    const MODERN_ALONE: [&str; 4] = [PROTOCOL, CLIENT, CAPABILITIES, LEVEL];
+    const NOT_KEPT: [&str; 5] = ["progressToken", PROTOCOL, CLIENT, CAPABILITIES, LEVEL];
     let there = raw.map(object).transpose()?.unwrap_or_default();
-    let kept = there.iter().filter(|(key, _)| !MODERN_ALONE.contains(&&**key));
+    let kept = there.iter().filter(|(key, _)| !NOT_KEPT.contains(&&**key));
     let kept = kept.map(|(key, value)| (&**key, value.get()));
     Ok(written(kept.chain(add.iter().copied())))
 }
@@ -179,7 +179,7 @@ mod tests {
         ));
         assert_eq!(
             rewritten(Some(&meta), &[]).unwrap(),
-            r#"{"traceparent":"00-x","a\"b":[1, 2],"progressToken":7}"#
+            r#"{"traceparent":"00-x","a\"b":[1, 2]}"#
         );
         assert_eq!(
             rewritten(None, &[("k", "1"), ("l", "{}")]).unwrap(),

@@ -9,6 +9,7 @@ pub mod envelope;
 pub(crate) mod fake;
 pub mod handshake;
 mod http;
+pub mod level;
 pub mod lists;
 pub mod meta;
 mod stdio;

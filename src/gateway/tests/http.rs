@@ -37,6 +37,11 @@ async fn requests_are_checked() {
         (
             client.post(&ping).header("mcp-protocol-version", "2026-07-28"),
             400,
+            Some(-32602),
+        ),
+        (
+            client.post(&ping).header("mcp-protocol-version", "2027-01-01"),
+            400,
             Some(-32000),
         ),
         (
@@ -95,9 +100,9 @@ async fn requests_are_checked() {
             Some(-32601),
         ),
         (
-            client.post(&json!({"jsonrpc": "2.0", "id": 1, "method": "logging/setLevel"})),
+            client.post(&json!({"jsonrpc": "2.0", "id": 1, "method": "logging/setLevel", "params": {"level": "loud"}})),
             200,
-            Some(-32601),
+            Some(-32602),
         ),
         (
             client.post(&json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {}})),

@@ -82,7 +82,13 @@ impl World {
         let fakes = Arc::new(Fakes::default());
         let (fleet, routes) = (watch::Sender::default(), watch::Sender::default());
         let stop = CancellationToken::new();
-        let gateway = Gateway::start(fakes.clone(), fleet.subscribe(), routes.subscribe(), stop.clone());
+        let gateway = Gateway::start(
+            fakes.clone(),
+            fleet.subscribe(),
+            routes.subscribe(),
+            &[7; 32],
+            stop.clone(),
+        );
         let app = axum::Router::new()
             .route("/projects/{project}/mcp", any(answer))
             .route("/projects/{project}/servers/{server}/mcp", any(answer))

@@ -1,0 +1,512 @@
+//! One request while it runs: what its server says passed on to its client, the server's questions put to the client, and
+//! what the client answers passed back, in the words of each side's era. A call is never run twice.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use http::StatusCode;
+use serde_json::Value;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep_until};
+
+use crate::mcp::envelope::{self, code, members};
+use crate::mcp::level::Level;
+use crate::mcp::{Answer, CallError, Heard, Notice, Question};
+use crate::record::Era;
+
+use super::ask::{Required, Wanted, input_required, required, with_state};
+use super::asked::{Asked, Round, failed};
+use super::find::{Asker, Failure, Found, Sent, find, too_slow};
+use super::seal::{Bound, State};
+use super::session::{Awaited, Reply, Running};
+use super::{Endpoint, Inner, across};
+
+/// How long a question may wait for a person.
+const PERSON: Duration = Duration::from_mins(10);
+/// Rounds of one request.
+const MOST_ROUNDS: usize = 16;
+
+/// A whole answer.
+pub struct Whole {
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// The status with which it goes, where it goes by itself.
+    pub status: StatusCode,
+}
+
+impl From<Vec<u8>> for Whole {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self {
+            bytes,
+            status: StatusCode::OK,
+        }
+    }
+}
+
+/// What comes next for the client.
+pub enum Step {
+    /// A message before the answer.
+    Event(Vec<u8>),
+    /// The answer.
+    Last(Whole),
+    /// The server wants to know this first, and the client answers with a request of its own.
+    Hold(BTreeMap<String, Question>),
+}
+
+/// What a client's answer is for.
+enum Slot {
+    /// A question of a legacy server.
+    Question(Question),
+    /// What a modern server's answer asked for, by its key.
+    Input(String),
+}
+
+type Replied = (u64, Option<Reply>, bool);
+
+/// What a modern server's answer asked for, until all of it is there.
+#[derive(Default)]
+struct Gathering {
+    state: Option<String>,
+    there: BTreeMap<String, String>,
+    missing: usize,
+}
+
+/// A request that a server has.
+pub struct Exchange {
+    pub(super) inner: Arc<Inner>,
+    pub(super) endpoint: Endpoint,
+    pub(super) asker: Asker,
+    pub(super) asked: Asked,
+    pub(super) sent: Box<Sent>,
+    deadline: Instant,
+    events: VecDeque<Vec<u8>>,
+    slots: HashMap<u64, Slot>,
+    replies: Option<FuturesUnordered<BoxFuture<'static, Replied>>>,
+    gathering: Option<Gathering>,
+    rounds: usize,
+    lacked: Option<Value>,
+    cancelled: Option<oneshot::Receiver<()>>,
+    _running: Option<Running>,
+}
+
+impl Exchange {
+    /// Follows a request that was handed over.
+    pub fn new(
+        inner: Arc<Inner>,
+        endpoint: Endpoint,
+        asker: Asker,
+        asked: Asked,
+        sent: Box<Sent>,
+        listed: Option<(Running, oneshot::Receiver<()>)>,
+    ) -> Self {
+        let (running, cancelled) = listed.unzip();
+        Self {
+            inner,
+            endpoint,
+            asker,
+            asked,
+            deadline: sent.deadline,
+            sent,
+            events: VecDeque::new(),
+            slots: HashMap::new(),
+            replies: None,
+            gathering: None,
+            rounds: 0,
+            lacked: None,
+            cancelled,
+            _running: running,
+        }
+    }
+
+    /// Goes on with a request that was held, as the client asks it now.
+    pub fn resume(&mut self, asked: Asked, asker: Asker) {
+        self.asked = asked;
+        self.asker = asker;
+        self.deadline = Instant::now() + self.sent.timeout;
+    }
+
+    /// What comes next.
+    pub async fn next(&mut self) -> Step {
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                return Step::Event(event);
+            }
+            let waiting = self.gathering.is_some();
+            let step = tokio::select! {
+                heard = self.sent.call.heard(), if !waiting => self.take(heard).await,
+                Some(replied) = replied(&mut self.replies) => self.take_reply(replied).await,
+                () = cancelled(&mut self.cancelled) => {
+                    let message = "the request was cancelled";
+                    Some(Step::Last(envelope::error(self.asked.id(), code::CANCELLED, message).into()))
+                }
+                () = sleep_until(self.deadline) => Some(self.late()),
+            };
+            if let Some(step) = step {
+                return step;
+            }
+        }
+    }
+
+    fn fails(&self, message: &str) -> Step {
+        Step::Last(failed(self.asked.ask, self.asked.id(), message).into())
+    }
+
+    fn late(&self) -> Step {
+        let server = &self.sent.server;
+        if self.slots.is_empty() {
+            return self.fails(&too_slow(server, self.sent.timeout));
+        }
+        let minutes = PERSON.as_secs() / 60;
+        self.fails(&format!(
+            "server {server} asked something, and nobody answered within {minutes} minutes; the call was cancelled."
+        ))
+    }
+
+    async fn take(&mut self, heard: Heard) -> Option<Step> {
+        match heard {
+            Heard::Progress(progress) => {
+                let token = self.asked.token().filter(|_| self.asker.streams)?;
+                Some(Step::Event(progress.with_token(token)))
+            }
+            Heard::Notice(notice) => self.wants(&notice).then(|| Step::Event(notice.line.to_vec())),
+            Heard::Question(question) => self.put(*question),
+            Heard::Answer(answered) => self.finish(answered).await,
+        }
+    }
+
+    /// Whether the client wants a notification: log messages as important as it said, others in the legacy era alone.
+    fn wants(&self, notice: &Notice) -> bool {
+        if !self.asker.streams {
+            return false;
+        }
+        if &*notice.method != "notifications/message" {
+            return self.asker.era == Era::Legacy && self.sent.era == Era::Legacy;
+        }
+        let level = || -> Option<Level> {
+            let [params] = members(std::str::from_utf8(&notice.line).ok()?, ["params"]).ok()?;
+            let [level] = members(params?.get(), ["level"]).ok()?;
+            Level::read(level?)
+        };
+        match (self.asker.level, self.asker.era) {
+            (Some(wanted), _) => level().is_some_and(|level| level >= wanted),
+            // Who never said leaves it to the server; in the modern era that means nothing at all.
+            (None, era) => era == Era::Legacy,
+        }
+    }
+
+    /// Puts a legacy server's question to the client.
+    fn put(&mut self, question: Question) -> Option<Step> {
+        if let Some(lacked) = self.asker.can.lacks(question.method(), question.params()) {
+            self.lacked = Some(lacked);
+            let message = format!("the client does not support {}", question.method());
+            question.refuse(code::METHOD_NOT_FOUND, &message);
+            return None;
+        }
+        if self.asker.era == Era::Modern {
+            return Some(self.hold(question));
+        }
+        let awaited = self.asker.session.as_ref().filter(|_| self.asker.streams);
+        let Some(awaited) = awaited.and_then(|session| session.ask()) else {
+            let message = "the client takes no stream on which it could be asked, or has too many questions open";
+            question.refuse(code::SERVER, message);
+            return None;
+        };
+        let message = question.with_id(&awaited.id().to_string());
+        let withdrawn = question.withdrawn();
+        self.wait_for(awaited, Slot::Question(question), Some(withdrawn));
+        Some(Step::Event(message))
+    }
+
+    /// This question and those that came with it.
+    fn hold(&mut self, question: Question) -> Step {
+        let mut questions = BTreeMap::from([("q0".to_owned(), question)]);
+        while let Some(heard) = self.sent.call.said() {
+            match heard {
+                Heard::Question(question) if self.asker.can.lacks(question.method(), question.params()).is_none() => {
+                    questions.insert(format!("q{}", questions.len()), *question);
+                }
+                // Refused by being dropped, or of no use any more: the request that it belongs to is over.
+                Heard::Question(_) | Heard::Progress(_) | Heard::Notice(_) | Heard::Answer(_) => {}
+            }
+        }
+        Step::Hold(questions)
+    }
+
+    fn wait_for(&mut self, mut awaited: Awaited, slot: Slot, withdrawn: Option<tokio_util::sync::CancellationToken>) {
+        let id = awaited.id();
+        self.slots.insert(id, slot);
+        self.deadline = Instant::now() + PERSON;
+        let waiting = async move {
+            match withdrawn {
+                None => (id, awaited.reply().await, false),
+                Some(withdrawn) => tokio::select! {
+                    reply = awaited.reply() => (id, reply, false),
+                    () = withdrawn.cancelled() => (id, None, true),
+                },
+            }
+        };
+        self.replies.get_or_insert_default().push(waiting.boxed());
+    }
+
+    /// Takes what became of a question to a legacy client.
+    async fn take_reply(&mut self, (id, reply, withdrawn): Replied) -> Option<Step> {
+        let slot = self.slots.remove(&id)?;
+        if self.slots.is_empty() {
+            self.deadline = Instant::now() + self.sent.timeout;
+        }
+        match (slot, reply) {
+            (Slot::Question(question), Some(reply)) => {
+                question.answer(reply.as_deref().map(str::as_bytes).map_err(|error| error.as_bytes()));
+                None
+            }
+            (Slot::Question(_), None) => withdrawn.then(|| {
+                let params =
+                    serde_json::json!({"requestId": id, "reason": "the server does not want to know any more"});
+                let mut line = envelope::notification("notifications/cancelled", Some(params));
+                line.pop();
+                Step::Event(line)
+            }),
+            (Slot::Input(_), None) => Some(self.fails("whoever was asked is gone; the call was given up.")),
+            (Slot::Input(key), Some(reply)) => self.gathered(key, reply).await,
+        }
+    }
+
+    /// One more of what a modern server's answer asked for is there.
+    async fn gathered(&mut self, key: String, reply: Reply) -> Option<Step> {
+        let text = match reply {
+            Ok(text) => text,
+            // There is no place for an error; that nobody answers is what it comes to.
+            Err(_) if key.starts_with(ELICITATION) => r#"{"action":"cancel"}"#.to_owned(),
+            Err(error) => {
+                let said: Option<Value> = serde_json::from_str(&error).ok();
+                let said = said
+                    .as_ref()
+                    .and_then(|said| said["message"].as_str())
+                    .unwrap_or("no reason was given");
+                let message = format!("the client did not give what the server asked for: {said}");
+                return Some(self.fails(&message));
+            }
+        };
+        let gathering = self.gathering.as_mut()?;
+        let key = key.get(1..).unwrap_or_default().to_owned();
+        gathering.there.insert(key, text);
+        gathering.missing -= 1;
+        if gathering.missing > 0 {
+            return None;
+        }
+        let gathering = self.gathering.take()?;
+        let there = gathering.there.iter().map(|(key, text)| (&**key, &**text));
+        let round = Round {
+            state: gathering.state.map(json_text),
+            responses: Some(crate::mcp::meta::written(there)),
+        };
+        self.again(&round).await
+    }
+
+    /// Asks the server once more, with what it wanted to know.
+    async fn again(&mut self, round: &Round) -> Option<Step> {
+        self.rounds += 1;
+        if self.rounds > MOST_ROUNDS {
+            let message = format!(
+                "server {} asked {MOST_ROUNDS} times; the call was given up.",
+                self.sent.server
+            );
+            return Some(self.fails(&message));
+        }
+        match find(&self.inner, &self.endpoint, &self.asker, &self.asked, Some(round)).await {
+            Ok(Found::Sent(sent)) => {
+                self.deadline = sent.deadline;
+                self.sent = sent;
+                None
+            }
+            Ok(Found::Around(_) | Found::Answered(_)) | Err(Failure::Unknown) => {
+                Some(Step::Last(self.asked.unknown(self.asker.era).into()))
+            }
+            Err(Failure::Server(message) | Failure::Unable(message)) => Some(self.fails(&message)),
+            Err(Failure::TooMany) => None,
+        }
+    }
+
+    async fn finish(&mut self, answered: Result<Answer, CallError>) -> Option<Step> {
+        let server = &self.sent.server;
+        let answer = match answered {
+            Ok(answer) => answer,
+            Err(CallError::Failed(why)) => {
+                let message =
+                    format!("server {server} did not answer: {why}. The call may have run; it was not repeated.");
+                return Some(self.fails(&message));
+            }
+            Err(error) => {
+                let message = format!(
+                    "server {server} was lost during the call ({error}). The call may have run; it was not repeated."
+                );
+                return Some(self.fails(&message));
+            }
+        };
+        if let Some(subscribing) = self.sent.subscribing.take().filter(|_| answer.outcome().is_ok()) {
+            subscribing.keep();
+        }
+        if self.sent.era == Era::Modern
+            && let Some(asks) = answer.outcome().ok().and_then(required)
+        {
+            return match asks {
+                Ok(_) if self.asker.era == Era::Modern => Some(self.pass_on(&answer)),
+                Ok(asks) => self.ask_for(asks).await,
+                Err(wrong) => Some(self.fails(&format!("server {server} wants something, but {wrong}."))),
+            };
+        }
+        if self.asker.era == Era::Modern && self.sent.era == Era::Legacy {
+            let urls = answer.outcome().err().and_then(across::urls_first);
+            if let Some(urls) = urls {
+                return Some(self.visit(&urls));
+            }
+            if let Some(lacked) = self.lacked.take().filter(|_| across::is_failure(&answer)) {
+                return Some(self.lacks(&lacked));
+            }
+        }
+        let bytes = across::result(self.asker.era, self.sent.era, &self.asked, &answer);
+        let status = match answer.outcome().err().filter(|_| self.asker.era == Era::Modern) {
+            Some(error) => across::code_of(error).map_or(StatusCode::OK, across::status_of),
+            None => StatusCode::OK,
+        };
+        Some(Step::Last(Whole { bytes, status }))
+    }
+
+    /// That the client did not declare what the call turned out to need.
+    fn lacks(&self, lacked: &Value) -> Step {
+        let message = "the client did not declare a capability that this request needs";
+        let data = serde_json::json!({"requiredCapabilities": lacked});
+        let id = self.asked.id();
+        Step::Last(Whole {
+            bytes: envelope::error_with(id, code::MISSING_CAPABILITY, message, Some(data)),
+            status: StatusCode::BAD_REQUEST,
+        })
+    }
+
+    /// A modern server asks a modern client: its state is sealed on the way.
+    fn pass_on(&self, answer: &Answer) -> Step {
+        let result = std::str::from_utf8(answer.outcome().unwrap_or_default()).unwrap_or_default();
+        let state = required(result.as_bytes()).and_then(|asks| asks.ok()?.state);
+        let Some(state) = state else {
+            return Step::Last(answer.with_id(self.asked.id()).into());
+        };
+        let sealed = self.seal(State::Server(state));
+        match sealed.and_then(|sealed| with_state(result, &sealed)) {
+            Some(result) => Step::Last(envelope::result(self.asked.id(), result.as_bytes()).into()),
+            None => self.fails(&format!(
+                "server {} sent a requestState that is too long.",
+                self.sent.server
+            )),
+        }
+    }
+
+    /// A modern server asks a legacy client: by requests of the gateway's own.
+    async fn ask_for(&mut self, asks: Required) -> Option<Step> {
+        let mut gathering = Gathering {
+            state: asks.state,
+            ..Gathering::default()
+        };
+        for (key, wanted) in asks.questions {
+            let Wanted { method, params } = &wanted;
+            let lacks = self.asker.can.lacks(method, params.as_deref()).is_some();
+            let session = self.asker.session.as_ref().filter(|_| self.asker.streams && !lacks);
+            let Some(awaited) = session.and_then(|session| session.ask()) else {
+                let message = format!(
+                    "server {} needs {method}, which this client can't do.",
+                    self.sent.server
+                );
+                return Some(self.fails(&message));
+            };
+            self.events.push_back(wanted.request(awaited.id()));
+            let mark = if method == "elicitation/create" {
+                ELICITATION
+            } else {
+                OTHER
+            };
+            self.wait_for(awaited, Slot::Input(format!("{mark}{key}")), None);
+            gathering.missing += 1;
+        }
+        if gathering.missing == 0 {
+            // It wants to be asked again, no more.
+            return self
+                .again(&Round {
+                    state: gathering.state.map(json_text),
+                    responses: None,
+                })
+                .await;
+        }
+        self.gathering = Some(gathering);
+        None
+    }
+
+    /// A legacy server wants URLs to be visited before it is asked again.
+    fn visit(&self, urls: &[std::borrow::Cow<'_, str>]) -> Step {
+        const METHOD: &str = "elicitation/create";
+        if let Some(lacked) = self.asker.can.lacks(METHOD, urls.first().map(|url| &**url)) {
+            return self.lacks(&lacked);
+        }
+        let questions = urls
+            .iter()
+            .enumerate()
+            .map(|(at, url)| (format!("q{at}"), METHOD, Some(&**url)));
+        let result = input_required(questions, self.seal(State::Anew).as_deref());
+        Step::Last(envelope::result(self.asked.id(), result.as_bytes()).into())
+    }
+
+    /// What a state of this request is bound to.
+    pub fn binding(&self) -> Binding {
+        Binding {
+            caller: Arc::clone(&self.asker.caller),
+            endpoint: self.endpoint.to_string(),
+            subject: self.asked.subject(),
+        }
+    }
+
+    fn seal(&self, state: State) -> Option<String> {
+        self.binding().seal(&self.inner, state)
+    }
+}
+
+/// What a state is bound to.
+pub struct Binding {
+    caller: Arc<str>,
+    endpoint: String,
+    subject: String,
+}
+
+impl Binding {
+    /// Seals a state.
+    pub fn seal(&self, inner: &Inner, state: State) -> Option<String> {
+        let bound = Bound {
+            caller: &self.caller,
+            endpoint: &self.endpoint,
+            subject: &self.subject,
+        };
+        inner.seal.seal(state, &bound, crate::kit::time::now())
+    }
+}
+
+/// A JSON text of a text.
+fn json_text(plain: String) -> String {
+    Value::from(plain).to_string()
+}
+
+/// Marks of what was asked for, before its key.
+const ELICITATION: char = 'e';
+const OTHER: char = 'o';
+
+async fn replied(replies: &mut Option<FuturesUnordered<BoxFuture<'static, Replied>>>) -> Option<Replied> {
+    replies.as_mut()?.next().await
+}
+
+async fn cancelled(cancelled: &mut Option<oneshot::Receiver<()>>) {
+    match cancelled {
+        // Answered or closed, it is over.
+        Some(cancelled) => drop(cancelled.await),
+        None => std::future::pending().await,
+    }
+}

@@ -34,6 +34,8 @@ const QUEUED_ASIDES: usize = 64;
 const MOST_QUESTIONS: usize = 1_000;
 /// Bytes of notifications about resources that may wait to be told; further ones are dropped.
 const QUEUED_UPDATES: usize = 4 << 20;
+/// What a server says first on a stream of notifications.
+pub(super) const ACKNOWLEDGED: &str = "notifications/subscriptions/acknowledged";
 
 /// Why a request has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -199,12 +201,16 @@ pub struct Wish {
     pub owner: Option<Arc<str>>,
     /// What goes along where the transport has headers.
     pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Whether it is open for as long as the server has something to say, as `subscriptions/listen` is: it is not counted
+    /// as in flight, and the server may take it back.
+    pub standing: bool,
 }
 
 struct Pending {
     answer: oneshot::Sender<Result<Answer, CallError>>,
     asides: Option<mpsc::Sender<Heard>>,
     owner: Option<Arc<str>>,
+    standing: bool,
 }
 
 #[derive(Default)]
@@ -330,7 +336,7 @@ impl Connection {
     ///
     /// The returned call is cancelled at the server when it is dropped before its answer came.
     pub async fn call(&self, line: impl FnOnce(u64) -> Vec<u8>, wish: Wish) -> Result<Call, CallError> {
-        let counted = Counted::new(&self.shared);
+        let counted = Counted::new(&self.shared, !wish.standing);
         let id = self.shared.next.fetch_add(1, Ordering::Relaxed);
         let line = line(id);
         let size = u32::try_from(line.len().max(SMALLEST))
@@ -350,8 +356,13 @@ impl Connection {
             if calls.pending.len() >= MOST_CALLS {
                 return Err(CallError::Busy);
             }
-            let owner = wish.owner;
-            calls.pending.insert(id, Pending { answer, asides, owner });
+            let pending = Pending {
+                answer,
+                asides,
+                owner: wish.owner,
+                standing: wish.standing,
+            };
+            calls.pending.insert(id, pending);
         }
         self.shared
             .write_with(line, Role::Request(id), wish.headers, Some(budget));
@@ -373,6 +384,11 @@ impl Connection {
     /// Sends a notification that the server must have before anything that is sent later.
     pub(super) fn announce(&self, line: Vec<u8>) {
         self.shared.write(line, Role::First, None);
+    }
+
+    /// Takes every list for changed: the server may have said so while nobody heard it.
+    pub fn suspect(&self) {
+        self.shared.changed.send_modify(|times| *times = Each::new(|kind| times.of(kind) + 1));
     }
 
     /// Notes the protocol version that both sides speak from now on.
@@ -455,19 +471,19 @@ impl Drop for Connection {
     }
 }
 
-/// Counts a request as in flight while it lives.
-struct Counted(Arc<Shared>);
+/// Counts a request as in flight while it lives, where it is one that ends.
+struct Counted(Arc<Shared>, bool);
 
 impl Counted {
-    fn new(shared: &Arc<Shared>) -> Self {
-        shared.in_flight.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(shared))
+    fn new(shared: &Arc<Shared>, counts: bool) -> Self {
+        shared.in_flight.fetch_add(usize::from(counts), Ordering::Relaxed);
+        Self(Arc::clone(shared), counts)
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.0.in_flight.fetch_sub(usize::from(self.1), Ordering::Relaxed);
     }
 }
 
@@ -632,7 +648,13 @@ impl Shared {
                 };
                 self.take_question(question, on);
             }
+            // What belongs to a stream that nobody listens on any more is for nobody.
+            Ok(Message::Notification { params, .. }) if self.is_strayed(params) => self.ignore(),
             Ok(Message::Notification { method, params }) => match &*method {
+                ACKNOWLEDGED => {
+                    let method = method.into();
+                    self.take_notice(Notice { line, method }, subscription(params).and_then(number));
+                }
                 "notifications/progress" => self.take_progress(&line, text, params),
                 "notifications/resources/updated" => self.take_update(text, params),
                 "notifications/cancelled" => self.take_withdrawal(params),
@@ -692,9 +714,28 @@ impl Shared {
         }
     }
 
-    /// The server does not want to know any more.
+    /// Whether a notification names a stream that is not open.
+    fn is_strayed(&self, params: Option<&RawValue>) -> bool {
+        let Some(subscription) = subscription(params) else { return false };
+        !number(subscription).is_some_and(|id| self.is_standing(id))
+    }
+
+    fn is_standing(&self, id: u64) -> bool {
+        locked(&self.calls)
+            .pending
+            .get(&id)
+            .is_some_and(|pending| pending.standing)
+    }
+
+    /// The server does not want to know any more, or ends a stream that it was asked for.
     fn take_withdrawal(&self, params: Option<&RawValue>) {
         let id = params.and_then(|params| members(params.get(), ["requestId"]).ok()?[0]);
+        if let Some(id) = id.and_then(number).filter(|id| self.is_standing(*id)) {
+            if let Some(pending) = locked(&self.calls).pending.remove(&id) {
+                let _ = pending.answer.send(Err(CallError::Failed("the server ended it".into())));
+            }
+            return;
+        }
         let withdrawn = id.and_then(|id| locked(&self.calls).questions.remove(id.get().as_bytes()));
         match withdrawn {
             Some(withdrawn) => withdrawn.cancel(),
@@ -734,6 +775,16 @@ impl Shared {
         drop(updates);
         self.updated.notify_one();
     }
+}
+
+/// The stream that a notification says it belongs to.
+fn subscription(params: Option<&RawValue>) -> Option<&RawValue> {
+    let [meta] = members(params?.get(), ["_meta"]).ok()?;
+    members(meta?.get(), [super::meta::SUBSCRIPTION]).ok()?[0]
+}
+
+fn number(id: &RawValue) -> Option<u64> {
+    id.get().parse().ok()
 }
 
 /// What a transport works with: what is to be said, in order, and who hears what the server says.

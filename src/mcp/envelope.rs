@@ -31,6 +31,12 @@ pub mod code {
     pub const SESSION_NOT_FOUND: i32 = -32001;
     /// There is no such resource.
     pub const RESOURCE_NOT_FOUND: i32 = -32002;
+    /// HTTP headers do not say what the message says (2026-07-28).
+    pub const HEADER_MISMATCH: i32 = -32020;
+    /// The client did not declare what the request needs (2026-07-28).
+    pub const MISSING_CAPABILITY: i32 = -32021;
+    /// The protocol version is not spoken (2026-07-28).
+    pub const UNSUPPORTED_VERSION: i32 = -32022;
     /// The request was cancelled.
     pub const CANCELLED: i32 = -32800;
 }

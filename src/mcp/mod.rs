@@ -3,11 +3,14 @@
 //! alone drives its sockets itself).
 
 mod connection;
+mod discover;
 pub mod envelope;
 #[cfg(test)]
 pub(crate) mod fake;
 pub mod handshake;
+pub mod headers;
 mod http;
+mod level;
 pub mod lists;
 pub mod meta;
 mod stdio;
@@ -16,15 +19,15 @@ mod tests;
 
 pub use connection::{Answer, Call, CallError, Connection, Heard, Notice, Progress, Question, Wish};
 pub use http::{HttpClient, LOST};
+pub use level::Level;
 pub use stdio::{CLOSED, Options};
+
+pub use crate::record::MODERN;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The legacy protocol versions that are spoken on both edges, newest first.
 pub const VERSIONS: [&str; 4] = ["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"];
-
-/// The modern protocol version: stateless, each request by itself.
-pub const MODERN: &str = "2026-07-28";
 
 /// Locks a mutex whose holders never leave it half-written, so a panic elsewhere does not spread.
 pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -20,6 +20,8 @@ pub use mutation::{
     Actor, Change, Edit, EditChange, Import, ImportChange, LedgerRow, Mutation, PendingExport, Rebase, Row, Settle,
 };
 pub use run::{Cause, Did, Run, RunState};
-pub use upstream::{Capability, Counts, Era, Fleet, FleetMember, Greeting, Handshake, Routes, Upstream, Upstreams};
+pub use upstream::{
+    Capability, Counts, Era, Fleet, FleetMember, Greeting, Handshake, MODERN, Routes, Upstream, Upstreams, Verdict,
+};
 pub use view::StoreView;
 pub use workload::Workload;

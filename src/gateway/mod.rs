@@ -2,13 +2,15 @@
 //! sessions of the clients between them.
 //!
 //! `names`, `templates`, `merge`, `route`, `asked` decide and are pure; `upstreams` keeps the lives, each with a task of its
-//! own (`hold`), and publishes the `view` that requests read; `serve` speaks streamable HTTP, `call` runs one request that
+//! own (`hold`; `follow` for the notifications of a modern server), and publishes the `view` that requests read; `serve` speaks streamable HTTP, `call` runs one request that
 //! a server answers, `stream` tells clients what changed, `subscriptions` knows who wants to hear of which resource.
 
 mod answer;
 mod asked;
 mod call;
+mod follow;
 mod hold;
+mod levels;
 mod merge;
 mod names;
 mod route;

@@ -10,7 +10,9 @@ use crate::kit::Name;
 use crate::kit::time::{Timestamp, now};
 use crate::mcp::lists::{Kind, Lists};
 use crate::mcp::{CLOSED, Connection, HttpClient};
-use crate::record::{Fleet, FleetMember, Greeting, Handshake, InstanceName, Life, Routes, Upstream, Upstreams};
+use crate::record::{
+    Fleet, FleetMember, Greeting, Handshake, InstanceName, Life, Routes, Upstream, Upstreams, Verdict,
+};
 use crate::resource::Server;
 
 use super::Attach;
@@ -23,13 +25,14 @@ struct Held {
     member: FleetMember,
     since: Timestamp,
     state: State,
+    uncertain: u64,
     _let_go: DropGuard,
 }
 
 enum State {
     Connecting,
     Ready(Arc<Connection>, Greeting, Lists),
-    Failed(String),
+    Failed(String, Verdict),
 }
 
 /// The one task that knows which lives are held.
@@ -83,6 +86,7 @@ impl Keeper {
                     member: member.clone(),
                     since: now(),
                     state: State::Connecting,
+                    uncertain: 0,
                     _let_go: let_go.drop_guard(),
                 };
                 lives.insert(life.clone(), held);
@@ -118,7 +122,7 @@ impl Keeper {
         for (life, held) in held {
             let stage = match &held.state {
                 State::Connecting => Stage::Connecting,
-                State::Failed(reason) => Stage::Failed(reason.clone()),
+                State::Failed(reason, _) => Stage::Failed(reason.clone()),
                 State::Ready(connection, ..) => {
                     connections.insert(life.clone(), Arc::clone(connection));
                     Stage::Ready(Arc::clone(connection))
@@ -154,9 +158,10 @@ impl Held {
             instance: self.member.instance.clone(),
             handshake: match &self.state {
                 State::Connecting => Handshake::Connecting,
-                State::Failed(reason) => Handshake::Failed {
+                State::Failed(reason, verdict) => Handshake::Failed {
                     reason: reason.clone(),
                     closed: reason == CLOSED,
+                    verdict: *verdict,
                 },
                 State::Ready(_, greeting, lists) => Handshake::Ready {
                     greeting: greeting.clone(),
@@ -164,6 +169,7 @@ impl Held {
                 },
             },
             since: self.since,
+            uncertain: self.uncertain,
         }
     }
 }
@@ -181,7 +187,11 @@ fn take(lives: &mut BTreeMap<Life, Held>, life: &Life, news: News) {
     match news {
         News::Connecting => held.state = State::Connecting,
         News::Ready(connection, greeting, lists) => held.state = State::Ready(connection, greeting, lists),
-        News::Failed(reason) => held.state = State::Failed(reason),
+        News::Failed(reason, verdict) => held.state = State::Failed(reason, verdict),
+        News::Uncertain(times) => {
+            held.uncertain = times;
+            return;
+        }
         News::List(kind, new) => {
             if let State::Ready(_, _, lists) = &mut held.state {
                 *lists.of_mut(kind) = new;

@@ -4,6 +4,8 @@
 //! until either side ends; dropping the handle ends it too. A transport ([`super::stdio`], [`super::http`]) is a future
 //! that takes what is to be said from a [`Wire`], gives it what it hears, and ends with the reason why.
 
+mod question;
+
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::ops::Range;
@@ -21,6 +23,8 @@ use super::lists::{Each, Kind};
 use super::{MODERN, locked};
 use crate::record::Era;
 
+pub use question::Question;
+
 /// Bytes that may wait to be written to a server; callers wait when it is full.
 const QUEUED_BYTES: u32 = 16 << 20;
 /// What the smallest message counts as, so that the number of messages that wait is bounded too.
@@ -35,7 +39,7 @@ const MOST_QUESTIONS: usize = 1_000;
 /// Bytes of notifications about resources that may wait to be told; further ones are dropped.
 const QUEUED_UPDATES: usize = 4 << 20;
 /// What a server says first on a stream of notifications.
-pub(super) const ACKNOWLEDGED: &str = "notifications/subscriptions/acknowledged";
+pub const ACKNOWLEDGED: &str = "notifications/subscriptions/acknowledged";
 
 /// Why a request has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -99,83 +103,6 @@ pub struct Notice {
     pub line: Bytes,
     /// Its method.
     pub method: Box<str>,
-}
-
-/// A request of the server's own, put to whoever made the call that it belongs to. Dropped without an answer, it is
-/// answered with an error: a server never waits for ever.
-pub struct Question {
-    shared: Arc<Shared>,
-    line: Bytes,
-    id: Range<usize>,
-    params: Option<Range<usize>>,
-    method: Box<str>,
-    withdrawn: CancellationToken,
-    answered: bool,
-}
-
-impl std::fmt::Debug for Question {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Question")
-            .field("method", &self.method)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Question {
-    /// What is asked, as `elicitation/create`.
-    #[must_use]
-    pub fn method(&self) -> &str {
-        &self.method
-    }
-
-    /// The JSON text of its parameters, where there are any.
-    #[must_use]
-    pub fn params(&self) -> Option<&str> {
-        let params = self.line.get(self.params.clone()?)?;
-        std::str::from_utf8(params).ok()
-    }
-
-    /// The whole message with another id (a JSON text).
-    #[must_use]
-    pub fn with_id(&self, id: &str) -> Vec<u8> {
-        envelope::splice(&self.line, &[(self.id.clone(), id)], false)
-    }
-
-    /// Answers it: a `result`, or an `error`, as JSON texts.
-    pub fn answer(mut self, outcome: Result<&[u8], &[u8]>) {
-        self.answered = true;
-        let (member, payload) = match outcome {
-            Ok(result) => (&b"\"result\""[..], result),
-            Err(error) => (&b"\"error\""[..], error),
-        };
-        let id = &self.line[self.id.clone()];
-        let answer = [br#"{"jsonrpc":"2.0","id":"#, id, b",", member, b":", payload, b"}"].concat();
-        self.shared.write_small(envelope::splice(&answer, &[], true));
-    }
-
-    /// Answers it with an error in words.
-    pub fn refuse(self, code: i32, message: &str) {
-        let error = serde_json::json!({"code": code, "message": message}).to_string();
-        self.answer(Err(error.as_bytes()));
-    }
-
-    /// Waits until the server does not want to know any more.
-    pub async fn withdrawn(&self) {
-        self.withdrawn.cancelled().await;
-    }
-}
-
-impl Drop for Question {
-    fn drop(&mut self) {
-        let id = self.line.slice(self.id.clone());
-        locked(&self.shared.calls).questions.remove(&id);
-        if !self.answered && !self.withdrawn.is_cancelled() {
-            let id = String::from_utf8_lossy(&id).into_owned();
-            let mut answer = envelope::error(&id, code::SERVER, "whoever was asked is gone");
-            answer.push(b'\n');
-            self.shared.write_small(answer);
-        }
-    }
 }
 
 /// What is heard of a request that is in flight.
@@ -388,7 +315,9 @@ impl Connection {
 
     /// Takes every list for changed: the server may have said so while nobody heard it.
     pub fn suspect(&self) {
-        self.shared.changed.send_modify(|times| *times = Each::new(|kind| times.of(kind) + 1));
+        self.shared
+            .changed
+            .send_modify(|times| *times = Each::new(|kind| times.of(kind) + 1));
     }
 
     /// Notes the protocol version that both sides speak from now on.
@@ -652,8 +581,8 @@ impl Shared {
             Ok(Message::Notification { params, .. }) if self.is_strayed(params) => self.ignore(),
             Ok(Message::Notification { method, params }) => match &*method {
                 ACKNOWLEDGED => {
-                    let method = method.into();
-                    self.take_notice(Notice { line, method }, subscription(params).and_then(number));
+                    let (method, on) = (method.into(), subscription(params).and_then(number));
+                    self.take_notice(Notice { line, method }, on);
                 }
                 "notifications/progress" => self.take_progress(&line, text, params),
                 "notifications/resources/updated" => self.take_update(text, params),
@@ -716,7 +645,9 @@ impl Shared {
 
     /// Whether a notification names a stream that is not open.
     fn is_strayed(&self, params: Option<&RawValue>) -> bool {
-        let Some(subscription) = subscription(params) else { return false };
+        let Some(subscription) = subscription(params) else {
+            return false;
+        };
         !number(subscription).is_some_and(|id| self.is_standing(id))
     }
 
@@ -732,7 +663,9 @@ impl Shared {
         let id = params.and_then(|params| members(params.get(), ["requestId"]).ok()?[0]);
         if let Some(id) = id.and_then(number).filter(|id| self.is_standing(*id)) {
             if let Some(pending) = locked(&self.calls).pending.remove(&id) {
-                let _ = pending.answer.send(Err(CallError::Failed("the server ended it".into())));
+                let _ = pending
+                    .answer
+                    .send(Err(CallError::Failed("the server ended it".into())));
             }
             return;
         }

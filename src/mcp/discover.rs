@@ -74,7 +74,12 @@ pub(super) fn judge(outcome: Result<&[u8], &[u8]>) -> Said {
             match speaks {
                 Speaks::Modern => {
                     let server = said.meta.server_info.or(said.server_info);
-                    Said::Modern(greeting(MODERN.to_owned(), server, &said.capabilities, said.instructions))
+                    Said::Modern(greeting(
+                        MODERN.to_owned(),
+                        server,
+                        &said.capabilities,
+                        said.instructions,
+                    ))
                 }
                 Speaks::Legacy => Said::Legacy,
                 Speaks::Neither(versions) => Said::Foreign(versions),
@@ -161,7 +166,12 @@ struct Initialized {
 /// Reads the result of `initialize`; whether its version is spoken here is the caller's to see.
 pub(super) fn initialized(result: &[u8]) -> Result<Greeting, serde_json::Error> {
     let said: Initialized = serde_json::from_slice(result)?;
-    let mut greeting = greeting(said.protocol_version, said.server_info, &said.capabilities, said.instructions);
+    let mut greeting = greeting(
+        said.protocol_version,
+        said.server_info,
+        &said.capabilities,
+        said.instructions,
+    );
     // The first version had completion without a word for it.
     if greeting.protocol == VERSIONS[3] {
         greeting.can.insert(Capability::Completions);
@@ -169,7 +179,12 @@ pub(super) fn initialized(result: &[u8]) -> Result<Greeting, serde_json::Error> 
     Ok(greeting)
 }
 
-fn greeting(protocol: String, server: Option<ServerInfo>, capabilities: &Value, instructions: Option<String>) -> Greeting {
+fn greeting(
+    protocol: String,
+    server: Option<ServerInfo>,
+    capabilities: &Value,
+    instructions: Option<String>,
+) -> Greeting {
     let has = |pointer: &str| capabilities.pointer(pointer).is_some_and(|value| !value.is_null());
     let is = |pointer: &str| capabilities.pointer(pointer) == Some(&Value::Bool(true));
     let extensions = capabilities.get("extensions").and_then(Value::as_object).cloned();
@@ -239,25 +254,39 @@ mod tests {
         let server = json!({"io.modelcontextprotocol/serverInfo": {"name": "time", "version": "2"}});
         let table = [
             (
-                Ok(json!({"supportedVersions": ["2027-01-01", "2026-07-28"], "capabilities": {"tools": {}}, "_meta": server})),
+                Ok(
+                    json!({"supportedVersions": ["2027-01-01", "2026-07-28"], "capabilities": {"tools": {}}, "_meta": server}),
+                ),
                 "modern time 2 {Tools}",
             ),
             (Ok(json!({"supportedVersions": ["2026-07-28"]})), "modern  {}"),
             (Ok(json!({"supportedVersions": ["2027-01-01", "2025-11-25"]})), "legacy"),
-            (Ok(json!({"supportedVersions": ["2027-01-01", "x\ny"]})), "foreign 2027-01-01, x y"),
+            (
+                Ok(json!({"supportedVersions": ["2027-01-01", "x\ny"]})),
+                "foreign 2027-01-01, x y",
+            ),
             (Ok(json!({"supportedVersions": []})), "foreign "),
             (Ok(json!({"protocolVersion": "2025-11-25"})), "legacy"),
             (Ok(json!({})), "legacy"),
             (Ok(json!("hello")), "legacy"),
             (Ok(json!(null)), "legacy"),
             (Ok(json!({"supportedVersions": "2026-07-28"})), "legacy"),
-            (Err(unsupported(json!(["2026-07-28"]))), "modern  {Tools, Resources, Prompts, Completions}"),
+            (
+                Err(unsupported(json!(["2026-07-28"]))),
+                "modern  {Tools, Resources, Prompts, Completions}",
+            ),
             (Err(unsupported(json!(["2027-01-01", "2025-06-18"]))), "legacy"),
             (Err(unsupported(json!(["2027-01-01"]))), "foreign 2027-01-01"),
             (Err(unsupported(json!(null))), "legacy"),
             (Err(json!({"code": -32022, "message": "m"})), "legacy"),
-            (Err(json!({"code": -32020, "message": "no\nheader"})), "refused no header"),
-            (Err(json!({"code": -32021, "message": "needs roots"})), "refused needs roots"),
+            (
+                Err(json!({"code": -32020, "message": "no\nheader"})),
+                "refused no header",
+            ),
+            (
+                Err(json!({"code": -32021, "message": "needs roots"})),
+                "refused needs roots",
+            ),
             (Err(json!({"code": -32601, "message": "Method not found"})), "legacy"),
             (Err(json!({"code": -32602, "message": "not initialized"})), "legacy"),
             (Err(json!({"code": -32000})), "legacy"),
@@ -294,6 +323,9 @@ mod tests {
         assert_eq!(said.extensions["x.example/y"], json!({"deep": [1]}));
         let large = json!({"protocolVersion": "2024-11-05", "capabilities": {"extensions": {"x": "y".repeat(20_000)}}, "instructions": ""});
         let said = initialized(large.to_string().as_bytes()).unwrap();
-        assert_eq!((said.extensions.len(), said.instructions, said.can), (0, None, [Capability::Completions].into()));
+        assert_eq!(
+            (said.extensions.len(), said.instructions, said.can),
+            (0, None, [Capability::Completions].into())
+        );
     }
 }

@@ -31,11 +31,11 @@ pub mod code {
     pub const SESSION_NOT_FOUND: i32 = -32001;
     /// There is no such resource.
     pub const RESOURCE_NOT_FOUND: i32 = -32002;
-    /// HTTP headers do not say what the message says (2026-07-28).
+    /// Headers and body do not say the same (2026-07-28).
     pub const HEADER_MISMATCH: i32 = -32020;
-    /// The client did not declare what the request needs (2026-07-28).
+    /// The client did not declare something that is needed (2026-07-28).
     pub const MISSING_CAPABILITY: i32 = -32021;
-    /// The protocol version is not spoken (2026-07-28).
+    /// The version is not spoken here (2026-07-28).
     pub const UNSUPPORTED_VERSION: i32 = -32022;
     /// The request was cancelled.
     pub const CANCELLED: i32 = -32800;

@@ -96,7 +96,9 @@ pub enum Undecodable {
 pub fn decode(value: &HeaderValue) -> Result<Cow<'_, str>, Undecodable> {
     let text = value.to_str().map_err(|_| Undecodable::Characters)?;
     let coded = text.strip_prefix(OPEN).and_then(|text| text.strip_suffix(CLOSE));
-    let Some(coded) = coded else { return Ok(Cow::Borrowed(text)) };
+    let Some(coded) = coded else {
+        return Ok(Cow::Borrowed(text));
+    };
     let bytes = STANDARD.decode(coded).map_err(|_| Undecodable::Base64)?;
     String::from_utf8(bytes)
         .map(Cow::Owned)
@@ -184,10 +186,16 @@ impl Annotations {
             match (first, value) {
                 (None, None) => {}
                 (None, Some(_)) => {
-                    return Err(format!("header {name} is missing for the argument {}", parameter.place()));
+                    return Err(format!(
+                        "header {name} is missing for the argument {}",
+                        parameter.place()
+                    ));
                 }
                 (Some(_), None) => {
-                    return Err(format!("header {name} is given without the argument {}", parameter.place()));
+                    return Err(format!(
+                        "header {name} is given without the argument {}",
+                        parameter.place()
+                    ));
                 }
                 (Some(first), Some(value)) => {
                     let first = decode(first).map_err(|why| format!("header {name} makes no sense: {why}"))?;
@@ -248,9 +256,15 @@ fn walk(schema: &Value, path: &mut Vec<String>, certain: bool, found: &mut Vec<P
     if let Some(name) = schema.get(ANNOTATION) {
         let place = one_line(&path.join("."), 100);
         if !certain || path.is_empty() {
-            return Err(Invalid::Unreachable(if place.is_empty() { "the top".into() } else { place }));
+            return Err(Invalid::Unreachable(if place.is_empty() {
+                "the top".into()
+            } else {
+                place
+            }));
         }
-        let Value::String(name) = name else { return Err(Invalid::NoText(place)) };
+        let Value::String(name) = name else {
+            return Err(Invalid::NoText(place));
+        };
         let no_token = || Invalid::NoToken(place.clone(), one_line(name, 100));
         if name.is_empty() {
             return Err(no_token());
@@ -317,7 +331,9 @@ mod tests {
     }
 
     fn with(properties: &Value) -> Annotations {
-        of(&json!({"type": "object", "properties": properties})).unwrap().unwrap()
+        of(&json!({"type": "object", "properties": properties}))
+            .unwrap()
+            .unwrap()
     }
 
     fn shown(annotations: &Annotations, arguments: &Value) -> Vec<String> {
@@ -375,41 +391,96 @@ mod tests {
         let object = |properties: Value| json!({"type": "object", "properties": properties});
         let good = [
             object(json!({"a": string("Region")})),
-            object(json!({"a": string("A"), "b": {"type": "integer", ANNOTATION: "B"}, "c": {"type": "boolean", ANNOTATION: "!#$%&'*+-.^_`|~0"}})),
+            object(
+                json!({"a": string("A"), "b": {"type": "integer", ANNOTATION: "B"}, "c": {"type": "boolean", ANNOTATION: "!#$%&'*+-.^_`|~0"}}),
+            ),
             object(json!({"a": object(json!({"b": object(json!({"c": string("Deep")}))}))})),
             // No annotations: a property of that name, and values that look like schemas.
             json!({"properties": {"a": string("A"), ANNOTATION: {"type": "number"}}}),
-            object(json!({"a": {"type": "string", ANNOTATION: "A", "default": {ANNOTATION: 7}, "enum": [{ANNOTATION: ""}], "examples": [{ANNOTATION: ""}]}})),
+            object(
+                json!({"a": {"type": "string", ANNOTATION: "A", "default": {ANNOTATION: 7}, "enum": [{ANNOTATION: ""}], "examples": [{ANNOTATION: ""}]}}),
+            ),
         ];
         for schema in good {
             assert!(of(&schema).unwrap().is_some(), "{schema}");
         }
-        for none in [object(json!({"a": {"type": "string"}})), json!(true), json!({}), json!(7)] {
+        for none in [
+            object(json!({"a": {"type": "string"}})),
+            json!(true),
+            json!({}),
+            json!(7),
+        ] {
             assert_eq!(of(&none), Ok(None), "{none}");
         }
         let bad = [
-            (object(json!({"a": string("")})), "a: x-mcp-header \"\" can't be part of a header's name"),
-            (object(json!({"a": string("a b")})), "a: x-mcp-header \"a b\" can't be part of a header's name"),
-            (object(json!({"a": string("a:b")})), "a: x-mcp-header \"a:b\" can't be part of a header's name"),
-            (object(json!({"a": string("a\r\nb")})), "a: x-mcp-header \"a  b\" can't be part of a header's name"),
-            (object(json!({"a": string("é")})), "a: x-mcp-header \"é\" can't be part of a header's name"),
-            (object(json!({"a": {"type": "string", ANNOTATION: 7}})), "a: x-mcp-header is no text"),
-            (object(json!({"a": {"type": "string", ANNOTATION: null}})), "a: x-mcp-header is no text"),
-            (object(json!({"a": string("X"), "b": string("x")})), "b: x-mcp-header \"x\" is given to another argument too"),
-            (object(json!({"a": {"type": "number", ANNOTATION: "A"}})), "a: x-mcp-header needs an argument of type string, integer or boolean"),
-            (object(json!({"a": {"type": ["string", "null"], ANNOTATION: "A"}})), "a: x-mcp-header needs an argument of type string, integer or boolean"),
-            (object(json!({"a": {"type": "object", ANNOTATION: "A"}})), "a: x-mcp-header needs an argument of type string, integer or boolean"),
-            (object(json!({"a": {"type": "array", ANNOTATION: "A"}})), "a: x-mcp-header needs an argument of type string, integer or boolean"),
-            (object(json!({"a": {ANNOTATION: "A"}})), "a: x-mcp-header needs an argument of type string, integer or boolean"),
-            (object(json!({"a": {"$ref": "#/$defs/a", ANNOTATION: "A"}})), "a: x-mcp-header needs an argument of type string, integer or boolean"),
-            (string("A"), "x-mcp-header stands at the top, where only properties within properties may have it"),
+            (
+                object(json!({"a": string("")})),
+                "a: x-mcp-header \"\" can't be part of a header's name",
+            ),
+            (
+                object(json!({"a": string("a b")})),
+                "a: x-mcp-header \"a b\" can't be part of a header's name",
+            ),
+            (
+                object(json!({"a": string("a:b")})),
+                "a: x-mcp-header \"a:b\" can't be part of a header's name",
+            ),
+            (
+                object(json!({"a": string("a\r\nb")})),
+                "a: x-mcp-header \"a  b\" can't be part of a header's name",
+            ),
+            (
+                object(json!({"a": string("é")})),
+                "a: x-mcp-header \"é\" can't be part of a header's name",
+            ),
+            (
+                object(json!({"a": {"type": "string", ANNOTATION: 7}})),
+                "a: x-mcp-header is no text",
+            ),
+            (
+                object(json!({"a": {"type": "string", ANNOTATION: null}})),
+                "a: x-mcp-header is no text",
+            ),
+            (
+                object(json!({"a": string("X"), "b": string("x")})),
+                "b: x-mcp-header \"x\" is given to another argument too",
+            ),
+            (
+                object(json!({"a": {"type": "number", ANNOTATION: "A"}})),
+                "a: x-mcp-header needs an argument of type string, integer or boolean",
+            ),
+            (
+                object(json!({"a": {"type": ["string", "null"], ANNOTATION: "A"}})),
+                "a: x-mcp-header needs an argument of type string, integer or boolean",
+            ),
+            (
+                object(json!({"a": {"type": "object", ANNOTATION: "A"}})),
+                "a: x-mcp-header needs an argument of type string, integer or boolean",
+            ),
+            (
+                object(json!({"a": {"type": "array", ANNOTATION: "A"}})),
+                "a: x-mcp-header needs an argument of type string, integer or boolean",
+            ),
+            (
+                object(json!({"a": {ANNOTATION: "A"}})),
+                "a: x-mcp-header needs an argument of type string, integer or boolean",
+            ),
+            (
+                object(json!({"a": {"$ref": "#/$defs/a", ANNOTATION: "A"}})),
+                "a: x-mcp-header needs an argument of type string, integer or boolean",
+            ),
+            (
+                string("A"),
+                "x-mcp-header stands at the top, where only properties within properties may have it",
+            ),
         ];
         for (schema, want) in bad {
             assert_eq!(of(&schema).unwrap_err().to_string(), want, "{schema}");
         }
         for keyword in SCHEMA {
             let within = object(json!({"a": {keyword: string("A")}}));
-            let want = format!("x-mcp-header stands at a.{keyword}, where only properties within properties may have it");
+            let want =
+                format!("x-mcp-header stands at a.{keyword}, where only properties within properties may have it");
             assert_eq!(of(&within).unwrap_err().to_string(), want);
             let below = object(json!({"a": {keyword: object(json!({"b": string("A")}))}}));
             assert!(matches!(of(&below), Err(Invalid::Unreachable(_))), "{below}");
@@ -436,14 +507,26 @@ mod tests {
             "o": {"properties": {"s": {"type": "string", ANNOTATION: "O-S"}}},
         }));
         let table = [
-            (json!({"s": "us-west1", "i": -7, "b": true}), vec!["mcp-param-b: true", "mcp-param-i: -7", "mcp-param-s: us-west1"]),
-            (json!({"s": "世", "o": {"s": "within", "x": 1}}), vec!["mcp-param-o-s: within", "mcp-param-s: =?base64?5LiW?="]),
+            (
+                json!({"s": "us-west1", "i": -7, "b": true}),
+                vec!["mcp-param-b: true", "mcp-param-i: -7", "mcp-param-s: us-west1"],
+            ),
+            (
+                json!({"s": "世", "o": {"s": "within", "x": 1}}),
+                vec!["mcp-param-o-s: within", "mcp-param-s: =?base64?5LiW?="],
+            ),
             (json!({"s": null, "o": null}), vec![]),
             (json!({"o": "s"}), vec![]),
             (json!({"s": ["a"], "i": 1.5, "b": {}}), vec![]),
             (json!({"i": 42.0}), vec!["mcp-param-i: 42"]),
-            (json!({"i": 9_007_199_254_740_991_i64}), vec!["mcp-param-i: 9007199254740991"]),
-            (json!({"i": -9_007_199_254_740_991_i64}), vec!["mcp-param-i: -9007199254740991"]),
+            (
+                json!({"i": 9_007_199_254_740_991_i64}),
+                vec!["mcp-param-i: 9007199254740991"],
+            ),
+            (
+                json!({"i": -9_007_199_254_740_991_i64}),
+                vec!["mcp-param-i: -9007199254740991"],
+            ),
             (json!({"i": 9_007_199_254_740_992_i64}), vec![]),
             (json!({"i": u64::MAX}), vec![]),
         ];
@@ -466,9 +549,15 @@ mod tests {
         let check = |headers: &[(&str, &str)], arguments: Value| {
             let mut map = HeaderMap::new();
             for (name, value) in headers {
-                map.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
+                map.append(
+                    HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                    HeaderValue::from_str(value).unwrap(),
+                );
             }
-            annotations.check(&map, Some(&raw(&arguments))).err().unwrap_or_default()
+            annotations
+                .check(&map, Some(&raw(&arguments)))
+                .err()
+                .unwrap_or_default()
         };
         for (headers, arguments, want) in [
             (&[("mcp-param-s", "a")][..], json!({"s": "a"}), ""),
@@ -477,19 +566,49 @@ mod tests {
             (&[("mcp-param-i", "42")], json!({"i": 42.0}), ""),
             (&[("mcp-param-other", "x")], json!({}), ""),
             (&[], json!({"s": null}), ""),
-            (&[("mcp-param-s", "A")], json!({"s": "a"}), "header mcp-param-s does not say what the argument s says"),
-            (&[("mcp-param-s", "42.0")], json!({"s": "42"}), "header mcp-param-s does not say what the argument s says"),
-            (&[("mcp-param-i", "41")], json!({"i": 42}), "header mcp-param-i does not say what the argument i says"),
-            (&[], json!({"s": "a"}), "header mcp-param-s is missing for the argument s"),
-            (&[("mcp-param-s", "a")], json!({}), "header mcp-param-s is given without the argument s"),
-            (&[("mcp-param-s", "a"), ("mcp-param-s", "a")], json!({"s": "a"}), "header mcp-param-s is given twice"),
-            (&[("mcp-param-s", "=?base64?!?=")], json!({"s": "a"}), "header mcp-param-s makes no sense: it is no Base64 of a text"),
+            (
+                &[("mcp-param-s", "A")],
+                json!({"s": "a"}),
+                "header mcp-param-s does not say what the argument s says",
+            ),
+            (
+                &[("mcp-param-s", "42.0")],
+                json!({"s": "42"}),
+                "header mcp-param-s does not say what the argument s says",
+            ),
+            (
+                &[("mcp-param-i", "41")],
+                json!({"i": 42}),
+                "header mcp-param-i does not say what the argument i says",
+            ),
+            (
+                &[],
+                json!({"s": "a"}),
+                "header mcp-param-s is missing for the argument s",
+            ),
+            (
+                &[("mcp-param-s", "a")],
+                json!({}),
+                "header mcp-param-s is given without the argument s",
+            ),
+            (
+                &[("mcp-param-s", "a"), ("mcp-param-s", "a")],
+                json!({"s": "a"}),
+                "header mcp-param-s is given twice",
+            ),
+            (
+                &[("mcp-param-s", "=?base64?!?=")],
+                json!({"s": "a"}),
+                "header mcp-param-s makes no sense: it is no Base64 of a text",
+            ),
         ] {
             assert_eq!(check(headers, arguments.clone()), want, "{headers:?} {arguments}");
         }
         let twice = RawValue::from_string(r#"{"s":"a","s":"b"}"#.to_owned()).unwrap();
         let headers = [(HeaderName::from_static("mcp-param-s"), HeaderValue::from_static("a"))];
-        let told = annotations.check(&headers.into_iter().collect(), Some(&twice)).unwrap_err();
+        let told = annotations
+            .check(&headers.into_iter().collect(), Some(&twice))
+            .unwrap_err();
         assert_eq!(told, "the argument s can't be read");
     }
 

@@ -1,28 +1,34 @@
-//! How much of what a server logs somebody wants to hear: the eight severities of syslog, as MCP names them.
+//! How important a log message is: the eight levels of RFC 5424, as MCP names them.
 
-/// How bad it is, from what matters least on.
+use std::str::FromStr;
+
+use serde_json::value::RawValue;
+
+use super::envelope::text_of;
+
+/// A level; a greater one is more important.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Level {
-    /// For those who look for a fault.
+    /// Every step.
     Debug,
-    /// The course of things.
+    /// What happens.
     Info,
-    /// Something to know.
+    /// What happens seldom.
     Notice,
-    /// Something may go wrong.
+    /// What may go wrong.
     Warning,
-    /// Something went wrong.
+    /// What went wrong.
     Error,
-    /// A part does not work.
+    /// A part is broken.
     Critical,
-    /// Somebody must act at once.
+    /// Somebody must act.
     Alert,
-    /// Nothing works any more.
+    /// Nothing works.
     Emergency,
 }
 
 impl Level {
-    /// All of them, from what matters least on.
+    /// All of them, the least important first.
     pub const ALL: [Self; 8] = [
         Self::Debug,
         Self::Info,
@@ -34,9 +40,9 @@ impl Level {
         Self::Emergency,
     ];
 
-    /// As MCP writes it.
+    /// As MCP spells it.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub fn word(self) -> &'static str {
         match self {
             Self::Debug => "debug",
             Self::Info => "info",
@@ -49,10 +55,18 @@ impl Level {
         }
     }
 
-    /// The level of a name.
+    /// Reads one from a JSON text.
     #[must_use]
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|level| level.name() == name)
+    pub fn read(raw: &RawValue) -> Option<Self> {
+        text_of(raw)?.parse().ok()
+    }
+}
+
+impl FromStr for Level {
+    type Err = ();
+
+    fn from_str(word: &str) -> Result<Self, ()> {
+        Self::ALL.into_iter().find(|level| level.word() == word).ok_or(())
     }
 }
 
@@ -61,11 +75,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn levels_are_ordered_and_named() {
-        assert!(Level::ALL.is_sorted() && Level::Debug < Level::Emergency);
-        for level in Level::ALL {
-            assert_eq!(Level::named(level.name()), Some(level));
+    fn levels_are_spelled_and_ordered() {
+        for pair in Level::ALL.windows(2) {
+            assert!(pair[0] < pair[1]);
         }
-        assert_eq!((Level::named("DEBUG"), Level::named("warn"), Level::named("")), (None, None, None));
+        for level in Level::ALL {
+            assert_eq!(level.word().parse(), Ok(level));
+        }
+        assert_eq!("Info".parse::<Level>(), Err(()));
     }
 }

@@ -10,16 +10,15 @@ pub(crate) mod fake;
 pub mod handshake;
 pub mod headers;
 mod http;
-mod level;
+pub mod level;
 pub mod lists;
 pub mod meta;
 mod stdio;
 #[cfg(test)]
 mod tests;
 
-pub use connection::{Answer, Call, CallError, Connection, Heard, Notice, Progress, Question, Wish};
+pub use connection::{ACKNOWLEDGED, Answer, Call, CallError, Connection, Heard, Notice, Progress, Question, Wish};
 pub use http::{HttpClient, LOST};
-pub use level::Level;
 pub use stdio::{CLOSED, Options};
 
 pub use crate::record::MODERN;

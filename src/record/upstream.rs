@@ -69,7 +69,11 @@ impl Greeting {
     /// The era of the protocol version that was agreed on.
     #[must_use]
     pub fn era(&self) -> Era {
-        if self.protocol == MODERN { Era::Modern } else { Era::Legacy }
+        if self.protocol == MODERN {
+            Era::Modern
+        } else {
+            Era::Legacy
+        }
     }
 }
 
@@ -122,6 +126,8 @@ pub struct Upstream {
     pub handshake: Handshake,
     /// Since when.
     pub since: Timestamp,
+    /// How many questions the server asked that could be put to nobody, because whose call they belong to was not certain.
+    pub uncertain: u64,
 }
 
 /// How far the conversation with a life is.

@@ -163,6 +163,7 @@ impl World {
             start_timeout_seconds: 300,
             fresh: true,
             remembered: None,
+            era: None,
         };
         self.join_as(name, member);
     }

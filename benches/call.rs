@@ -391,6 +391,7 @@ async fn serve(options: &Options, stop: &CancellationToken) -> Result<(std::net:
         start_timeout_seconds: 60,
         fresh: true,
         remembered: None,
+        era: None,
     };
     let fleet = Fleet {
         members: [(life.clone(), member)].into(),

@@ -212,6 +212,7 @@ fn a_chain_stops_where_it_broke() {
             },
             tools: Arc::default(),
             since: AT.parse().unwrap(),
+            uncertain: 0,
         };
         known.upstreams.insert(Life("L1".into()), upstream);
         assert_eq!(known.chain("server/time"), format!("{AGREED}\n{want}"));

@@ -1,8 +1,13 @@
-//! What servers said at their handshakes, remembered by life: a process that outlives mcpd is not greeted twice.
+//! What servers said at their handshakes, remembered by life: a process that outlives mcpd is not greeted twice. And the
+//! era that each turned out to speak, remembered by spec: the next life is asked the right thing first.
 
 use std::collections::BTreeMap;
 
-use crate::record::{Fleet, Greeting, Handshake, Life, LiveState, Upstreams};
+use serde::{Deserialize, Serialize};
+
+use crate::kit::Name;
+use crate::reconcile::converge::{Desired, matches};
+use crate::record::{Era, Fleet, Greeting, Handshake, Life, Live, LiveState, Upstreams, Verdict};
 use crate::store::Store;
 
 use super::Inner;
@@ -10,47 +15,94 @@ use super::observe::Seen;
 
 /// The fact in the store: the greetings as JSON, by life.
 const FACT: &str = "greetings";
+/// The fact in the store: the eras as JSON, by server.
+const ERAS: &str = "eras";
 
-/// The greetings of the lives that run.
+/// The greetings of the lives that run, and the eras of the servers that ran.
 #[derive(Debug, Default)]
 pub(super) struct Greetings {
     by_life: BTreeMap<Life, Greeting>,
+    eras: BTreeMap<Name, Spoken>,
     /// What the store has.
-    written: BTreeMap<Life, Greeting>,
+    written: (BTreeMap<Life, Greeting>, BTreeMap<Name, Spoken>),
+}
+
+/// What a server turned out to speak.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Spoken {
+    /// The mark of the life that showed it: it holds for lives of the same spec.
+    spec: String,
+    era: Era,
 }
 
 impl Greetings {
     /// Reads what an mcpd before this one remembered. What can't be read is as if it were not there: a handshake then
     /// says it again.
     pub(super) fn open(store: &Store) -> Self {
-        let by_life: BTreeMap<Life, Greeting> = store
-            .meta(FACT)
-            .and_then(|text| serde_json::from_str(&text).ok())
-            .unwrap_or_default();
+        fn read<T: Default + for<'de> Deserialize<'de>>(store: &Store, fact: &str) -> T {
+            let text = store.meta(fact);
+            text.and_then(|text| serde_json::from_str(&text).ok())
+                .unwrap_or_default()
+        }
+        let (by_life, eras): (BTreeMap<Life, Greeting>, BTreeMap<Name, Spoken>) =
+            (read(store, FACT), read(store, ERAS));
         Self {
-            written: by_life.clone(),
+            written: (by_life.clone(), eras.clone()),
             by_life,
+            eras,
         }
     }
 
     /// Takes what was said since, forgets lives that are gone, and writes down what changed.
-    pub(super) async fn bring_along(&mut self, inner: &Inner, seen: &Seen) {
+    pub(super) async fn bring_along(&mut self, inner: &Inner, seen: &Seen, desired: &[Desired]) {
         if seen.away.is_some() {
             return;
         }
         let upstreams = std::sync::Arc::clone(&inner.parts.upstreams.borrow());
         let running = seen.live.iter().filter(|live| live.state == LiveState::Running);
         self.take(running.map(|live| &live.life), &upstreams);
-        if self.by_life == self.written {
-            return;
+        self.take_eras(&seen.live, &upstreams, desired);
+        if self.by_life != self.written.0 && write(inner, FACT, &self.by_life).await {
+            self.written.0.clone_from(&self.by_life);
         }
-        let text = match serde_json::to_string(&self.by_life) {
-            Ok(text) => text,
-            Err(error) => return tracing::warn!(%error, "what servers said can't be written down"),
-        };
-        match inner.parts.store.set_meta(FACT, &text).await {
-            Ok(()) => self.written.clone_from(&self.by_life),
-            Err(error) => tracing::warn!(%error, "what servers said can't be written down"),
+        if self.eras != self.written.1 && write(inner, ERAS, &self.eras).await {
+            self.written.1.clone_from(&self.eras);
+        }
+    }
+
+    /// Takes what the conversations say of the era that each spec speaks. Servers that are not declared are forgotten.
+    fn take_eras(&mut self, live: &[Live], upstreams: &Upstreams, desired: &[Desired]) {
+        let desired: BTreeMap<_, _> = desired.iter().map(|desired| (&desired.instance, desired)).collect();
+        self.eras
+            .retain(|server, _| desired.keys().any(|instance| instance.server == *server));
+        for live in live {
+            let (Some(upstream), Some(desired)) = (upstreams.get(&live.life), desired.get(&live.instance)) else {
+                continue;
+            };
+            let server = &live.instance.server;
+            let era = match &upstream.handshake {
+                Handshake::Ready { greeting, .. } => greeting.era(),
+                Handshake::Failed {
+                    verdict: Verdict::Upset,
+                    ..
+                } => Era::Legacy,
+                Handshake::Failed {
+                    verdict: Verdict::Doubtful,
+                    ..
+                } => {
+                    self.eras.remove(server);
+                    continue;
+                }
+                Handshake::Failed { .. } | Handshake::Connecting => continue,
+            };
+            let known = self.eras.get(server);
+            if known.is_some_and(|known| known.era == era && known.spec == live.spec) || !matches(&live.spec, desired) {
+                continue;
+            }
+            if known.is_none_or(|known| known.era != era || !matches(&known.spec, desired)) {
+                let spec = live.spec.clone();
+                self.eras.insert(server.clone(), Spoken { spec, era });
+            }
         }
     }
 
@@ -65,12 +117,35 @@ impl Greetings {
         }
     }
 
-    /// Tells the gateway what is remembered of each life.
-    pub(super) fn fill(&self, fleet: &mut Fleet) {
+    /// Tells the gateway what is remembered of each life, and of its spec.
+    pub(super) fn fill(&self, fleet: &mut Fleet, desired: &[Desired]) {
+        let desired: BTreeMap<_, _> = desired.iter().map(|desired| (&desired.instance, desired)).collect();
         for (life, member) in &mut fleet.members {
             member.remembered = self.by_life.get(life).cloned();
+            let known = self.eras.get(&member.instance.server);
+            let desired = desired.get(&member.instance);
+            member.era = known
+                .zip(desired)
+                .filter(|(known, desired)| matches(&known.spec, desired))
+                .map(|(known, _)| known.era);
         }
     }
+}
+
+async fn write(inner: &Inner, fact: &str, value: &(impl Serialize + Sync)) -> bool {
+    let written = match serde_json::to_string(value) {
+        Ok(text) => inner
+            .parts
+            .store
+            .set_meta(fact, &text)
+            .await
+            .map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    if let Err(error) = &written {
+        tracing::warn!(%error, fact, "what servers said can't be written down");
+    }
+    written.is_ok()
 }
 
 #[cfg(test)]
@@ -92,6 +167,7 @@ mod tests {
                 counts: Counts::default(),
             },
             since: crate::kit::time::Timestamp::UNIX_EPOCH,
+            uncertain: 0,
         };
         let (a, b) = (life("a"), life("b"));
         let mut greetings = Greetings::default();
@@ -106,11 +182,12 @@ mod tests {
                 start_timeout_seconds: 1,
                 fresh: false,
                 remembered: None,
+                era: None,
             };
             let mut fleet = Fleet {
                 members: [(life(name), member)].into(),
             };
-            greetings.fill(&mut fleet);
+            greetings.fill(&mut fleet, &[]);
             fleet.members[&life(name)].remembered.clone().map(|said| said.protocol)
         };
         assert_eq!(

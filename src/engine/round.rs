@@ -286,7 +286,8 @@ impl Loop {
         let seen = inner.observe_runtime().await;
         let memory = lock(&inner.memory).clone();
         let outcomes = std::mem::take(&mut self.outcomes);
-        let mut plan = inner.plan_running(&inner.wanted(&view.rows), &seen, &memory, &outcomes, inner.claimed());
+        let wanted = inner.wanted(&view.rows);
+        let mut plan = inner.plan_running(&wanted, &seen, &memory, &outcomes, inner.claimed());
         // What a server says of its own end may hold what it was given.
         for status in &mut plan.statuses {
             status.reason = inner.parts.masks.mask(&status.reason).into_owned();
@@ -294,8 +295,8 @@ impl Loop {
         *lock(&inner.memory) = plan.memory;
         let routes = routes(&view, &plan.statuses, &plan.fleet, &Arc::default());
         let mut fleet = plan.fleet;
-        self.greetings.bring_along(inner, &seen).await;
-        self.greetings.fill(&mut fleet);
+        self.greetings.bring_along(inner, &seen, &wanted).await;
+        self.greetings.fill(&mut fleet, &wanted);
         publish(&inner.parts.fleet, fleet);
         inner.parts.routes.send_if_modified(|now| {
             let same = now.projects == routes.projects

@@ -214,7 +214,7 @@ async fn hand_over(
     let wish = Wish {
         asides: asker.streams,
         owner: Some(Arc::clone(&asker.owner)),
-        headers: vec![],
+        ..Wish::default()
     };
     timeout_at(deadline, connection.call(|id| asked.line(id, own, &crossing), wish)).await
 }

@@ -1,5 +1,5 @@
 //! One life's conversation, from the first word to the last: attached to, greeted, its lists read again when they change,
-//! its subscriptions kept, its end told.
+//! its subscriptions and the level of its log kept, its end told.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -11,24 +11,26 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::kit::{HttpTransport, Link};
-use crate::mcp::handshake::{HandshakeError, greet, read_list, read_lists};
+use crate::mcp::handshake::{HandshakeError, Opening, greet, read_list, read_lists};
 use crate::mcp::lists::{Each, Kind, List, Lists};
-use crate::mcp::{Connection, HttpClient, LOST, Options, Wish, envelope, one_line};
-use crate::record::{Capability, FleetMember, Greeting, Life};
+use crate::mcp::{Answer, CallError, Connection, HttpClient, LOST, Options, Wish, envelope, one_line};
+use crate::record::{Capability, Era, FleetMember, Greeting, Life, Verdict};
 
 use super::Attach;
 use super::subscriptions::Subscriptions;
 
 /// How long changes of a server's list are gathered before it is read.
-const GATHER: Duration = Duration::from_millis(50);
+pub(super) const GATHER: Duration = Duration::from_millis(50);
 /// The longest that a server may take to list something anew, or to take a subscription.
-const ANSWER: Duration = Duration::from_secs(30);
+pub(super) const ANSWER: Duration = Duration::from_secs(30);
 /// The first and the longest wait between two tries to read a list anew.
-const FIRST_RETRY: Duration = Duration::from_secs(1);
-const SLOWEST_RETRY: Duration = Duration::from_mins(1);
+pub(super) const FIRST_RETRY: Duration = Duration::from_secs(1);
+pub(super) const SLOWEST_RETRY: Duration = Duration::from_mins(1);
 /// Sessions that a server may end within this time before it counts as failed.
 const MOST_LOSSES: usize = 3;
 const LOSSES_WITHIN: Duration = Duration::from_mins(1);
+/// How long a process may be silent when it is asked for its era before it is spoken to in the legacy one as well.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// The longest reason that is shown.
 const REASON: usize = 500;
 
@@ -42,8 +44,19 @@ pub enum News {
     List(Kind, Arc<List>),
     /// One of its lists has changed and can't be read: what is known of it is old.
     Behind(Kind),
-    /// It can't be used.
-    Failed(String),
+    /// It can't be used, and what that says of its era.
+    Failed(String, Verdict),
+    /// It asked so many questions that could be put to nobody.
+    Uncertain(u64),
+}
+
+/// Why a conversation is over, and what that says of the server's era.
+struct End(String, Verdict);
+
+impl From<String> for End {
+    fn from(reason: String) -> Self {
+        Self(reason, Verdict::None)
+    }
 }
 
 /// Who holds the conversation of one life.
@@ -67,12 +80,12 @@ impl Holder {
     pub async fn run(self, let_go: CancellationToken) {
         let ended = tokio::select! {
             () = let_go.cancelled() => None,
-            reason = self.work() => Some(one_line(&self.attach.mask(&reason), REASON)),
+            End(reason, verdict) = self.work() => Some((one_line(&self.attach.mask(&reason), REASON), verdict)),
         };
         self.subscriptions.forget_life(&self.life);
-        if let Some(reason) = ended {
+        if let Some((reason, verdict)) = ended {
             tracing::info!(life = %self.life, instance = %self.member.instance, %reason, "the connection to a server ended");
-            self.tell(News::Failed(reason)).await;
+            self.tell(News::Failed(reason, verdict)).await;
         }
     }
 
@@ -81,7 +94,7 @@ impl Holder {
         let _ = self.tell.send((self.life.clone(), news)).await;
     }
 
-    async fn work(&self) -> String {
+    async fn work(&self) -> End {
         let start = Duration::from_secs(u64::from(self.member.start_timeout_seconds));
         let deadline = Instant::now() + start;
         match timeout_at(deadline, self.attach.attach(&self.member.instance, &self.life)).await {
@@ -92,25 +105,33 @@ impl Holder {
                     ..Options::default()
                 };
                 let (connection, driver) = Connection::open(pipes, options);
-                self.converse(connection, driver, false, deadline).await
+                let opening = match self.member.era {
+                    Some(Era::Legacy) => Opening::Remembered,
+                    Some(Era::Modern) | None => Opening::Process(PATIENCE),
+                };
+                self.converse(connection, driver, opening, deadline).await
             }
             Ok(Ok(Link::Http { url, transport })) => self.converse_over_http(&url, transport, deadline).await,
-            Ok(Err(error)) => format!("attaching failed: {error}"),
-            Err(_) => format!("attaching took more than {} s", start.as_secs()),
+            Ok(Err(error)) => format!("attaching failed: {error}").into(),
+            Err(_) => format!("attaching took more than {} s", start.as_secs()).into(),
         }
     }
 
     /// Holds a conversation over HTTP. Where the server ends the session, the life goes on, and so does this: with a new
     /// session, for this life alone and once for all that wait for it. What was in flight has failed.
-    async fn converse_over_http(&self, url: &str, transport: HttpTransport, mut deadline: Instant) -> String {
+    async fn converse_over_http(&self, url: &str, transport: HttpTransport, mut deadline: Instant) -> End {
         let mut lost: VecDeque<Instant> = VecDeque::new();
+        let opening = match transport {
+            HttpTransport::Streamable => Opening::Http,
+            HttpTransport::Sse => Opening::Legacy,
+        };
         loop {
             let (connection, driver) = Connection::open_http(&self.http, url, transport, Options::default());
-            let reason = self.converse(connection, driver, true, deadline).await;
+            let end = self.converse(connection, driver, opening, deadline).await;
             let now = Instant::now();
             lost.retain(|at| now.duration_since(*at) < LOSSES_WITHIN);
-            if reason != LOST || lost.len() >= MOST_LOSSES {
-                return reason;
+            if end.0 != LOST || lost.len() >= MOST_LOSSES {
+                return end;
             }
             lost.push_back(now);
             tracing::info!(life = %self.life, instance = %self.member.instance, "{LOST}: it is greeted anew");
@@ -128,24 +149,20 @@ impl Holder {
         &self,
         connection: Connection,
         driver: impl Future<Output = ()> + Send + 'static,
-        over_http: bool,
+        opening: Opening,
         deadline: Instant,
-    ) -> String {
+    ) -> End {
         tokio::spawn(driver);
         let connection = LetsGo(Arc::new(connection));
         let connection = &connection.0;
         // Subscribed first, so that a change while the first lists are read is not missed.
         let changed = connection.changed();
-        let (greeting, lists) = match self.first_words(connection, over_http, deadline).await {
+        let (greeting, lists) = match self.first_words(connection, opening, deadline).await {
             Ok((mut greeting, lists)) => {
                 greeting.server = self.attach.mask(&greeting.server).into_owned();
                 (greeting, lists)
             }
-            // Over HTTP each conversation is a session of its own, so there it is no second one.
-            Err(error @ HandshakeError::Refused { .. }) if !self.member.fresh && !over_http => {
-                return format!("it ran before mcpd started and does not go on: {error}");
-            }
-            Err(error) => return error.to_string(),
+            Err(error) => return self.first_words_failed(&error, opening),
         };
         let ready = News::Ready(Arc::clone(connection), greeting.clone(), lists);
         self.tell(ready).await;
@@ -157,16 +174,18 @@ impl Holder {
         let keeping = async {
             tokio::join!(
                 futures_util::future::join_all(rereading),
-                self.subscribe(connection, greeting.can.contains(&Capability::Subscribe)),
+                self.keep_told(connection, &greeting),
                 self.deliver(connection),
+                self.keep_level(connection, &greeting),
+                self.count_uncertain(connection),
             )
         };
         tokio::select! {
             reason = connection.closed() => {
                 tracing::debug!(life = %self.life, ignored = connection.ignored(), "lines and answers that nobody waited for");
-                reason.to_string()
+                reason.to_string().into()
             }
-            _ = keeping => String::new(),
+            _ = keeping => String::new().into(),
         }
     }
 
@@ -175,17 +194,33 @@ impl Holder {
     async fn first_words(
         &self,
         connection: &Connection,
-        over_http: bool,
+        opening: Opening,
         deadline: Instant,
     ) -> Result<(Greeting, Lists), HandshakeError> {
         let within = deadline.duration_since(Instant::now());
         match &self.member.remembered {
-            Some(greeting) if !self.member.fresh && !over_http => {
+            Some(greeting) if !self.member.fresh && is_process(opening) => {
                 let lists = read_lists(connection, greeting, within).await?;
                 Ok((greeting.clone(), lists))
             }
-            _ => greet(connection, within).await,
+            _ => greet(connection, opening, within).await,
         }
+    }
+
+    fn first_words_failed(&self, error: &HandshakeError, opening: Opening) -> End {
+        let (cause, verdict) = match error {
+            HandshakeError::Upset(cause) => (&**cause, Verdict::Upset),
+            error if opening == Opening::Remembered => (error, Verdict::Doubtful),
+            error => (error, Verdict::None),
+        };
+        // Over HTTP each conversation is a session of its own, so there it is no second one.
+        let refused = matches!(cause, HandshakeError::Refused { .. });
+        let reason = if refused && !self.member.fresh && is_process(opening) {
+            format!("it ran before mcpd started and does not go on: {error}")
+        } else {
+            error.to_string()
+        };
+        End(reason, verdict)
     }
 
     /// Reads a list again whenever the server says that it changed; meanwhile the one known last is served.
@@ -210,6 +245,51 @@ impl Holder {
         }
     }
 
+    /// Sees to it that the server tells what clients want to hear of, in the way of its era.
+    async fn keep_told(&self, connection: &Connection, greeting: &Greeting) {
+        match greeting.era() {
+            Era::Legacy => {
+                self.subscribe(connection, greeting.can.contains(&Capability::Subscribe))
+                    .await;
+            }
+            Era::Modern => self.follow(connection, greeting).await,
+        }
+    }
+
+    /// Asks a legacy server for the log messages that somebody wants to hear; nothing while nobody does. A modern one is told
+    /// with each request.
+    async fn keep_level(&self, connection: &Connection, greeting: &Greeting) {
+        if greeting.era() == Era::Modern || !greeting.can.contains(&Capability::Logging) {
+            return;
+        }
+        let mut level = self.subscriptions.levels.lowest();
+        let mut set = None;
+        loop {
+            let wanted = *level.borrow_and_update();
+            if let Some(wanted) = wanted.filter(|wanted| set != Some(*wanted)) {
+                let params = serde_json::json!({"level": wanted.word()});
+                if !ask(connection, "logging/setLevel", &params).await {
+                    tracing::warn!(life = %self.life, level = wanted.word(), "logging/setLevel was not taken");
+                }
+                // What was refused once is not asked again and again.
+                set = Some(wanted);
+            }
+            if level.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Tells how many of the server's questions could be put to nobody.
+    async fn count_uncertain(&self, connection: &Connection) {
+        let mut uncertain = connection.uncertain();
+        while uncertain.changed().await.is_ok() {
+            let times = *uncertain.borrow_and_update();
+            self.tell(News::Uncertain(times)).await;
+            sleep(GATHER).await;
+        }
+    }
+
     /// Subscribes to what sessions want to hear of, and unsubscribes from what none wants any more.
     async fn subscribe(&self, connection: &Connection, can: bool) {
         let server = &self.member.instance.server;
@@ -221,14 +301,7 @@ impl Holder {
             changed.mark_unchanged();
             while let Some((uri, due)) = self.subscriptions.due(server, &self.life) {
                 let params = serde_json::json!({"uri": uri});
-                let asking = async {
-                    let call = connection
-                        .call(|id| envelope::request(id, due.method(), &params), Wish::default())
-                        .await?;
-                    call.answer().await
-                };
-                let answered = timeout(ANSWER, asking).await;
-                if !matches!(&answered, Ok(Ok(answer)) if answer.outcome().is_ok()) {
+                if !ask(connection, due.method(), &params).await {
                     tracing::warn!(life = %self.life, uri = one_line(&uri, 200), "{} was not taken", due.method());
                 }
                 // What was refused once is not asked again and again.
@@ -248,6 +321,23 @@ impl Holder {
             }
         }
     }
+}
+
+/// Whether these are the first words with a process, over its pipes.
+fn is_process(opening: Opening) -> bool {
+    matches!(opening, Opening::Process(_) | Opening::Remembered)
+}
+
+/// Asks a server for something; whether it took it.
+async fn ask(connection: &Connection, method: &str, params: &serde_json::Value) -> bool {
+    let asking = async {
+        let call = connection
+            .call(|id| envelope::request(id, method, params), Wish::default())
+            .await?;
+        call.answer().await
+    };
+    let answered: Result<Result<Answer, CallError>, _> = timeout(ANSWER, asking).await;
+    matches!(&answered, Ok(Ok(answer)) if answer.outcome().is_ok())
 }
 
 /// Ends a connection when its life is let go of, whoever else still holds the handle.

@@ -165,7 +165,7 @@ fn set_level(inner: &Inner, session: &Session, id: Id<'_>, params: Option<&RawVa
         return answer::error(id.text(), code::INVALID_PARAMS, message);
     };
     session.set_level(level);
-    inner.wants_level(level);
+    inner.sessions.subscriptions.levels.set(&session.id, level);
     answer::result(id.text(), b"{}")
 }
 

@@ -2,7 +2,7 @@
 //! sessions of the clients between them.
 //!
 //! `names`, `templates`, `lock`, `merge`, `page`, `route`, `asked`, `ask`, `across` decide and are pure; `upstreams` keeps the lives, each with
-//! a task of its own (`hold`), and publishes the `view` that requests read; `serve` speaks streamable HTTP and tells the eras
+//! a task of its own (`hold`; `follow` for what a modern server tells, `levels` for its log), and publishes the `view` that requests read; `serve` speaks streamable HTTP and tells the eras
 //! apart (`legacy`, `modern`), `find` hands a request to the life that answers it, `exchange` follows it, `call` makes the
 //! response, `held` keeps calls that wait for their client and `seal` what the client carries meanwhile; `stream` and
 //! `listen` tell clients what changed, `subscriptions` knows who wants to hear of which resource.
@@ -14,9 +14,11 @@ mod asked;
 mod call;
 mod exchange;
 mod find;
+mod follow;
 mod held;
 mod hold;
 mod legacy;
+mod levels;
 mod listen;
 mod lock;
 mod merge;
@@ -47,7 +49,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::kit::{Link, Name};
 use crate::mcp::envelope::text_of;
-use crate::mcp::level::Level;
 use crate::record::{Fleet, InstanceName, Life, Routes, Upstreams};
 
 use held::Waiting;
@@ -107,21 +108,7 @@ struct Inner {
     waiting: Arc<Waiting>,
     seal: Seal,
     listening: Arc<AtomicUsize>,
-    level: watch::Sender<Option<Level>>,
     stop: CancellationToken,
-}
-
-impl Inner {
-    /// Notes that a client wants log messages of this level: servers are told the lowest that anybody wants.
-    fn wants_level(&self, level: Level) {
-        self.level.send_if_modified(|lowest| {
-            let lower = lowest.is_none_or(|lowest| level < lowest);
-            if lower {
-                *lowest = Some(level);
-            }
-            lower
-        });
-    }
 }
 
 /// What every endpoint can. Of the endpoint, not of the servers of this moment: they come and go.
@@ -164,7 +151,6 @@ impl Gateway {
             waiting: Arc::default(),
             seal: Seal::new(key),
             listening: Arc::default(),
-            level: watch::Sender::default(),
             stop: stop.clone(),
         });
         let keeper = upstreams::Keeper {

@@ -74,7 +74,7 @@ pub async fn post(
         Some(Ok(asked)) if !matches!(asked.ask, Ask::Subscribe | Ask::Unsubscribe) => {
             let level = meta.level.and_then(Level::read);
             if let Some(level) = level {
-                inner.wants_level(level);
+                inner.sessions.subscriptions.levels.want(level);
             }
             let asker = Asker {
                 era: Era::Modern,

@@ -13,6 +13,8 @@ use crate::kit::Name;
 use crate::mcp::locked;
 use crate::record::Life;
 
+use super::levels::Levels;
+
 /// Resources that one session may be subscribed to.
 const MOST: usize = 1_000;
 
@@ -76,6 +78,10 @@ impl Due {
 pub struct Subscriptions {
     all: Mutex<BTreeMap<Name, BTreeMap<String, Wanted>>>,
     changed: watch::Sender<()>,
+    /// How much of what servers log the sessions want to hear.
+    pub levels: Levels,
+    /// Wakes when a life tells of something else than before.
+    came: watch::Sender<()>,
 }
 
 impl Subscriptions {
@@ -126,6 +132,7 @@ impl Subscriptions {
 
     /// A session is gone.
     pub fn forget_session(&self, session: &str) {
+        self.levels.forget_session(session);
         if locked(&self.all).is_empty() {
             return;
         }
@@ -175,6 +182,47 @@ impl Subscriptions {
                 for inbox in wanted.sessions.values() {
                     inbox.put(uri, message);
                 }
+            }
+        }
+    }
+
+    /// The resources of a server that somebody wants to hear of.
+    #[must_use]
+    pub fn wanted(&self, server: &Name) -> BTreeSet<String> {
+        let all = locked(&self.all);
+        let wanted = all.get(server).into_iter().flatten();
+        wanted
+            .filter(|(_, wanted)| !wanted.sessions.is_empty())
+            .map(|(uri, _)| uri.clone())
+            .collect()
+    }
+
+    /// Notes all that a life tells of from now on.
+    pub fn told(&self, server: &Name, life: &Life, uris: &BTreeSet<String>) {
+        for (uri, wanted) in locked(&self.all).get_mut(server).into_iter().flatten() {
+            if uris.contains(uri) {
+                wanted.lives.insert(life.clone());
+            } else {
+                wanted.lives.remove(life);
+            }
+        }
+        self.tidy(|_, _| {});
+        self.came.send_replace(());
+    }
+
+    /// Lets the holders of modern servers see to what was added, and waits until this life tells of it.
+    pub async fn taken(&self, server: &Name, uri: &str, life: &Life) {
+        let mut came = self.came.subscribe();
+        self.changed.send_replace(());
+        let is_told = || {
+            let all = locked(&self.all);
+            all.get(server)
+                .and_then(|uris| uris.get(uri))
+                .is_some_and(|wanted| wanted.lives.contains(life))
+        };
+        while !is_told() {
+            if came.changed().await.is_err() {
+                return;
             }
         }
     }

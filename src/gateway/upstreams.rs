@@ -11,7 +11,8 @@ use crate::kit::time::{Timestamp, now};
 use crate::mcp::lists::{Each, Kind, List, Lists};
 use crate::mcp::{CLOSED, Connection, HttpClient};
 use crate::record::{
-    Fleet, FleetMember, Greeting, Handshake, InstanceName, Life, Routes, ToolSeen, Upstream, Upstreams, tokens_of,
+    Fleet, FleetMember, Greeting, Handshake, InstanceName, Life, Routes, ToolSeen, Upstream, Upstreams, Verdict,
+    tokens_of,
 };
 use crate::resource::Server;
 
@@ -29,13 +30,14 @@ struct Held {
     behind: Each<bool>,
     /// What it lists, for the engine.
     tools: Arc<Vec<ToolSeen>>,
+    uncertain: u64,
     _let_go: DropGuard,
 }
 
 enum State {
     Connecting,
     Ready(Arc<Connection>, Greeting, Lists),
-    Failed(String),
+    Failed(String, Verdict),
 }
 
 /// The one task that knows which lives are held.
@@ -91,6 +93,7 @@ impl Keeper {
                     state: State::Connecting,
                     behind: Each::default(),
                     tools: Arc::default(),
+                    uncertain: 0,
                     _let_go: let_go.drop_guard(),
                 };
                 lives.insert(life.clone(), held);
@@ -126,7 +129,7 @@ impl Keeper {
         for (life, held) in held {
             let stage = match &held.state {
                 State::Connecting => Stage::Connecting,
-                State::Failed(reason) => Stage::Failed(reason.clone()),
+                State::Failed(reason, _) => Stage::Failed(reason.clone()),
                 State::Ready(connection, ..) => {
                     connections.insert(life.clone(), Arc::clone(connection));
                     Stage::Ready(Arc::clone(connection))
@@ -162,9 +165,10 @@ impl Held {
             instance: self.member.instance.clone(),
             handshake: match &self.state {
                 State::Connecting => Handshake::Connecting,
-                State::Failed(reason) => Handshake::Failed {
+                State::Failed(reason, verdict) => Handshake::Failed {
                     reason: reason.clone(),
                     closed: reason == CLOSED,
+                    verdict: *verdict,
                 },
                 State::Ready(_, greeting, lists) => Handshake::Ready {
                     greeting: greeting.clone(),
@@ -173,9 +177,10 @@ impl Held {
             },
             tools: match &self.state {
                 State::Ready(..) => Arc::clone(&self.tools),
-                State::Connecting | State::Failed(_) => Arc::default(),
+                State::Connecting | State::Failed(..) => Arc::default(),
             },
             since: self.since,
+            uncertain: self.uncertain,
         }
     }
 }
@@ -210,7 +215,11 @@ fn take(lives: &mut BTreeMap<Life, Held>, life: &Life, news: News) {
             held.tools = seen(lists.of(Kind::Tools));
             held.state = State::Ready(connection, greeting, lists);
         }
-        News::Failed(reason) => held.state = State::Failed(reason),
+        News::Failed(reason, verdict) => held.state = State::Failed(reason, verdict),
+        News::Uncertain(times) => {
+            held.uncertain = times;
+            return;
+        }
         News::List(kind, new) => {
             if let State::Ready(_, _, lists) = &mut held.state {
                 if kind == Kind::Tools {

@@ -4,6 +4,8 @@
 //! until either side ends; dropping the handle ends it too. A transport ([`super::stdio`], [`super::http`]) is a future
 //! that takes what is to be said from a [`Wire`], gives it what it hears, and ends with the reason why.
 
+mod question;
+
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::ops::Range;
@@ -21,6 +23,8 @@ use super::lists::{Each, Kind};
 use super::{MODERN, locked};
 use crate::record::Era;
 
+pub use question::Question;
+
 /// Bytes that may wait to be written to a server; callers wait when it is full.
 const QUEUED_BYTES: u32 = 16 << 20;
 /// What the smallest message counts as, so that the number of messages that wait is bounded too.
@@ -34,6 +38,8 @@ const QUEUED_ASIDES: usize = 64;
 const MOST_QUESTIONS: usize = 1_000;
 /// Bytes of notifications about resources that may wait to be told; further ones are dropped.
 const QUEUED_UPDATES: usize = 4 << 20;
+/// What a server says first on a stream of notifications.
+pub const ACKNOWLEDGED: &str = "notifications/subscriptions/acknowledged";
 
 /// Why a request has no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -118,84 +124,6 @@ pub struct Notice {
     pub method: Box<str>,
 }
 
-/// A request of the server's own, put to whoever made the call that it belongs to. Dropped without an answer, it is
-/// answered with an error: a server never waits for ever.
-pub struct Question {
-    shared: Arc<Shared>,
-    line: Bytes,
-    id: Range<usize>,
-    params: Option<Range<usize>>,
-    method: Box<str>,
-    withdrawn: CancellationToken,
-    answered: bool,
-}
-
-impl std::fmt::Debug for Question {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Question")
-            .field("method", &self.method)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Question {
-    /// What is asked, as `elicitation/create`.
-    #[must_use]
-    pub fn method(&self) -> &str {
-        &self.method
-    }
-
-    /// The JSON text of its parameters, where there are any.
-    #[must_use]
-    pub fn params(&self) -> Option<&str> {
-        let params = self.line.get(self.params.clone()?)?;
-        std::str::from_utf8(params).ok()
-    }
-
-    /// The whole message with another id (a JSON text).
-    #[must_use]
-    pub fn with_id(&self, id: &str) -> Vec<u8> {
-        envelope::splice(&self.line, &[(self.id.clone(), id)], false)
-    }
-
-    /// Answers it: a `result`, or an `error`, as JSON texts.
-    pub fn answer(mut self, outcome: Result<&[u8], &[u8]>) {
-        self.answered = true;
-        let (member, payload) = match outcome {
-            Ok(result) => (&b"\"result\""[..], result),
-            Err(error) => (&b"\"error\""[..], error),
-        };
-        let id = &self.line[self.id.clone()];
-        let answer = [br#"{"jsonrpc":"2.0","id":"#, id, b",", member, b":", payload, b"}"].concat();
-        self.shared.write_small(envelope::splice(&answer, &[], true));
-    }
-
-    /// Answers it with an error in words.
-    pub fn refuse(self, code: i32, message: &str) {
-        let error = serde_json::json!({"code": code, "message": message}).to_string();
-        self.answer(Err(error.as_bytes()));
-    }
-
-    /// Cancelled when the server does not want to know any more.
-    #[must_use]
-    pub fn withdrawn(&self) -> CancellationToken {
-        self.withdrawn.clone()
-    }
-}
-
-impl Drop for Question {
-    fn drop(&mut self) {
-        let id = self.line.slice(self.id.clone());
-        locked(&self.shared.calls).questions.remove(&id);
-        if !self.answered && !self.withdrawn.is_cancelled() {
-            let id = String::from_utf8_lossy(&id).into_owned();
-            let mut answer = envelope::error(&id, code::SERVER, "whoever was asked is gone");
-            answer.push(b'\n');
-            self.shared.write_small(answer);
-        }
-    }
-}
-
 /// What is heard of a request that is in flight.
 #[derive(Debug)]
 pub enum Heard {
@@ -219,12 +147,16 @@ pub struct Wish {
     pub owner: Option<Arc<str>>,
     /// What goes along where the transport has headers.
     pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Whether it is open for as long as the server has something to say, as `subscriptions/listen` is: it is not counted
+    /// as in flight, and the server may take it back.
+    pub standing: bool,
 }
 
 struct Pending {
     answer: oneshot::Sender<Result<Answer, CallError>>,
     asides: Option<mpsc::Sender<Heard>>,
     owner: Option<Arc<str>>,
+    standing: bool,
 }
 
 #[derive(Default)]
@@ -350,7 +282,7 @@ impl Connection {
     ///
     /// The returned call is cancelled at the server when it is dropped before its answer came.
     pub async fn call(&self, line: impl FnOnce(u64) -> Vec<u8>, wish: Wish) -> Result<Call, CallError> {
-        let counted = Counted::new(&self.shared);
+        let counted = Counted::new(&self.shared, !wish.standing);
         let id = self.shared.next.fetch_add(1, Ordering::Relaxed);
         let line = line(id);
         let size = u32::try_from(line.len().max(SMALLEST))
@@ -370,8 +302,13 @@ impl Connection {
             if calls.pending.len() >= MOST_CALLS {
                 return Err(CallError::Busy);
             }
-            let owner = wish.owner;
-            calls.pending.insert(id, Pending { answer, asides, owner });
+            let pending = Pending {
+                answer,
+                asides,
+                owner: wish.owner,
+                standing: wish.standing,
+            };
+            calls.pending.insert(id, pending);
         }
         self.shared
             .write_with(line, Role::Request(id), wish.headers, Some(budget));
@@ -393,6 +330,13 @@ impl Connection {
     /// Sends a notification that the server must have before anything that is sent later.
     pub(super) fn announce(&self, line: Vec<u8>) {
         self.shared.write(line, Role::First, None);
+    }
+
+    /// Takes every list for changed: the server may have said so while nobody heard it.
+    pub fn suspect(&self) {
+        self.shared
+            .changed
+            .send_modify(|times| *times = Each::new(|kind| times.of(kind) + 1));
     }
 
     /// Notes the protocol version that both sides speak from now on.
@@ -475,19 +419,19 @@ impl Drop for Connection {
     }
 }
 
-/// Counts a request as in flight while it lives.
-struct Counted(Arc<Shared>);
+/// Counts a request as in flight while it lives, where it is one that ends.
+struct Counted(Arc<Shared>, bool);
 
 impl Counted {
-    fn new(shared: &Arc<Shared>) -> Self {
-        shared.in_flight.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(shared))
+    fn new(shared: &Arc<Shared>, counts: bool) -> Self {
+        shared.in_flight.fetch_add(usize::from(counts), Ordering::Relaxed);
+        Self(Arc::clone(shared), counts)
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.0.in_flight.fetch_sub(usize::from(self.1), Ordering::Relaxed);
     }
 }
 
@@ -657,7 +601,13 @@ impl Shared {
                 };
                 self.take_question(question, on);
             }
+            // What belongs to a stream that nobody listens on any more is for nobody.
+            Ok(Message::Notification { params, .. }) if self.is_strayed(params) => self.ignore(),
             Ok(Message::Notification { method, params }) => match &*method {
+                ACKNOWLEDGED => {
+                    let (method, on) = (method.into(), subscription(params).and_then(number));
+                    self.take_notice(Notice { line, method }, on);
+                }
                 "notifications/progress" => self.take_progress(&line, text, params),
                 "notifications/resources/updated" => self.take_update(text, params),
                 "notifications/cancelled" => self.take_withdrawal(params),
@@ -717,9 +667,32 @@ impl Shared {
         }
     }
 
-    /// The server does not want to know any more.
+    /// Whether a notification names a stream that is not open.
+    fn is_strayed(&self, params: Option<&RawValue>) -> bool {
+        let Some(subscription) = subscription(params) else {
+            return false;
+        };
+        !number(subscription).is_some_and(|id| self.is_standing(id))
+    }
+
+    fn is_standing(&self, id: u64) -> bool {
+        locked(&self.calls)
+            .pending
+            .get(&id)
+            .is_some_and(|pending| pending.standing)
+    }
+
+    /// The server does not want to know any more, or ends a stream that it was asked for.
     fn take_withdrawal(&self, params: Option<&RawValue>) {
         let id = params.and_then(|params| members(params.get(), ["requestId"]).ok()?[0]);
+        if let Some(id) = id.and_then(number).filter(|id| self.is_standing(*id)) {
+            if let Some(pending) = locked(&self.calls).pending.remove(&id) {
+                let _ = pending
+                    .answer
+                    .send(Err(CallError::Failed("the server ended it".into())));
+            }
+            return;
+        }
         let withdrawn = id.and_then(|id| locked(&self.calls).questions.remove(id.get().as_bytes()));
         match withdrawn {
             Some(withdrawn) => withdrawn.cancel(),
@@ -759,6 +732,16 @@ impl Shared {
         drop(updates);
         self.updated.notify_one();
     }
+}
+
+/// The stream that a notification says it belongs to.
+fn subscription(params: Option<&RawValue>) -> Option<&RawValue> {
+    let [meta] = members(params?.get(), ["_meta"]).ok()?;
+    members(meta?.get(), [super::meta::SUBSCRIPTION]).ok()?[0]
+}
+
+fn number(id: &RawValue) -> Option<u64> {
+    id.get().parse().ok()
 }
 
 /// What a transport works with: what is to be said, in order, and who hears what the server says.

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use crate::kit::Pipes;
 
 use super::lists::{Each, Kind};
-use super::locked;
+use super::{ACKNOWLEDGED, MODERN, locked, meta};
 
 /// A fake server, as its test sees it.
 #[derive(Clone)]
@@ -20,17 +20,32 @@ pub struct Fake {
     pub heard: Arc<Mutex<Vec<Value>>>,
     /// The entries of its lists; it declares what is there at the handshake.
     pub lists: Arc<Mutex<Each<Option<Vec<Value>>>>>,
+    /// The `subscriptions/listen` requests that are open, where it is of the modern era.
+    pub listens: Option<Arc<Mutex<Vec<Value>>>>,
     say: mpsc::UnboundedSender<Option<Vec<u8>>>,
 }
 
 impl Fake {
     /// A server whose answers are up to `script`.
     pub fn scripted(script: impl Fn(&Fake, &Value) + Send + Sync + 'static) -> (Self, Pipes) {
+        Self::of_era(None, script)
+    }
+
+    /// The same of the modern era.
+    pub fn modern(script: impl Fn(&Fake, &Value) + Send + Sync + 'static) -> (Self, Pipes) {
+        Self::of_era(Some(Arc::default()), script)
+    }
+
+    fn of_era(
+        listens: Option<Arc<Mutex<Vec<Value>>>>,
+        script: impl Fn(&Fake, &Value) + Send + Sync + 'static,
+    ) -> (Self, Pipes) {
         let (ours, theirs) = tokio::io::duplex(64 << 10);
         let (say, mut said) = mpsc::unbounded_channel::<Option<Vec<u8>>>();
         let fake = Self {
             heard: Arc::default(),
             lists: Arc::new(Mutex::new(Each::new(|kind| (kind == Kind::Tools).then(Vec::new)))),
+            listens,
             say,
         };
         let (reader, mut writer) = tokio::io::split(theirs);
@@ -87,13 +102,104 @@ impl Fake {
 
     /// Says that a list changed.
     pub fn say_changed(&self, kind: Kind) {
-        self.say(&json!({"jsonrpc": "2.0", "method": kind.changed()}));
+        let name = match kind {
+            Kind::Tools => "toolsListChanged",
+            Kind::Prompts => "promptsListChanged",
+            Kind::Resources | Kind::Templates => "resourcesListChanged",
+        };
+        self.say_to_listeners(kind.changed(), &json!({}), |filter| filter[name] == true);
     }
 
     /// Says that a resource changed.
     pub fn say_updated(&self, uri: &str) {
         let params = json!({"uri": uri, "extra": "kept"});
-        self.say(&json!({"jsonrpc": "2.0", "method": "notifications/resources/updated", "params": params}));
+        self.say_to_listeners("notifications/resources/updated", &params, |filter| {
+            let wanted = filter["resourceSubscriptions"].as_array();
+            wanted.is_some_and(|wanted| wanted.contains(&json!(uri)))
+        });
+    }
+
+    /// Says it as it is in the legacy era; in the modern one on each stream that wants it.
+    fn say_to_listeners(&self, method: &str, params: &Value, wanted: impl Fn(&Value) -> bool) {
+        let Some(listens) = &self.listens else {
+            return self.say(&json!({"jsonrpc": "2.0", "method": method, "params": params}));
+        };
+        for listen in locked(listens).iter() {
+            if wanted(&listen["params"]["notifications"]) {
+                let mut params = params.clone();
+                params["_meta"] = json!({meta::SUBSCRIPTION: listen["id"]});
+                self.say(&json!({"jsonrpc": "2.0", "method": method, "params": params}));
+            }
+        }
+    }
+
+    /// Ends its streams of notifications: as the specification wants it, or with an error.
+    pub fn end_listens(&self, gracefully: bool) {
+        for listen in self
+            .listens
+            .iter()
+            .flat_map(|listens| std::mem::take(&mut *locked(listens)))
+        {
+            if gracefully {
+                let result = json!({"resultType": "complete", "_meta": {meta::SUBSCRIPTION: listen["id"]}});
+                self.answer(&listen["id"], &result);
+            } else {
+                let params = json!({"requestId": listen["id"]});
+                self.say(&json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}));
+            }
+        }
+    }
+
+    fn refuse(&self, id: &Value, code: i32, message: &str, data: Option<Value>) {
+        let mut error = json!({"code": code, "message": message});
+        if let Some(data) = data {
+            error["data"] = data;
+        }
+        self.say(&json!({"jsonrpc": "2.0", "id": id, "error": error}));
+    }
+
+    /// What a modern server does that a legacy one does not; whether that was all.
+    fn is_done_in_modern(&self, listens: &Mutex<Vec<Value>>, message: &Value) -> bool {
+        let id = &message["id"];
+        let method = message["method"].as_str().unwrap_or_default();
+        let meta = &message["params"]["_meta"];
+        if id.is_null() {
+            if method == "notifications/cancelled" {
+                locked(listens).retain(|listen| listen["id"] != message["params"]["requestId"]);
+            }
+            return true;
+        }
+        let version = &meta[meta::PROTOCOL];
+        if version.is_null() || !meta[meta::CAPABILITIES].is_object() {
+            self.refuse(id, -32602, "params._meta is missing", None);
+            return true;
+        }
+        if version != MODERN {
+            let data = json!({"supported": [MODERN], "requested": version});
+            self.refuse(id, -32022, "Unsupported protocol version", Some(data));
+            return true;
+        }
+        match method {
+            "server/discover" => self.answer(
+                id,
+                &json!({
+                    "resultType": "complete", "supportedVersions": [MODERN], "capabilities": self.capabilities(),
+                    "_meta": {meta::SERVER: {"name": "fake", "version": "2"}}, "ttlMs": 0, "cacheScope": "private",
+                }),
+            ),
+            "subscriptions/listen" => {
+                let params = json!({
+                    "_meta": {meta::SUBSCRIPTION: id}, "notifications": message["params"]["notifications"],
+                });
+                self.say(&json!({"jsonrpc": "2.0", "method": ACKNOWLEDGED, "params": params}));
+                locked(listens).push(message.clone());
+            }
+            "initialize" | "ping" | "resources/subscribe" | "resources/unsubscribe" | "logging/setLevel" => {
+                self.refuse(id, -32601, "Method not found", None);
+            }
+            _ => return false,
+        }
+        true
     }
 
     fn capabilities(&self) -> Value {
@@ -138,7 +244,14 @@ impl Fake {
     /// What [`Fake::with_tools`] does.
     pub fn standard(&self, message: &Value) {
         let id = &message["id"];
+        if let Some(listens) = &self.listens
+            && self.is_done_in_modern(listens, message)
+        {
+            return;
+        }
         match message["method"].as_str() {
+            Some("server/discover" | "subscriptions/listen") => self.refuse(id, -32601, "Method not found", None),
+            Some("logging/setLevel") => self.answer(id, &json!({})),
             Some("initialize") => self.answer(
                 id,
                 &json!({

@@ -1,16 +1,25 @@
-//! The first words with a server of the legacy era: `initialize`, `notifications/initialized`, and its lists.
+//! The first words with a server: which era it speaks, what it is, and its lists.
+//!
+//! A modern server is asked with `server/discover`; a legacy one is initialised. Which of the two it is shows when it is
+//! asked (`discover.rs` has the table). Over pipes the same process goes on, whatever it said to the question; one that the
+//! question has upset is told by [`HandshakeError::Upset`].
 
+use std::future::{Future, pending};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::time::sleep;
 
-use crate::record::{Capability, Greeting};
+use crate::record::{Era, Greeting};
 
 use super::connection::{Answer, CallError, Connection, Wish};
+use super::discover::{Said, initialized, judge};
 use super::envelope::{self, code};
 use super::lists::{Gathered, Kind, List, Lists};
-use super::{VERSIONS, one_line};
+use super::{MODERN, VERSIONS, meta, one_line};
 
 /// Pages of one list that are read.
 const MOST_PAGES: usize = 1_000;
@@ -18,6 +27,24 @@ const MOST_PAGES: usize = 1_000;
 const MOST_ENTRIES: usize = 10_000;
 /// Bytes of one server's list that are kept.
 const MOST_BYTES: usize = 64 << 20;
+
+/// The question for the era.
+pub(super) const DISCOVER: &str = "server/discover";
+const INITIALIZE: &str = "initialize";
+
+/// How the first words with a server begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opening {
+    /// With the question for its era. Where it says nothing for this long `initialize` is said as well, and what it answers
+    /// first decides: a process may start slowly, or leave unanswered what it does not know.
+    Process(Duration),
+    /// With the question for its era; a server that says nothing is none.
+    Http,
+    /// With `initialize`, because a life before was a legacy server; where that is refused, with the question.
+    Remembered,
+    /// With `initialize`, because its transport is older than the question.
+    Legacy,
+}
 
 /// Why a server can't be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -44,8 +71,12 @@ pub enum HandshakeError {
         message: String,
     },
     /// A protocol version that is not spoken here.
-    #[error("the server speaks MCP \"{0}\"; spoken here: {known}", known = VERSIONS.join(", "))]
+    #[error("the server speaks MCP \"{0}\"; spoken here: {MODERN}, {known}", known = VERSIONS.join(", "))]
     Version(String),
+    /// Whatever it is, the question for the era came before it, and not every server survives a first request that is no
+    /// `initialize`: a fresh process which hears that first may do better.
+    #[error(transparent)]
+    Upset(Box<Self>),
     /// Lists without end.
     #[error("the server lists more than {MOST_ENTRIES} {} or {MOST_PAGES} pages", .0.field())]
     TooMany(Kind),
@@ -61,33 +92,103 @@ pub enum HandshakeError {
     },
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Initialized {
-    protocol_version: String,
-    #[serde(default)]
-    capabilities: serde_json::Value,
-    server_info: Option<ServerInfo>,
-}
-
-#[derive(Deserialize)]
-struct ServerInfo {
-    #[serde(default)]
-    name: String,
-    #[serde(default)]
-    version: String,
-}
-
-/// Initialises a fresh connection and reads the server's lists, all within one span of time.
-pub async fn greet(connection: &Connection, within: Duration) -> Result<(Greeting, Lists), HandshakeError> {
-    let mut asking = "initialize";
+/// Speaks the first words on a fresh connection and reads the server's lists, all within one span of time.
+pub async fn greet(
+    connection: &Connection,
+    opening: Opening,
+    within: Duration,
+) -> Result<(Greeting, Lists), HandshakeError> {
+    let mut asking = INITIALIZE;
     let work = async {
-        let greeting = initialize(connection).await?;
+        let greeting = match opening {
+            Opening::Process(patience) => {
+                asking = DISCOVER;
+                probe(connection, sleep(patience), &mut asking)
+                    .await
+                    .map_err(HandshakeError::upset)?
+            }
+            Opening::Http => {
+                asking = DISCOVER;
+                probe(connection, pending(), &mut asking).await?
+            }
+            Opening::Legacy => initialize(connection).await?,
+            Opening::Remembered => match initialize(connection).await {
+                Err(refused @ HandshakeError::Refused { .. }) => match discover(connection).await {
+                    Ok(Said::Modern(greeting)) => greeting,
+                    _ => return Err(refused),
+                },
+                initialized => initialized?,
+            },
+        };
+        connection.agree(&greeting.protocol);
+        if greeting.era() == Era::Legacy {
+            connection.announce(envelope::notification("notifications/initialized", None));
+        }
         let lists = every_list(connection, &greeting, &mut asking).await?;
         Ok((greeting, lists))
     };
     let answered = tokio::time::timeout(within, work).await;
     answered.unwrap_or_else(|_| Err(silent(connection, asking, within)))
+}
+
+/// Asks for the era, and initialises a server of the legacy one; also one that has said nothing when `silence` is over.
+async fn probe(
+    connection: &Connection,
+    silence: impl Future<Output = ()>,
+    asking: &mut &'static str,
+) -> Result<Greeting, HandshakeError> {
+    let mut discovering = pin!(discover(connection));
+    let said = tokio::select! {
+        biased;
+        said = &mut discovering => Some(modern(said?)?),
+        () = silence => None,
+    };
+    *asking = INITIALIZE;
+    match said {
+        Some(Some(greeting)) => return Ok(greeting),
+        Some(None) => return initialize(connection).await,
+        None => {}
+    }
+    let mut initializing = pin!(initialize(connection));
+    tokio::select! {
+        biased;
+        said = &mut discovering => match modern(said?)? {
+            Some(greeting) => Ok(greeting),
+            None => initializing.await,
+        },
+        initialized = &mut initializing => match initialized {
+            // It may be a modern one that takes the messages in another order.
+            Err(refused @ HandshakeError::Refused { .. }) => modern(discovering.await?)?.ok_or(refused),
+            initialized => initialized,
+        },
+    }
+}
+
+/// The greeting of a modern server; nothing of one that is to be initialised.
+fn modern(said: Said) -> Result<Option<Greeting>, HandshakeError> {
+    match said {
+        Said::Modern(greeting) => Ok(Some(greeting)),
+        Said::Legacy => Ok(None),
+        Said::Foreign(versions) => Err(HandshakeError::Version(versions)),
+        Said::Refused(message) => Err(HandshakeError::Refused {
+            method: DISCOVER,
+            message,
+            unknown: false,
+        }),
+    }
+}
+
+impl HandshakeError {
+    /// The same, of a process that was asked for its era first.
+    fn upset(self) -> Self {
+        match self {
+            // Only what the question may have brought about: a server that makes sense does so to any question.
+            Self::Call(CallError::Ended(_) | CallError::NotSent(_)) | Self::Refused { method: INITIALIZE, .. } => {
+                Self::Upset(Box::new(self))
+            }
+            _ => self,
+        }
+    }
 }
 
 /// Reads the lists of a server that was greeted before this connection was opened.
@@ -137,48 +238,51 @@ fn seconds(within: Duration) -> u64 {
     within.as_secs() + u64::from(within.subsec_nanos() > 0)
 }
 
+/// Asks a server for its era. The question is not taken back: a legacy server may not know what that means.
+async fn discover(connection: &Connection) -> Result<Said, HandshakeError> {
+    let params = json!({"_meta": meta::own()});
+    let mut call = connection
+        .call(|id| envelope::request(id, DISCOVER, &params), Wish::default())
+        .await?;
+    call.never_cancel();
+    Ok(judge(call.answer().await?.outcome()))
+}
+
 async fn initialize(connection: &Connection) -> Result<Greeting, HandshakeError> {
-    const METHOD: &str = "initialize";
-    let params = serde_json::json!({
+    let params = json!({
         "protocolVersion": VERSIONS[0],
-        "capabilities": {},
-        "clientInfo": {"name": "mcpctl", "version": env!("CARGO_PKG_VERSION")},
+        "capabilities": capabilities(),
+        "clientInfo": meta::ourselves(),
     });
     let mut call = connection
-        .call(|id| envelope::request(id, METHOD, &params), Wish::default())
+        .call(|id| envelope::request(id, INITIALIZE, &params), Wish::default())
         .await?;
     call.never_cancel();
     let answer = call.answer().await?;
-    let said: Initialized =
-        serde_json::from_slice(result_of(METHOD, &answer)?).map_err(|error| nonsense(METHOD, &error))?;
-    if !VERSIONS.contains(&said.protocol_version.as_str()) {
-        return Err(HandshakeError::Version(one_line(&said.protocol_version, 40)));
+    let greeting = initialized(result_of(INITIALIZE, &answer)?).map_err(|error| nonsense(INITIALIZE, &error))?;
+    if !VERSIONS.contains(&greeting.protocol.as_str()) {
+        return Err(HandshakeError::Version(one_line(&greeting.protocol, 40)));
     }
-    connection.agree(&said.protocol_version);
-    connection.announce(envelope::notification("notifications/initialized", None));
-    let server = said.server_info.map_or_else(String::new, |info| {
-        one_line(&format!("{} {}", info.name, info.version), 200)
-    });
-    let has = |pointer: &str| said.capabilities.pointer(pointer).is_some_and(|value| !value.is_null());
-    let can = [
-        (Capability::Tools, has("/tools")),
-        (Capability::Resources, has("/resources")),
-        (
-            Capability::Subscribe,
-            said.capabilities.pointer("/resources/subscribe") == Some(&true.into()),
-        ),
-        (Capability::Prompts, has("/prompts")),
-        // The first version had completion without a word for it.
-        (
-            Capability::Completions,
-            has("/completions") || said.protocol_version == VERSIONS[3],
-        ),
-    ];
-    Ok(Greeting {
-        protocol: said.protocol_version,
-        server,
-        can: can.into_iter().filter(|(_, can)| *can).map(|(what, _)| what).collect(),
+    Ok(greeting)
+}
+
+/// What a legacy server is told that its client can. Its questions are put to whoever made the call that they belong to,
+/// and that client may lack what is asked: then the server gets an error.
+fn capabilities() -> Value {
+    json!({
+        "sampling": {},
+        "roots": {},
+        "elicitation": {"form": {}, "url": {}},
+        "extensions": {"io.modelcontextprotocol/ui": {"mimeTypes": ["text/html;profile=mcp-app"]}},
     })
+}
+
+/// The parameters of a request of our own, as the era that was agreed on has them.
+pub fn params(connection: &Connection, mut params: Value) -> Value {
+    if connection.era() == Era::Modern {
+        params["_meta"] = meta::own();
+    }
+    params
 }
 
 /// All pages of a list. A server that declares a capability and does not know the method of one of its lists has nothing
@@ -186,8 +290,9 @@ async fn initialize(connection: &Connection) -> Result<Greeting, HandshakeError>
 async fn pages(connection: &Connection, kind: Kind) -> Result<List, HandshakeError> {
     let method = kind.method();
     let mut gathered = Gathered::new(kind);
-    let mut params = serde_json::json!({});
+    let mut asked = json!({});
     for _ in 0..MOST_PAGES {
+        let params = params(connection, asked);
         let call = connection
             .call(|id| envelope::request(id, method, &params), Wish::default())
             .await?;
@@ -201,7 +306,7 @@ async fn pages(connection: &Connection, kind: Kind) -> Result<List, HandshakeErr
             break;
         }
         match cursor {
-            Some(cursor) => params = serde_json::json!({"cursor": cursor}),
+            Some(cursor) => asked = json!({"cursor": cursor}),
             None => return Ok(gathered.list),
         }
     }

@@ -4,10 +4,12 @@
 
 mod connection;
 pub mod definition;
+mod discover;
 pub mod envelope;
 #[cfg(test)]
 pub(crate) mod fake;
 pub mod handshake;
+pub mod headers;
 mod http;
 pub mod level;
 pub mod lists;
@@ -16,17 +18,16 @@ mod stdio;
 #[cfg(test)]
 mod tests;
 
-pub use connection::{Answer, Call, CallError, Connection, Heard, Notice, Progress, Question, Wish};
+pub use connection::{ACKNOWLEDGED, Answer, Call, CallError, Connection, Heard, Notice, Progress, Question, Wish};
 pub use http::{HttpClient, LOST};
 pub use stdio::{CLOSED, Options};
+
+pub use crate::record::MODERN;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The legacy protocol versions that are spoken on both edges, newest first.
 pub const VERSIONS: [&str; 4] = ["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"];
-
-/// The modern protocol version: stateless, each request by itself.
-pub const MODERN: &str = "2026-07-28";
 
 /// Locks a mutex whose holders never leave it half-written, so a panic elsewhere does not spread.
 pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

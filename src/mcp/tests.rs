@@ -6,13 +6,14 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::fake::{Fake, tool, until};
-use super::handshake::{HandshakeError, greet};
+use super::handshake::{HandshakeError, Opening, greet};
 use super::lists::{Kind, Lists};
 use super::*;
 use crate::kit::Pipes;
 use crate::record::Greeting;
 
 const LONG: Duration = Duration::from_mins(1);
+const PROBED: Opening = Opening::Process(LONG);
 
 fn open(pipes: Pipes) -> Connection {
     open_with(pipes, Options::default())
@@ -215,14 +216,13 @@ async fn greeted_within(
     within: Duration,
 ) -> Result<(Greeting, Lists), HandshakeError> {
     let (_fake, pipes) = Fake::scripted(script);
-    greet(&open(pipes), within).await
+    greet(&open(pipes), PROBED, within).await
 }
 
-/// pitfalls.md, Stdio: "servers that exit on any first request but initialize".
 #[tokio::test]
 async fn a_server_is_greeted() {
     let (fake, pipes) = Fake::with_tools(&["a", "b"]);
-    let (greeting, lists) = greet(&open(pipes), LONG).await.unwrap();
+    let (greeting, lists) = greet(&open(pipes), PROBED, LONG).await.unwrap();
     assert_eq!((&*greeting.protocol, &*greeting.server), ("2025-11-25", "fake 1"));
     assert_eq!(keys(&lists, Kind::Tools), ["a", "b"]);
     let heard = locked(&fake.heard).clone();
@@ -230,7 +230,15 @@ async fn a_server_is_greeted() {
         .iter()
         .map(|message| message["method"].as_str().unwrap())
         .collect();
-    assert_eq!(methods, ["initialize", "notifications/initialized", "tools/list"]);
+    assert_eq!(
+        methods,
+        [
+            "server/discover",
+            "initialize",
+            "notifications/initialized",
+            "tools/list"
+        ]
+    );
 }
 
 #[tokio::test]
@@ -310,7 +318,7 @@ async fn bad_servers_are_told_by_one_line() {
             greeted(listless).await,
             "the server's answer to tools/list makes no sense: ",
         ),
-        (silent, "the server did not answer initialize within 1 s"),
+        (silent, "the server did not answer server/discover within 1 s"),
     ];
     for (result, want) in table {
         let error = result.unwrap_err().to_string();
@@ -323,7 +331,7 @@ async fn bad_servers_are_told_by_one_line() {
 async fn a_late_initialize_is_not_cancelled() {
     let (fake, pipes) = Fake::scripted(|_, _| {});
     let connection = open(pipes);
-    assert!(greet(&connection, Duration::from_millis(20)).await.is_err());
+    assert!(greet(&connection, PROBED, Duration::from_millis(20)).await.is_err());
     connection.notify(b"{}\n".to_vec());
     until("the last message", || locked(&fake.heard).contains(&json!({}))).await;
     assert_eq!(locked(&fake.heard).len(), 2);

@@ -21,7 +21,8 @@ pub use mutation::{
 };
 pub use run::{Cause, Did, Run, RunState};
 pub use upstream::{
-    Capability, Counts, Era, Fleet, FleetMember, Greeting, Handshake, Routes, ToolSeen, Upstream, Upstreams, tokens_of,
+    Capability, Counts, Era, Fleet, FleetMember, Greeting, Handshake, MODERN, Routes, ToolSeen, Upstream, Upstreams,
+    Verdict, tokens_of,
 };
 pub use view::StoreView;
 pub use workload::Workload;

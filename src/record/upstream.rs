@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::kit::time::Timestamp;
 use crate::kit::{Digest, Name};
@@ -31,7 +32,12 @@ pub struct FleetMember {
     pub fresh: bool,
     /// What it said at its handshake with an mcpd before this one, where that is remembered.
     pub remembered: Option<Greeting>,
+    /// The era that a life of the same spec turned out to speak, where one did: what it is asked first.
+    pub era: Option<Era>,
 }
+
+/// The protocol version of the modern era.
+pub const MODERN: &str = "2026-07-28";
 
 /// One of the two ways in which MCP is spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -45,6 +51,7 @@ pub enum Era {
 
 /// What a server says of itself at the handshake. It holds for one life.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Greeting {
     /// The protocol version agreed on, as `2025-11-25`.
     pub protocol: String,
@@ -52,6 +59,22 @@ pub struct Greeting {
     pub server: String,
     /// What it can, as far as that matters here.
     pub can: BTreeSet<Capability>,
+    /// What it tells models about itself, at most 16 KiB of it.
+    pub instructions: Option<String>,
+    /// The extensions of the protocol that it declares, each with its settings; none where they are larger than 16 KiB.
+    pub extensions: Map<String, Value>,
+}
+
+impl Greeting {
+    /// The era of the protocol version that was agreed on.
+    #[must_use]
+    pub fn era(&self) -> Era {
+        if self.protocol == MODERN {
+            Era::Modern
+        } else {
+            Era::Legacy
+        }
+    }
 }
 
 /// Something that a server says it can.
@@ -68,6 +91,16 @@ pub enum Capability {
     Prompts,
     /// It completes arguments.
     Completions,
+    /// It sends log messages.
+    Logging,
+    /// It runs requests as tasks.
+    Tasks,
+    /// It says when its tools change.
+    ToolsChanged,
+    /// It says when its prompts change.
+    PromptsChanged,
+    /// It says when the list of its resources changes.
+    ResourcesChanged,
 }
 
 /// engine → gateway: what the endpoints show. Published when what is declared changes.
@@ -97,6 +130,8 @@ pub struct Upstream {
     pub tools: Arc<Vec<ToolSeen>>,
     /// Since when.
     pub since: Timestamp,
+    /// How many questions the server asked that could be put to nobody, because whose call they belong to was not certain.
+    pub uncertain: u64,
 }
 
 /// A tool as a server lists it.
@@ -137,7 +172,22 @@ pub enum Handshake {
         reason: String,
         /// Whether the server closed its output by itself: then its exit says more than this.
         closed: bool,
+        /// What that says of the server's era.
+        verdict: Verdict,
     },
+}
+
+/// What a conversation that failed says of the era that its server speaks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing.
+    #[default]
+    None,
+    /// It is a legacy server that the question for its era has upset. That was our doing and is no failure of the server:
+    /// a fresh process, which hears `initialize` first, takes its place.
+    Upset,
+    /// The handshake failed although it was the one that a life before had answered: what is remembered is forgotten.
+    Doubtful,
 }
 
 /// How much a server lists.

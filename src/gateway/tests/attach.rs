@@ -15,6 +15,7 @@ fn member(fresh: bool, remembered: Option<Greeting>) -> FleetMember {
         start_timeout_seconds: 300,
         fresh,
         remembered,
+        era: None,
     }
 }
 
@@ -23,6 +24,7 @@ fn greeting() -> Greeting {
         protocol: "2025-06-18".into(),
         server: "fake 1".into(),
         can: [Capability::Tools].into(),
+        ..Greeting::default()
     }
 }
 

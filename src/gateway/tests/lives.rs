@@ -46,7 +46,8 @@ async fn the_engine_is_told_what_changed_and_nothing_else() {
         greeting: Greeting {
             protocol: "2025-11-25".into(),
             server: "fake 1".into(),
-            can: [Capability::Tools].into(),
+            can: [Capability::Tools, Capability::ToolsChanged].into(),
+            ..Greeting::default()
         },
         counts: Counts {
             tools: 1,

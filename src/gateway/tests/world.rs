@@ -184,6 +184,7 @@ impl World {
             start_timeout_seconds: 300,
             fresh: true,
             remembered: None,
+            era: None,
         };
         self.join_as(name, member);
     }

@@ -29,6 +29,7 @@ use crate::kit::HttpTransport;
 
 use super::connection::{Connection, Ear};
 use super::envelope::{Message, Outcome, members, text_of};
+use super::headers::VERSION;
 use super::{Options, one_line};
 
 /// What is said of a connection whose server does not know its session any more: a new one may be opened.
@@ -47,11 +48,12 @@ const MOST_HEADERS: usize = 100;
 const LONGEST_WORDS: usize = 16 << 10;
 /// How soon a server that does not listen yet is tried again.
 const AGAIN: Duration = Duration::from_millis(250);
+/// An idle connection is asked for a sign of life this often: a stream may be silent for long.
+const KEEP_ALIVE: Duration = Duration::from_mins(1);
 /// The longest that ending a session may take.
 const FAREWELL: Duration = Duration::from_secs(2);
 
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
-const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
 const JSON: &str = "application/json";
 const EVENTS: &str = "text/event-stream";
@@ -65,6 +67,7 @@ impl Default for HttpClient {
     fn default() -> Self {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
+        connector.set_keepalive(Some(KEEP_ALIVE));
         connector.set_connect_timeout(Some(CONNECT));
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
@@ -153,6 +156,7 @@ impl Server {
             if self.transport == HttpTransport::Streamable {
                 let version = ear.protocol().and_then(|version| HeaderValue::from_str(version).ok());
                 headers.extend(version.map(|version| (VERSION, version)));
+                // A modern server has none.
                 headers.extend(self.session.get().map(|session| (SESSION, session.clone())));
             }
             headers.extend(further.iter().cloned());

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
-use http::{Method, Response, StatusCode, Uri};
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use tokio::sync::mpsc;
@@ -16,9 +16,11 @@ use crate::kit::HttpTransport;
 
 use super::events::Events;
 use super::{AGAIN, BOTH, EVENTS, Fault, JSON, LOST, Server, is_of, is_starting, some_of, status_words};
-use crate::mcp::CallError;
 use crate::mcp::connection::{Ear, Outgoing, Role};
-use crate::mcp::envelope::{Message, Outcome};
+use crate::mcp::discover::is_modern;
+use crate::mcp::envelope::{self, Message, Outcome, code, members, text_of};
+use crate::mcp::handshake::DISCOVER;
+use crate::mcp::{CallError, MODERN, headers};
 
 /// POSTs that are open at once; further messages wait.
 const MOST_POSTS: usize = 256;
@@ -116,6 +118,10 @@ impl<'a> Posts<'a> {
             if let Some(open) = self.open.remove(&id) {
                 open.cancel();
             }
+            // A modern server takes the end of the stream for it, and knows no other word.
+            if is_in_modern(&self.ear) {
+                return;
+            }
         }
         self.waiting.push_back(message);
     }
@@ -143,8 +149,31 @@ impl<'a> Posts<'a> {
     }
 }
 
+fn is_in_modern(ear: &Ear) -> bool {
+    ear.protocol() == Some(MODERN)
+}
+
+/// What a message is in the modern era: the headers that repeat what it says. `None`: it is for no modern server.
+fn modern_headers(line: &[u8]) -> Option<Vec<(HeaderName, HeaderValue)>> {
+    let text = std::str::from_utf8(line).ok()?;
+    let (method, params) = match Message::parse(text).ok()? {
+        Message::Request { method, params, .. } | Message::Notification { method, params } => (method, params),
+        // Nothing is asked by a modern server, so nothing is answered to it.
+        Message::Response { .. } => return None,
+    };
+    let mut all = vec![
+        (headers::VERSION, HeaderValue::from_static(MODERN)),
+        (headers::METHOD, headers::encode(&method)),
+    ];
+    if let Some(member) = headers::named_by(&method) {
+        let [name] = members(params?.get(), [member]).ok()?;
+        all.push((headers::NAME, headers::encode(&text_of(name?)?)));
+    }
+    Some(all)
+}
+
 /// Sends one message, and hears what the answer to it is.
-async fn post(server: &Server, url: Uri, ear: Ear, message: Outgoing) -> Posted {
+async fn post(server: &Server, url: Uri, ear: Ear, mut message: Outgoing) -> Posted {
     let request = match message.role {
         Role::Request(id) => Some(id),
         _ => None,
@@ -155,6 +184,14 @@ async fn post(server: &Server, url: Uri, ear: Ear, message: Outgoing) -> Posted 
         }
         Posted::Done
     };
+    let streamable = server.transport == HttpTransport::Streamable;
+    let probes = streamable && request.is_some() && ear.protocol().is_none() && is_probe(&message.line);
+    if probes || (streamable && is_in_modern(&ear)) {
+        match modern_headers(&message.line) {
+            Some(headers) => message.headers.extend(headers),
+            None => return fail("it is no message for a modern server".to_owned()),
+        }
+    }
     loop {
         let sent = server
             .exchange(
@@ -187,11 +224,17 @@ async fn post(server: &Server, url: Uri, ear: Ear, message: Outgoing) -> Posted 
             Err(Fault::Broken(why)) => return fail(why),
         };
         ear.note(None);
-        server.take_session(&answer);
+        if !probes && !is_in_modern(&ear) {
+            server.take_session(&answer);
+        }
         if server.is_lost(&answer) {
             return Posted::Over(LOST.to_owned());
         }
         return match request {
+            Some(id) if probes => {
+                probed(server, &url, &ear, answer, id).await;
+                Posted::Done
+            }
             Some(id) if answer.status().is_success() && server.transport == HttpTransport::Streamable => {
                 read(server, &url, &ear, answer, id).await
             }
@@ -212,6 +255,63 @@ async fn post(server: &Server, url: Uri, ear: Ear, message: Outgoing) -> Posted 
                 fail(words)
             }
         };
+    }
+}
+
+fn is_probe(line: &[u8]) -> bool {
+    let message = std::str::from_utf8(line).map(Message::parse);
+    matches!(message, Ok(Ok(Message::Request { method, .. })) if method == DISCOVER)
+}
+
+/// Hears what a server makes of the question for its era. Every answer but that of a modern server makes it a legacy one:
+/// it is heard as not knowing the method. What says nothing of the server (it is not ready, or wants to know who asks)
+/// fails the question instead.
+async fn probed(server: &Server, url: &Uri, ear: &Ear, answer: Response<Incoming>, id: u64) {
+    let status = answer.status();
+    let says_nothing = status.is_server_error()
+        || status.is_redirection()
+        || matches!(
+            status,
+            StatusCode::UNAUTHORIZED
+                | StatusCode::FORBIDDEN
+                | StatusCode::PROXY_AUTHENTICATION_REQUIRED
+                | StatusCode::REQUEST_TIMEOUT
+                | StatusCode::TOO_MANY_REQUESTS
+        );
+    if status == StatusCode::OK && is_of(&answer, EVENTS) {
+        read(server, url, ear, answer, id).await;
+        return;
+    }
+    let body = if status == StatusCode::OK && is_of(&answer, JSON) {
+        match Limited::new(answer.into_body(), server.longest).collect().await {
+            Ok(body) => body.to_bytes(),
+            Err(error) => return ear.fail(id, CallError::Failed(super::words(&*error).into())),
+        }
+    } else {
+        some_of(answer.into_body()).await
+    };
+    if is_answer(&body, id) {
+        return ear.hear_on(id, body);
+    }
+    let text = std::str::from_utf8(&body).unwrap_or_default();
+    let error = match Message::parse(text) {
+        // What can't be read has no id; its error has a meaning all the same.
+        Ok(Message::Response {
+            outcome: Outcome::Error(error),
+            ..
+        }) if is_modern(error.get()) => Some(error.get()),
+        _ => None,
+    };
+    match error {
+        Some(error) => {
+            let answer = format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#);
+            ear.hear_on(id, answer.into());
+        }
+        None if says_nothing => ear.fail(id, CallError::Failed(status_words(status, &body).into())),
+        None => {
+            let answer = envelope::error(&id.to_string(), code::METHOD_NOT_FOUND, &status_words(status, &body));
+            ear.hear_on(id, answer.into());
+        }
     }
 }
 
@@ -266,7 +366,9 @@ async fn follow(server: &Server, url: &Uri, ear: &Ear, answer: Response<Incoming
                 return Ok(Posted::Done);
             }
         };
-        let last = events.last_id().map(str::to_owned).ok_or(ended)?;
+        // No stream of the modern era is gone on with.
+        let last = events.last_id().filter(|_| !is_in_modern(ear));
+        let last = last.map(str::to_owned).ok_or(ended)?;
         sleep(retry(events.retry())).await;
         let again = server
             .exchange(Method::GET, url, EVENTS, vec![], &[], ear, Some(&last))

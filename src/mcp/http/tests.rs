@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::kit::HttpTransport;
 use crate::mcp::Wish;
 use crate::mcp::fake::until;
-use crate::mcp::handshake::greet;
+use crate::mcp::handshake::{Opening, greet};
 use crate::mcp::lists::Kind;
 use crate::mcp::{Call, CallError, Connection, Heard, LOST, Options, envelope, locked};
 
@@ -94,7 +94,7 @@ fn open(url: &str, transport: HttpTransport) -> Connection {
 
 async fn greeted(url: &str) -> Connection {
     let connection = open(url, HttpTransport::Streamable);
-    greet(&connection, LONG).await.unwrap();
+    greet(&connection, Opening::Http, LONG).await.unwrap();
     connection
 }
 
@@ -137,9 +137,17 @@ async fn a_server_is_greeted_spoken_to_and_left() {
         .collect();
     assert_eq!(
         methods,
-        ["initialize", "notifications/initialized", "tools/list", "tools/call"]
+        [
+            "server/discover",
+            "initialize",
+            "notifications/initialized",
+            "tools/list",
+            "tools/call"
+        ]
     );
-    for request in &heard {
+    assert_eq!(heard[0].headers["mcp-protocol-version"], "2026-07-28");
+    assert_eq!(heard[0].headers["mcp-method"], "server/discover");
+    for request in &heard[1..] {
         let first = request.message["method"] == "initialize";
         let header = |name: &str| {
             request
@@ -331,7 +339,7 @@ async fn an_answer_has_an_end() {
     };
     let (connection, driver) = Connection::open_http(&HttpClient::default(), &url, HttpTransport::Streamable, options);
     tokio::spawn(driver);
-    greet(&connection, LONG).await.unwrap();
+    greet(&connection, Opening::Http, LONG).await.unwrap();
     for (name, want) in [
         ("json", "length limit exceeded"),
         ("events", "the server sent an event of more than 100000 bytes"),
@@ -372,12 +380,19 @@ async fn a_server_may_take_its_time() {
     let url = format!("http://{address}/mcp");
     for transport in [HttpTransport::Streamable, HttpTransport::Sse] {
         let early = open(&url, transport);
-        let error = greet(&early, Duration::from_secs(1)).await.unwrap_err().to_string();
-        let want = "the server did not answer initialize within 1 s (Connection refused";
-        assert!(error.starts_with(want), "{error}");
+        let (opening, method) = match transport {
+            HttpTransport::Streamable => (Opening::Http, "server/discover"),
+            HttpTransport::Sse => (Opening::Legacy, "initialize"),
+        };
+        let error = greet(&early, opening, Duration::from_secs(1))
+            .await
+            .unwrap_err()
+            .to_string();
+        let want = format!("the server did not answer {method} within 1 s (Connection refused");
+        assert!(error.starts_with(&want), "{error}");
     }
     let waiting = open(&url, HttpTransport::Streamable);
-    let greeting = tokio::spawn(async move { greet(&waiting, LONG).await.map(|_| waiting) });
+    let greeting = tokio::spawn(async move { greet(&waiting, Opening::Http, LONG).await.map(|_| waiting) });
     tokio::time::sleep(Duration::from_millis(300)).await;
     let starting = Arc::new(Mutex::new(2));
     let listener = tokio::net::TcpListener::bind(address).await.unwrap();
@@ -392,9 +407,13 @@ async fn a_server_may_take_its_time() {
     let connection = greeting.await.unwrap().unwrap();
     assert!(locked(&heard).len() >= 4);
     assert!(answered(&connection, "echo").await.is_ok());
-    let error = greet(&open("https://localhost/", HttpTransport::Streamable), LONG)
-        .await
-        .unwrap_err();
+    let error = greet(
+        &open("https://localhost/", HttpTransport::Streamable),
+        Opening::Http,
+        LONG,
+    )
+    .await
+    .unwrap_err();
     assert_eq!(error.to_string(), "the server's address is no http:// URL");
 }
 
@@ -484,7 +503,7 @@ async fn the_old_transport_is_spoken() {
     })
     .await;
     let connection = open(&url, HttpTransport::Sse);
-    let (greeting, lists) = greet(&connection, LONG).await.unwrap();
+    let (greeting, lists) = greet(&connection, Opening::Legacy, LONG).await.unwrap();
     assert_eq!((greeting.protocol.as_str(), lists.counts().tools), ("2025-06-18", 1));
     assert!(answered(&connection, "echo").await.is_ok());
     let has_session = |request: &Request| request.headers.contains_key("mcp-session-id");

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use crate::kit::time::{SignedDuration, Timestamp};
 use crate::record::{
-    ChainLink, Counts, FleetMember, Handshake, InstanceName, InstanceStatus, Life, Live, LiveState, State, Workload,
+    ChainLink, Counts, FleetMember, Handshake, InstanceName, InstanceStatus, Life, Live, LiveState, State, Verdict,
+    Workload,
 };
 use crate::resource::Update;
 
@@ -37,6 +38,8 @@ struct Judged<'a> {
     condemned: bool,
     /// A step that ends it was given.
     ending: bool,
+    /// It ended, and what the gateway makes of that is awaited.
+    lingers: bool,
 }
 
 impl Judged<'_> {
@@ -162,19 +165,46 @@ impl<'a> Planner<'a, '_> {
             let ready = running && matches!(handshake, Some(Handshake::Ready { .. }));
             known.was_ready |= ready;
             let mut failure = None;
+            let mut lingers = false;
+            let spares = !self.attempts.spared && !away && self.rules.spares;
             match (&live.state, handshake) {
                 // Nobody talks to it, so its silence says nothing.
                 (LiveState::Running, _) if left_alone => {
                     known.silent_since = None;
                     known.broken_since = None;
                 }
+                // Our question upset it, which is no failure of its own. Once: what ends by itself has no excuse after that.
+                (
+                    _,
+                    Some(Handshake::Failed {
+                        verdict: Verdict::Upset,
+                        ..
+                    }),
+                ) if spares && !known.counted => {
+                    known.counted = true;
+                    known.upset = true;
+                    self.attempts.spared = true;
+                }
+                (LiveState::Ended(_), Some(Handshake::Connecting)) if spares && lingering(known, now, self.plan) => {
+                    lingers = true;
+                }
                 // What the gateway cut off exits of that: the gateway's verdict says more than the exit.
-                (_, Some(Handshake::Failed { reason, closed: false })) => {
+                (
+                    _,
+                    Some(Handshake::Failed {
+                        reason, closed: false, ..
+                    }),
+                ) => {
                     failure = Some((spoken(reason), reason.clone()));
                 }
                 (LiveState::Ended(ending), _) => failure = Some((ChainLink::Container, ending.to_string())),
                 (LiveState::Running, Some(Handshake::Ready { .. })) => known.silent_since = None,
-                (LiveState::Running, Some(Handshake::Failed { reason, closed: true })) => {
+                (
+                    LiveState::Running,
+                    Some(Handshake::Failed {
+                        reason, closed: true, ..
+                    }),
+                ) => {
                     let since = *known.broken_since.get_or_insert(now);
                     let deadline = later(since, LAST_WORDS);
                     if now >= deadline {
@@ -204,6 +234,9 @@ impl<'a> Planner<'a, '_> {
                     self.attempts.fail(at, reason, was_ready, now);
                 }
             }
+            if ready {
+                self.attempts.spared = false;
+            }
             let known = &self.attempts.lives[&live.life];
             self.lives.push(Judged {
                 live,
@@ -212,6 +245,7 @@ impl<'a> Planner<'a, '_> {
                 ready,
                 condemned: running && known.counted,
                 ending: known.ending,
+                lingers,
             });
         }
         self.lives
@@ -317,7 +351,7 @@ impl<'a> Planner<'a, '_> {
                 });
             }
         }
-        if stop.is_some() {
+        if stop.is_some() || self.lives.iter().any(|life| life.lingers) {
             return stop;
         }
         let mut remains = None;
@@ -406,6 +440,15 @@ impl<'a> Planner<'a, '_> {
         let life = &self.lives[at];
         match self.desired {
             None => "not wanted any more".to_owned(),
+            Some(_)
+                if self
+                    .attempts
+                    .lives
+                    .get(&life.live.life)
+                    .is_some_and(|known| known.upset) =>
+            {
+                "a legacy server, which the question for its era has upset".to_owned()
+            }
             Some(_) if life.condemned => self.attempts.last_error.clone(),
             Some(_) if life.current && candidate.is_some() => "a second one of the same".to_owned(),
             Some(desired) => match &desired.blocked {
@@ -456,7 +499,7 @@ impl<'a> Planner<'a, '_> {
         if self.left_alone() {
             return;
         }
-        for (at, life) in self.lives.iter().enumerate().filter(|(_, l)| l.usable()) {
+        for (at, life) in self.lives.iter().enumerate().filter(|(_, l)| l.usable() || l.lingers) {
             let known = self.attempts.lives.get(&life.live.life);
             self.plan.fleet.members.insert(
                 life.live.life.clone(),
@@ -465,8 +508,9 @@ impl<'a> Planner<'a, '_> {
                     serving: serving == Some(at),
                     start_timeout_seconds: known.map_or(300, |known| start_timeout(known, self.desired)),
                     fresh: known.is_some_and(|known| known.ours),
-                    // The engine remembers it, and fills it in.
+                    // The engine remembers these, and fills them in.
                     remembered: None,
+                    era: None,
                 },
             );
         }
@@ -540,6 +584,15 @@ impl<'a> Planner<'a, '_> {
             _ => None,
         }
     }
+}
+
+/// Whether an end is too new for the gateway to have seen it.
+fn lingering(known: &mut Known, now: Timestamp, plan: &mut Plan) -> bool {
+    let deadline = later(*known.broken_since.get_or_insert(now), LAST_WORDS);
+    if now < deadline {
+        wake(plan, deadline);
+    }
+    now < deadline
 }
 
 /// The link that a conversation broke at: the gateway's words name the request that was not answered.

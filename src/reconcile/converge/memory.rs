@@ -50,6 +50,9 @@ pub(super) struct Attempts {
     pub next_try: Option<Timestamp>,
     /// The state last published, and since when.
     pub state: Option<(State, Timestamp)>,
+    /// A life was replaced without a failure, because the question for its era had upset it: this happens once until
+    /// one is ready, or has failed.
+    pub spared: bool,
     /// What is known of lives that are still there.
     pub lives: BTreeMap<Life, Known>,
 }
@@ -70,8 +73,10 @@ pub(super) struct Known {
     pub ours: bool,
     /// Whether it has answered the handshake.
     pub was_ready: bool,
-    /// Whether its failure was counted.
+    /// Whether its failure was counted, or found to be none.
     pub counted: bool,
+    /// Whether the question for its era has upset it.
+    pub upset: bool,
     /// Since when it gets no new calls.
     pub draining: Option<Timestamp>,
     /// Whether a step that ends it was given.
@@ -86,6 +91,7 @@ impl Attempts {
     pub fn fail(&mut self, at: ChainLink, reason: String, had_been_running: bool, now: Timestamp) {
         let at_once = had_been_running && self.failures == 0;
         self.failures = self.failures.saturating_add(1);
+        self.spared = false;
         self.last_error = reason;
         self.failed_at = Some(at);
         self.next_try = Some(if at_once { now } else { later(now, delay(self.failures)) });
@@ -94,6 +100,7 @@ impl Attempts {
     /// Forgets the failures: a new declaration, or long enough healthy.
     pub fn forget(&mut self) {
         self.failures = 0;
+        self.spared = false;
         self.last_error.clear();
         self.failed_at = None;
         self.next_try = None;

@@ -232,6 +232,8 @@ struct Rules {
     new_spec_pre_empts: bool,
     /// Found lives are left alone until the store is claimed.
     claims: bool,
+    /// A life that a question of ours has upset is replaced, and has not failed.
+    spares: bool,
 }
 
 const SOUND: Rules = Rules {
@@ -240,6 +242,7 @@ const SOUND: Rules = Rules {
     two_at_most: true,
     new_spec_pre_empts: true,
     claims: true,
+    spares: true,
 };
 
 /// What to do next.

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::kit::time::SignedDuration;
-use crate::record::{ChainLink, Counts, Ending, Greeting, Handshake, LiveState, State, Upstream};
+use crate::record::{ChainLink, Counts, Ending, Greeting, Handshake, LiveState, State, Upstream, Verdict};
 
 /// A small world with a hand on everything: it performs steps at once, and every start works.
 pub(super) struct Bench {
@@ -142,6 +142,7 @@ impl Bench {
             handshake,
             tools: Arc::default(),
             since,
+            uncertain: 0,
         };
         self.upstreams.insert(life(name), upstream);
     }
@@ -357,7 +358,14 @@ fn a_silent_life_fails_in_time() {
     bench.pass(30);
     bench.settle();
     let reason = "answered nonsense".to_owned();
-    bench.handshake("L2", Handshake::Failed { reason, closed: true });
+    bench.handshake(
+        "L2",
+        Handshake::Failed {
+            reason,
+            closed: true,
+            verdict: Verdict::None,
+        },
+    );
     bench.settle();
     assert_eq!(bench.lives(), ["L2"], "its last words are awaited");
     bench.pass(1);
@@ -367,7 +375,14 @@ fn a_silent_life_fails_in_time() {
     bench.pass(30);
     bench.settle();
     let reason = "wrote a line that is too long".to_owned();
-    bench.handshake("L3", Handshake::Failed { reason, closed: false });
+    bench.handshake(
+        "L3",
+        Handshake::Failed {
+            reason,
+            closed: false,
+            verdict: Verdict::None,
+        },
+    );
     let plan = bench.settle();
     assert!(bench.live.is_empty());
     assert_eq!(
@@ -696,6 +711,7 @@ fn a_failure_names_the_link_that_broke() {
     let failed = |reason: &str| Handshake::Failed {
         reason: reason.to_owned(),
         closed: false,
+        verdict: Verdict::None,
     };
     for (handshake, ends, want) in [
         (None, true, ChainLink::Container),
@@ -719,6 +735,7 @@ fn a_failure_names_the_link_that_broke() {
                 handshake,
                 tools: Arc::default(),
                 since: bench.now,
+                uncertain: 0,
             };
             bench.upstreams.insert(life, upstream);
         }

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::*;
 use crate::kit::time::SignedDuration;
-use crate::record::{Counts, Ending, Greeting, Handshake, LiveState, State, Upstream};
+use crate::record::{Counts, Ending, Greeting, Handshake, LiveState, State, Upstream, Verdict};
 
 const WORLDS: u64 = 1_500;
 const TURNS: usize = 50;
@@ -205,6 +205,7 @@ impl World {
                 None => Handshake::Failed {
                     reason: "closed its output".to_owned(),
                     closed: true,
+                    verdict: Verdict::None,
                 },
                 Some(body) if body.answers_at.is_some_and(|at| at <= self.now) => Handshake::Ready {
                     greeting: Greeting::default(),
@@ -222,6 +223,7 @@ impl World {
                 handshake,
                 tools: Arc::default(),
                 since: known.unwrap_or(self.now),
+                uncertain: 0,
             };
             self.upstreams.insert(life.clone(), upstream);
             let calls = if self.faults { self.random.below(2) } else { 0 };

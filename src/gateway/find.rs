@@ -172,9 +172,15 @@ pub async fn find(
                 };
                 if let Some(subscribing) = subscribing.as_ref().filter(|_| connection.era() == Era::Modern) {
                     // Its holder listens to what is wanted; there is no request for it.
-                    subscribing.subscriptions.announce();
-                    subscribing.stays();
-                    return Ok(Found::Answered(b"{}"));
+                    let taken = subscribing.subscriptions.taken(server, &asked.key, life);
+                    let deadline = arrived + callable.timeout;
+                    return match timeout_at(deadline, taken).await {
+                        Ok(()) => {
+                            subscribing.stays();
+                            Ok(Found::Answered(b"{}"))
+                        }
+                        Err(_) => Err(Failure::Server(too_slow(server, callable.timeout))),
+                    };
                 }
                 let deadline = arrived + callable.timeout;
                 match hand_over(connection, asker, asked, own, round, deadline).await {

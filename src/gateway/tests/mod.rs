@@ -3,6 +3,7 @@
 
 mod attach;
 mod calls;
+mod eras;
 mod http;
 mod lists;
 mod lives;

@@ -1,0 +1,767 @@
+//! What must cross, in all four pairings of legacy and modern client and server (gateway.md, "Both eras on both edges").
+//! Each test runs for each pairing: the servers differ in their era alone, and so do the clients.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::world::World;
+use crate::mcp::fake::{Fake, until};
+use crate::mcp::lists::Kind;
+use crate::mcp::{MODERN, meta};
+use crate::record::Era;
+
+/// The pairings: client, server.
+pub const PAIRINGS: [(Era, Era); 4] = [
+    (Era::Legacy, Era::Legacy),
+    (Era::Legacy, Era::Modern),
+    (Era::Modern, Era::Legacy),
+    (Era::Modern, Era::Modern),
+];
+
+/// Everything that a client can be asked.
+pub fn everything() -> Value {
+    json!({"elicitation": {"form": {}, "url": {}}, "sampling": {}, "roots": {}})
+}
+
+/// What a server wants to know, by the tool that is called.
+fn question(tool: &str) -> Option<(&'static str, Value)> {
+    Some(match tool {
+        "form" => (
+            "elicitation/create",
+            json!({"mode": "form", "message": "Name?", "requestedSchema": {"type": "object", "properties": {}}}),
+        ),
+        "url" => (
+            "elicitation/create",
+            json!({"mode": "url", "message": "Log in", "url": "https://example.com/x", "elicitationId": "e1"}),
+        ),
+        "sample" => (
+            "sampling/createMessage",
+            json!({"messages": [], "maxTokens": 9, "later": 1.5e2}),
+        ),
+        "roots" => ("roots/list", json!({})),
+        _ => return None,
+    })
+}
+
+/// A server of either era that asks what its tools' names say, logs, and else does what [`Fake::standard`] does. A tool
+/// that asks answers with what it was told.
+fn script(fake: &Fake, message: &Value) {
+    let id = &message["id"];
+    let answer = |told: &Value| {
+        let content = json!([{"type": "text", "text": told.to_string()}]);
+        let mut result = json!({"content": content, "_meta": {"x/y": 1}, "structuredContent": told});
+        if fake.listens.is_some() {
+            result["resultType"] = "complete".into();
+        }
+        fake.answer(id, &result);
+    };
+    let params = &message["params"];
+    if message["method"] == "tools/call" {
+        let tool = params["name"].as_str().unwrap_or_default();
+        if let Some((method, asks)) = question(tool) {
+            if fake.listens.is_none() {
+                let asked = json!(format!("question {id}"));
+                return fake.say(&json!({"jsonrpc": "2.0", "id": asked, "method": method, "params": asks}));
+            }
+            let told = &params["inputResponses"]["it"];
+            if told.is_object() && params["requestState"] == "the server's own" {
+                return answer(told);
+            }
+            return fake.answer(
+                id,
+                &json!({
+                    "resultType": "input_required",
+                    "inputRequests": {"it": {"method": method, "params": asks}},
+                    "requestState": "the server's own",
+                }),
+            );
+        }
+        if tool == "log" {
+            for level in ["debug", "info", "error"] {
+                let params = json!({"level": level, "data": format!("at {level}"), "more": 1.5e2});
+                fake.say(&json!({"jsonrpc": "2.0", "method": "notifications/message", "params": params}));
+            }
+            return answer(&json!({}));
+        }
+    }
+    // An answer to a question of a legacy server: what was told is the call's result.
+    if message["method"].is_null()
+        && let Some(asked) = id.as_str().and_then(|id| id.strip_prefix("question "))
+    {
+        let told = if message["error"].is_null() {
+            &message["result"]
+        } else {
+            &message["error"]
+        };
+        let content = json!([{"type": "text", "text": told.to_string()}]);
+        let result = json!({"content": content, "isError": !message["error"].is_null(), "structuredContent": told});
+        return fake.answer(&serde_json::from_str(asked).unwrap(), &result);
+    }
+    fake.standard(message);
+}
+
+/// A server of an era, in a project of its own, ready.
+pub async fn server(era: Era, tools: &[&str]) -> (World, Fake) {
+    let world = World::new(&["s"]).await;
+    let (fake, pipes) = match era {
+        Era::Legacy => Fake::scripted(script),
+        Era::Modern => Fake::modern(script),
+    };
+    fake.set(
+        Kind::Tools,
+        tools.iter().map(|name| crate::mcp::fake::tool(name)).collect(),
+    );
+    fake.set(Kind::Prompts, vec![json!({"name": "p", "icons": [{"src": "data:,"}]})]);
+    fake.set(Kind::Resources, vec![json!({"uri": "x:a", "name": "a", "size": 3})]);
+    world.join("l", "s/0", true, Some(pipes));
+    world.ready("l").await;
+    (world, fake)
+}
+
+/// A client of either era, with what it answers when it is asked.
+pub struct Peer {
+    pub era: Era,
+    http: reqwest::Client,
+    url: String,
+    session: Option<String>,
+    capabilities: Value,
+    caller: &'static str,
+    /// The log level that it wants.
+    pub level: Option<&'static str>,
+    pub answers: BTreeMap<&'static str, Result<Value, Value>>,
+}
+
+/// What a client heard of one request.
+#[derive(Debug, Default)]
+pub struct Said {
+    pub status: u16,
+    pub notifications: Vec<Value>,
+    pub asked: Vec<Value>,
+    pub answer: Value,
+}
+
+impl Peer {
+    pub async fn new(world: &World, era: Era, capabilities: Value) -> Self {
+        Self::of(world, era, capabilities, "anna").await
+    }
+
+    pub async fn of(world: &World, era: Era, capabilities: Value, caller: &'static str) -> Self {
+        let mut peer = Self {
+            era,
+            http: world.client.clone(),
+            url: format!("{}/projects/demo/mcp", world.url),
+            session: None,
+            capabilities,
+            caller,
+            level: None,
+            answers: [
+                (
+                    "elicitation/create",
+                    Ok(json!({"action": "accept", "content": {"name": "Anna"}})),
+                ),
+                (
+                    "sampling/createMessage",
+                    Ok(json!({"role": "assistant", "model": "m", "content": {"type": "text", "text": "Hi"}})),
+                ),
+                ("roots/list", Ok(json!({"roots": [{"uri": "file:///x"}]}))),
+            ]
+            .into(),
+        };
+        if era == Era::Legacy {
+            let params = json!({
+                "protocolVersion": "2025-11-25",
+                "capabilities": peer.capabilities,
+                "clientInfo": {"name": "peer", "version": "1"},
+            });
+            let message = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params});
+            let response = peer.post(&message).send().await.unwrap();
+            peer.session = Some(response.headers()["mcp-session-id"].to_str().unwrap().to_owned());
+        }
+        peer
+    }
+
+    /// A request as the era wants it.
+    pub fn post(&self, message: &Value) -> reqwest::RequestBuilder {
+        let mut request = self
+            .http
+            .post(&self.url)
+            .header("accept", "application/json, text/event-stream")
+            .header("x-caller", self.caller);
+        if let Some(session) = &self.session {
+            request = request.header("mcp-session-id", session);
+        }
+        if self.era == Era::Modern {
+            request = request
+                .header("mcp-protocol-version", MODERN)
+                .header("mcp-method", message["method"].as_str().unwrap());
+            for key in ["name", "uri"] {
+                if let Some(name) = message["params"][key].as_str() {
+                    request = request.header("mcp-name", name);
+                }
+            }
+        }
+        request.json(message)
+    }
+
+    fn with_meta(&self, mut params: Value) -> Value {
+        if self.era == Era::Modern {
+            let said = &mut params["_meta"];
+            if said.is_null() {
+                *said = json!({});
+            }
+            said[meta::PROTOCOL] = MODERN.into();
+            said[meta::CAPABILITIES] = self.capabilities.clone();
+            said[meta::CLIENT] = json!({"name": "peer", "version": "1"});
+            if let Some(level) = self.level {
+                said[meta::LEVEL] = level.into();
+            }
+        }
+        params
+    }
+
+    /// Asks once; a legacy client answers what it is asked meanwhile.
+    pub async fn once(&self, id: u64, method: &str, params: Value) -> Said {
+        let message = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": self.with_meta(params)});
+        let mut response = self.post(&message).send().await.unwrap();
+        let mut said = Said {
+            status: response.status().as_u16(),
+            ..Said::default()
+        };
+        if response.headers()["content-type"] == "application/json" {
+            said.answer = response.json().await.unwrap();
+            return said;
+        }
+        let mut text = String::new();
+        while let Some(chunk) = response.chunk().await.unwrap() {
+            text.push_str(std::str::from_utf8(&chunk).unwrap());
+            while let Some((event, rest)) = text.split_once("\n\n") {
+                let data = event.lines().find_map(|line| line.strip_prefix("data: "));
+                let message: Option<Value> = data.map(|data| serde_json::from_str(data).unwrap());
+                text = rest.to_owned();
+                let Some(message) = message else { continue };
+                match (message["method"].as_str(), &message["id"]) {
+                    (None, _) => said.answer = message,
+                    (Some(_), Value::Null) => said.notifications.push(message),
+                    (Some(method), id) => {
+                        assert_eq!(self.era, Era::Legacy, "a modern client gets no requests: {message}");
+                        let reply = match &self.answers[method] {
+                            Ok(result) => json!({"jsonrpc": "2.0", "id": id, "result": result}),
+                            Err(error) => json!({"jsonrpc": "2.0", "id": id, "error": error}),
+                        };
+                        assert_eq!(self.post(&reply).send().await.unwrap().status(), 202);
+                        said.asked.push(message);
+                    }
+                }
+            }
+        }
+        said
+    }
+
+    /// Asks until there is an answer, in as many rounds as it needs.
+    pub async fn ask(&self, method: &str, params: Value) -> Said {
+        let mut said = self.once(1, method, params.clone()).await;
+        for round in 2..5 {
+            let result = said.answer["result"].clone();
+            if result["resultType"] != "input_required" {
+                break;
+            }
+            let mut again = params.clone();
+            let mut asked = said.asked;
+            for (key, question) in result["inputRequests"].as_object().unwrap() {
+                asked.push(question.clone());
+                if let Ok(told) = &self.answers[question["method"].as_str().unwrap()] {
+                    again["inputResponses"][key] = told.clone();
+                }
+            }
+            again["requestState"] = result["requestState"].clone();
+            said = self.once(round, method, again).await;
+            said.asked.splice(0..0, asked);
+        }
+        said
+    }
+
+    pub async fn call(&self, tool: &str) -> Said {
+        let params = json!({"name": tool, "arguments": {"n": 1}, "_meta": {"progressToken": "t"}});
+        self.ask("tools/call", params).await
+    }
+}
+
+/// Lists, and every field of every entry; each result says what its era wants said.
+#[tokio::test]
+async fn lists_cross() {
+    for (client, server_era) in PAIRINGS {
+        let (world, _fake) = server(server_era, &["echo"]).await;
+        let peer = Peer::new(&world, client, json!({})).await;
+        for (kind, field, want) in [
+            (Kind::Tools, "name", "s__echo"),
+            (Kind::Prompts, "name", "s__p"),
+            (Kind::Resources, "uri", "x:a"),
+        ] {
+            let said = peer.ask(kind.method(), json!({})).await;
+            let result = &said.answer["result"];
+            assert_eq!(
+                result[kind.field()][0][field],
+                want,
+                "{client:?} {server_era:?} {said:?}"
+            );
+            let modern = client == Era::Modern;
+            assert_eq!(result["resultType"] == "complete", modern, "{result}");
+            assert_eq!(
+                result["ttlMs"].is_u64() && result["cacheScope"].is_string(),
+                modern,
+                "{result}"
+            );
+        }
+        let prompts = peer.ask("prompts/list", json!({})).await;
+        assert_eq!(
+            prompts.answer["result"]["prompts"][0]["icons"],
+            json!([{"src": "data:,"}])
+        );
+    }
+}
+
+/// Calls, reads, prompts, completion: what the server says crosses whole, and what the client's era wants is there.
+#[tokio::test]
+async fn answers_cross() {
+    for (client, server_era) in PAIRINGS {
+        let (world, fake) = server(server_era, &["echo", "refuse"]).await;
+        let peer = Peer::new(&world, client, json!({})).await;
+        let pair = format!("{client:?} {server_era:?}");
+        for (method, params) in [
+            ("tools/call", json!({"name": "s__echo", "arguments": {"f": 1.5e2}})),
+            ("resources/read", json!({"uri": "x:a"})),
+            ("prompts/get", json!({"name": "s__p"})),
+            (
+                "completion/complete",
+                json!({"ref": {"type": "ref/prompt", "name": "s__p"}, "argument": {"name": "a", "value": "v"}}),
+            ),
+        ] {
+            let mut params = params;
+            params["_meta"] = json!({"traceparent": "00-x", "a/b": [1]});
+            let said = peer.ask(method, params).await;
+            let result = &said.answer["result"];
+            assert!(result.is_object(), "{pair} {method} {said:?}");
+            if client == Era::Modern {
+                assert_eq!(result["resultType"], "complete", "{pair} {method} {result}");
+            }
+            if client == Era::Modern && method == "resources/read" {
+                assert!(
+                    result["ttlMs"].is_u64() && result["cacheScope"] == "private",
+                    "{result}"
+                );
+            }
+            // The server hears its own era's words, and all that both eras know.
+            let heard = fake.heard(method).pop().unwrap();
+            let said = &heard["params"]["_meta"];
+            assert_eq!(said["traceparent"], "00-x", "{pair} {heard}");
+            assert_eq!(said["a/b"], json!([1]));
+            let modern = server_era == Era::Modern;
+            assert_eq!(said[meta::PROTOCOL] == MODERN, modern, "{pair} {heard}");
+            assert_eq!(said[meta::CAPABILITIES].is_object(), modern, "{pair} {heard}");
+            if modern {
+                assert_eq!(said[meta::CLIENT]["name"], "peer");
+            }
+        }
+        let refused = peer.call("s__refuse").await;
+        let want = json!({"code": -7, "message": "no", "data": {"kept": true}});
+        assert_eq!(refused.answer["error"], want, "{pair}");
+        let missing = peer.ask("resources/read", json!({"uri": "nobody:has"})).await;
+        let code = if client == Era::Modern { -32602 } else { -32002 };
+        assert!(
+            [json!(code), json!(-32602)].contains(&missing.answer["error"]["code"]),
+            "{pair} {missing:?}"
+        );
+    }
+}
+
+/// Progress with the client's own token, and log messages as important as it wants.
+#[tokio::test]
+async fn progress_and_logs_cross() {
+    for (client, server_era) in PAIRINGS {
+        let (world, _fake) = server(server_era, &["progress", "log"]).await;
+        let mut peer = Peer::new(&world, client, json!({})).await;
+        let pair = format!("{client:?} {server_era:?}");
+        let said = peer.call("s__progress").await;
+        let steps: Vec<&Value> = said.notifications.iter().map(|n| &n["params"]["progress"]).collect();
+        assert_eq!(steps, [&json!(1), &json!(2), &json!(3)], "{pair} {said:?}");
+        assert!(
+            said.notifications
+                .iter()
+                .all(|n| n["params"]["progressToken"] == "t" && n["params"]["extra"] == "kept")
+        );
+        let levels = |said: &Said| -> Vec<String> {
+            let levels = said
+                .notifications
+                .iter()
+                .map(|n| n["params"]["level"].as_str().unwrap().to_owned());
+            levels.collect()
+        };
+        // In the modern era who names no level gets nothing; in the legacy one that is up to the server.
+        let unnamed = peer.call("s__log").await;
+        let all = if client == Era::Modern {
+            vec![]
+        } else {
+            vec!["debug", "info", "error"]
+        };
+        assert_eq!(levels(&unnamed), all, "{pair}");
+        match client {
+            Era::Legacy => {
+                let set = peer.ask("logging/setLevel", json!({"level": "info"})).await;
+                assert_eq!(set.answer["result"], json!({}));
+            }
+            Era::Modern => peer.level = Some("info"),
+        }
+        let named = peer.call("s__log").await;
+        assert_eq!(levels(&named), ["info", "error"], "{pair} {named:?}");
+        assert_eq!(named.notifications[0]["params"]["more"], 150.0);
+    }
+}
+
+/// Sampling, roots, elicitation by form and by URL: asked of the client in its own words, and answered to the server in its.
+#[tokio::test]
+async fn questions_cross() {
+    for (client, server_era) in PAIRINGS {
+        let (world, fake) = server(server_era, &["form", "url", "sample", "roots"]).await;
+        let peer = Peer::new(&world, client, everything()).await;
+        for tool in ["form", "url", "sample", "roots"] {
+            let pair = format!("{client:?} {server_era:?} {tool}");
+            let (method, params) = question(tool).unwrap();
+            let said = peer.call(&format!("s__{tool}")).await;
+            assert_eq!(said.asked.len(), 1, "{pair} {said:?}");
+            assert_eq!(said.asked[0]["method"], method, "{pair}");
+            assert_eq!(said.asked[0]["params"], params, "{pair}");
+            let told = peer.answers[method].as_ref().unwrap();
+            assert_eq!(&said.answer["result"]["structuredContent"], told, "{pair} {said:?}");
+        }
+        // No call was made twice: a legacy server heard each once, a modern one in two rounds.
+        let rounds = if server_era == Era::Modern { 2 } else { 1 };
+        assert_eq!(fake.heard("tools/call").len(), 4 * rounds, "{client:?} {server_era:?}");
+    }
+}
+
+/// A client is never asked what it did not declare.
+#[tokio::test]
+async fn what_a_client_did_not_declare_is_not_asked() {
+    for (client, server_era) in PAIRINGS {
+        let (world, _fake) = server(server_era, &["form", "url", "sample", "roots"]).await;
+        let peer = Peer::new(&world, client, json!({"elicitation": {}})).await;
+        for tool in ["url", "sample", "roots"] {
+            let pair = format!("{client:?} {server_era:?} {tool}");
+            let said = peer.once(1, "tools/call", json!({"name": format!("s__{tool}")})).await;
+            assert_eq!(said.asked.len(), 0, "{pair}");
+            match (client, server_era) {
+                (Era::Modern, Era::Legacy) => {
+                    assert_eq!(said.answer["error"]["code"], -32021, "{pair} {said:?}");
+                    assert_eq!(said.status, 400);
+                }
+                // It is the server's fault: it was told what the client can.
+                (Era::Modern, Era::Modern) => {}
+                (Era::Legacy, _) => assert_eq!(said.answer["result"]["isError"], true, "{pair} {said:?}"),
+            }
+        }
+    }
+}
+
+/// What a client refuses, its server is told.
+#[tokio::test]
+async fn a_refusal_reaches_the_server() {
+    for server_era in [Era::Legacy, Era::Modern] {
+        let (world, _fake) = server(server_era, &["form", "sample"]).await;
+        let mut peer = Peer::new(&world, Era::Legacy, everything()).await;
+        let error = json!({"code": -1, "message": "User rejected"});
+        peer.answers.insert("sampling/createMessage", Err(error.clone()));
+        peer.answers.insert("elicitation/create", Err(error.clone()));
+        let said = peer.call("s__sample").await;
+        assert_eq!(said.answer["result"]["isError"], true, "{server_era:?} {said:?}");
+        let text = said.answer["result"]["content"][0]["text"].as_str().unwrap();
+        assert!(text.contains("User rejected"), "{server_era:?} {text}");
+        let said = peer.call("s__form").await;
+        match server_era {
+            Era::Legacy => assert_eq!(said.answer["result"]["structuredContent"], error),
+            // There is no place for an error among the answers: it is as if the person had gone away.
+            Era::Modern => assert_eq!(
+                said.answer["result"]["structuredContent"]["action"], "cancel",
+                "{said:?}"
+            ),
+        }
+    }
+}
+
+/// A call that waits for its client is its caller's, for the request that it belongs to, once; what is missing is asked for
+/// again; nothing is run twice.
+#[tokio::test]
+async fn a_held_call_is_answered_once_by_its_caller() {
+    let (world, fake) = server(Era::Legacy, &["form"]).await;
+    let peer = Peer::new(&world, Era::Modern, everything()).await;
+    let params = json!({"name": "s__form", "arguments": {"n": 1}});
+    let said = peer.once(1, "tools/call", params.clone()).await;
+    let state = said.answer["result"]["requestState"].clone();
+    assert!(state.is_string(), "{said:?}");
+    let with = |arguments: Value, responses: Value| json!({"name": "s__form", "arguments": arguments, "requestState": state, "inputResponses": responses});
+    let told = json!({"q0": {"action": "accept", "content": {}}});
+    // Somebody else, another request, a touched state.
+    let other = Peer::of(&world, Era::Modern, everything(), "bert").await;
+    let stolen = other.once(2, "tools/call", with(json!({"n": 1}), told.clone())).await;
+    assert_eq!(stolen.answer["error"]["code"], -32602, "{stolen:?}");
+    let changed = peer.once(3, "tools/call", with(json!({"n": 2}), told.clone())).await;
+    assert_eq!(changed.answer["error"]["code"], -32602, "{changed:?}");
+    let mut touched = with(json!({"n": 1}), told.clone());
+    touched["requestState"] = "AAAA".into();
+    let touched = peer.once(4, "tools/call", touched).await;
+    assert_eq!(touched.answer["error"]["code"], -32602, "{touched:?}");
+    // What is missing is asked for again, and then there is an answer.
+    let missing = peer
+        .once(5, "tools/call", with(json!({"n": 1}), json!({"other": {}})))
+        .await;
+    let again = missing.answer["result"]["requestState"].clone();
+    assert_eq!(
+        missing.answer["result"]["inputRequests"]["q0"]["method"], "elicitation/create",
+        "{missing:?}"
+    );
+    let mut last = with(json!({"n": 1}), told.clone());
+    last["requestState"] = again;
+    let answered = peer.once(6, "tools/call", last.clone()).await;
+    assert_eq!(
+        answered.answer["result"]["structuredContent"], told["q0"],
+        "{answered:?}"
+    );
+    assert_eq!(answered.answer["id"], 6);
+    // Once.
+    let twice = peer.once(7, "tools/call", last).await;
+    assert_eq!(twice.answer["result"]["isError"], true, "{twice:?}");
+    assert!(twice.answer.to_string().contains("not run again"), "{twice:?}");
+    assert_eq!(fake.heard("tools/call").len(), 1);
+}
+
+/// pitfalls.md, Stdio: "a server's question shown to the wrong caller on a shared connection". With calls of two principals
+/// in flight nobody is asked and neither sees the other's; the server is told, and it is counted.
+#[tokio::test]
+async fn a_question_whose_caller_is_not_certain_is_put_to_nobody() {
+    for server_era in [Era::Legacy, Era::Modern] {
+        let (world, fake) = server(server_era, &["slow", "form", "log"]).await;
+        let anna = Peer::new(&world, Era::Legacy, everything()).await;
+        let bert = Peer::of(&world, Era::Legacy, everything(), "bert").await;
+        let slow = anna.once(9, "tools/call", json!({"name": "s__slow"}));
+        let asking = async {
+            until("anna's call", || fake.heard("tools/call").len() == 1).await;
+            let said = bert.call("s__form").await;
+            let logged = bert.call("s__log").await;
+            (said, logged)
+        };
+        tokio::select! {
+            said = slow => panic!("a slow tool answered: {said:?}"),
+            (said, logged) = asking => match server_era {
+                Era::Legacy => {
+                    assert_eq!(said.asked.len(), 0, "{said:?}");
+                    assert_eq!(said.answer["result"]["isError"], true, "{said:?}");
+                    assert!(said.answer.to_string().contains("not certain"), "{said:?}");
+                    assert_eq!(logged.notifications, Vec::<Value>::new());
+                    let upstreams = world.gateway.upstreams();
+                    until("the count", || upstreams.borrow().values().any(|upstream| upstream.uncertain == 1)).await;
+                }
+                // In the modern era a question is part of an answer: it can't be anybody else's.
+                Era::Modern => assert_eq!(said.asked.len(), 1, "{said:?}"),
+            },
+        }
+    }
+}
+
+/// A client that goes away, or says so, cancels its call; the other way round a server may withdraw its question.
+#[tokio::test]
+async fn cancelling_crosses() {
+    for (client, server_era) in PAIRINGS {
+        let (world, fake) = server(server_era, &["slow"]).await;
+        let peer = Peer::new(&world, client, json!({})).await;
+        let slow = peer.once(9, "tools/call", json!({"name": "s__slow"}));
+        let cancelling = async {
+            until("the call", || fake.heard("tools/call").len() == 1).await;
+            if client == Era::Legacy {
+                let params = json!({"requestId": 9});
+                let message = json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params});
+                assert_eq!(peer.post(&message).send().await.unwrap().status(), 202);
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            // Told, and no more than that.
+            said = slow => assert_eq!((client, &said.answer["error"]["code"]), (Era::Legacy, &json!(-32800))),
+            () = cancelling => assert_eq!(client, Era::Modern, "dropped"),
+        }
+        until("the cancellation", || !fake.heard("notifications/cancelled").is_empty()).await;
+        let id = fake.heard("tools/call")[0]["id"].clone();
+        assert_eq!(
+            fake.heard("notifications/cancelled")[0]["params"]["requestId"],
+            id,
+            "{client:?} {server_era:?}"
+        );
+    }
+}
+
+/// The modern era's words about itself, and what it refuses.
+#[tokio::test]
+async fn a_modern_request_is_checked() {
+    let (world, _fake) = server(Era::Legacy, &["echo"]).await;
+    let peer = Peer::new(&world, Era::Modern, json!({})).await;
+    let said = peer.ask("server/discover", json!({})).await;
+    let result = &said.answer["result"];
+    assert_eq!(result["supportedVersions"][0], MODERN, "{said:?}");
+    assert_eq!(result["_meta"][meta::SERVER]["name"], "mcpctl");
+    assert_eq!(result["capabilities"]["tools"]["listChanged"], true);
+    let good = |method: &str, params: Value| json!({"jsonrpc": "2.0", "id": 7, "method": method, "params": peer.with_meta(params)});
+    let without = |key: &str| {
+        let mut message = good("tools/list", json!({}));
+        message["params"]["_meta"].as_object_mut().unwrap().remove(key);
+        message
+    };
+    let mut future = good("tools/list", json!({}));
+    future["params"]["_meta"][meta::PROTOCOL] = "2031-01-01".into();
+    let name = good("tools/call", json!({"name": "s__echo"}));
+    for (request, status, code) in [
+        (peer.post(&without(meta::PROTOCOL)), 400, -32602),
+        (peer.post(&without(meta::CAPABILITIES)), 400, -32602),
+        (peer.post(&without(meta::CLIENT)), 200, 0),
+        (peer.post(&future), 400, -32020),
+        (
+            peer.http
+                .post(&peer.url)
+                .header("mcp-protocol-version", "2031-01-01")
+                .json(&future),
+            400,
+            -32022,
+        ),
+        (
+            peer.http.post(&peer.url).json(&good("tools/list", json!({}))),
+            400,
+            -32020,
+        ),
+        (
+            peer.http
+                .post(&peer.url)
+                .header("mcp-protocol-version", MODERN)
+                .json(&good("tools/list", json!({}))),
+            400,
+            -32020,
+        ),
+        (
+            peer.http
+                .post(&peer.url)
+                .header("mcp-protocol-version", MODERN)
+                .header("mcp-method", "tools/call")
+                .header("mcp-name", "s__other")
+                .json(&name),
+            400,
+            -32020,
+        ),
+        (
+            peer.http
+                .post(&peer.url)
+                .header("mcp-protocol-version", MODERN)
+                .header("mcp-method", "tools/call")
+                .header("mcp-name", "=?base64?c19fZWNobw==?=")
+                .json(&name),
+            200,
+            0,
+        ),
+        (peer.post(&good("initialize", json!({}))), 404, -32601),
+        (peer.post(&good("ping", json!({}))), 404, -32601),
+        (
+            peer.post(&good("resources/subscribe", json!({"uri": "x:a"}))),
+            404,
+            -32601,
+        ),
+        (peer.post(&good("what/ever", json!({}))), 404, -32601),
+        (peer.post(&good("tools/list", json!({"cursor": "x"}))), 200, -32602),
+    ] {
+        let response = request.send().await.unwrap();
+        let got = response.status().as_u16();
+        let body: Value = response.json().await.unwrap();
+        assert_eq!(
+            (got, body["error"]["code"].as_i64().unwrap_or(0)),
+            (status, code),
+            "{body}"
+        );
+        assert_eq!(body["id"], 7, "{body}");
+        assert_eq!(body["error"]["data"]["requested"].is_string(), code == -32022, "{body}");
+    }
+    for method in [reqwest::Method::GET, reqwest::Method::DELETE] {
+        let request = peer
+            .http
+            .request(method, &peer.url)
+            .header("mcp-protocol-version", MODERN);
+        assert_eq!(request.send().await.unwrap().status(), 405);
+    }
+}
+
+/// `subscriptions/listen` is acknowledged first, tells what was asked for and nothing else, and says goodbye; what a legacy
+/// client subscribes to is told on its stream. Whatever the server's era is.
+#[tokio::test]
+async fn changes_are_told() {
+    for (client, server_era) in PAIRINGS {
+        let pair = format!("{client:?} {server_era:?}");
+        let (world, fake) = server(server_era, &["echo"]).await;
+        let peer = Peer::new(&world, client, json!({})).await;
+        let mut stream = match client {
+            Era::Modern => {
+                let filter = json!({"toolsListChanged": true, "resourceSubscriptions": ["x:a", "nobody:has"]});
+                let params = peer.with_meta(json!({"notifications": filter}));
+                let message = json!({"jsonrpc": "2.0", "id": "l", "method": "subscriptions/listen", "params": params});
+                let mut stream = peer.post(&message).send().await.unwrap();
+                let first = super::world::hear(&mut stream, "\n\n").await;
+                assert!(
+                    first.contains("notifications/subscriptions/acknowledged"),
+                    "{pair} {first}"
+                );
+                assert!(first.contains(r#""resourceSubscriptions":["x:a"]"#), "{pair} {first}");
+                stream
+            }
+            Era::Legacy => {
+                peer.ask("tools/list", json!({})).await;
+                let taken = peer.ask("resources/subscribe", json!({"uri": "x:a"})).await;
+                assert_eq!(taken.answer["result"], json!({}), "{pair} {taken:?}");
+                let request = peer
+                    .http
+                    .get(&peer.url)
+                    .header("mcp-session-id", peer.session.as_ref().unwrap());
+                request
+                    .header("x-caller", "anna")
+                    .header("accept", "text/event-stream")
+                    .send()
+                    .await
+                    .unwrap()
+            }
+        };
+        // A modern server tells of a resource once it was asked to; asking it takes a moment.
+        let wanted = |message: &Value| message.to_string().contains("x:a");
+        let listens = || match &fake.listens {
+            Some(listens) => crate::mcp::locked(listens).iter().any(wanted),
+            None => fake.heard("resources/subscribe").iter().any(wanted),
+        };
+        until("the subscription", listens).await;
+        fake.set(Kind::Prompts, vec![]);
+        fake.say_changed(Kind::Prompts);
+        fake.say_updated("x:a");
+        let updated = super::world::hear(&mut stream, "resources/updated").await;
+        if client == Era::Modern {
+            assert!(
+                !updated.contains("prompts/list_changed"),
+                "{pair}: not asked for: {updated}"
+            );
+        }
+        fake.set(Kind::Tools, vec![]);
+        fake.say_changed(Kind::Tools);
+        let told = super::world::hear(&mut stream, "tools/list_changed").await;
+        let all = format!("{updated}{told}");
+        assert!(all.contains(r#""extra":"kept""#), "{pair} {all}");
+        if client == Era::Modern {
+            let events = all.lines().filter_map(|line| line.strip_prefix("data: "));
+            for event in events {
+                let event: Value = serde_json::from_str(event).unwrap();
+                assert_eq!(event["params"]["_meta"][meta::SUBSCRIPTION], "l", "{pair} {event}");
+            }
+            world.stop.cancel();
+            let bye = super::world::hear(&mut stream, r#""id":"l""#).await;
+            assert!(bye.contains(r#""resultType":"complete""#), "{bye}");
+        }
+    }
+}

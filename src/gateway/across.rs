@@ -15,15 +15,16 @@ use super::asked::{Ask, Asked};
 /// The code of a legacy server that wants a URL to be visited first (2025-11-25).
 const URL_FIRST: i64 = -32042;
 
-/// A whole answer with the id that the client knows. A legacy server's result gets what every result of the modern era
-/// has to say; of a modern server's there is nothing that a legacy client could not pass over.
+/// A whole answer with the id that the client knows. A result for a modern client gets what every result of its era has to
+/// say, where its server did not say it; what a modern server says a legacy client passes over.
 #[must_use]
 pub fn result(to: Era, from: Era, asked: &Asked, answer: &Answer) -> Vec<u8> {
-    if (to, from) != (Era::Modern, Era::Legacy) {
+    if to == Era::Legacy {
         return answer.with_id(asked.id());
     }
     let result = match answer.outcome() {
         Ok(result) => result,
+        Err(_) if from == Era::Modern => return answer.with_id(asked.id()),
         Err(error) => return failure(asked, error).unwrap_or_else(|| answer.with_id(asked.id())),
     };
     let names = ["resultType", "ttlMs", "cacheScope"];

@@ -3,6 +3,7 @@
 
 mod attach;
 mod calls;
+mod follow;
 mod http;
 mod lists;
 mod lives;

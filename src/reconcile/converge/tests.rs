@@ -836,3 +836,15 @@ fn an_end_is_not_awaited_for_long() {
         "time/0 ERROR: exited with code 1: oops | 1 | 30"
     );
 }
+
+#[test]
+fn a_server_whose_questions_reach_nobody_is_told_what_it_needs() {
+    let mut bench = Bench::of(json!({"command": ["a"]}));
+    bench.settle();
+    bench.ready("L1");
+    assert_eq!(bench.settle().statuses[0].reason, "");
+    bench.upstreams.get_mut(&life("L1")).unwrap().uncertain = 3;
+    let told = bench.settle();
+    assert_eq!(told.statuses[0].state, State::Running);
+    assert!(told.statuses[0].reason.starts_with("needs \"isolation: session\": "));
+}

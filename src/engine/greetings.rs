@@ -151,23 +151,111 @@ async fn write(inner: &Inner, fact: &str, value: &(impl Serialize + Sync)) -> bo
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Counts, FleetMember, Upstream};
+    use crate::kit::time::Timestamp;
+    use crate::reconcile::converge::spec_mark;
+    use crate::record::{Counts, FleetMember, MODERN, Upstream};
+
+    fn upstream(handshake: Handshake) -> Upstream {
+        Upstream {
+            instance: "time/0".parse().unwrap(),
+            tools: std::sync::Arc::default(),
+            handshake,
+            since: Timestamp::UNIX_EPOCH,
+            uncertain: 0,
+        }
+    }
+
+    fn of_command(command: &str) -> Desired {
+        let server: crate::resource::Server =
+            serde_json::from_value(serde_json::json!({"command": [command]})).unwrap();
+        Desired {
+            instance: "time/0".parse().unwrap(),
+            server: std::sync::Arc::new(server.into()),
+            blocked: None,
+        }
+    }
+
+    /// The era is the spec's: a life of the same spec is asked the right thing first, whatever its salt; another spec, or a
+    /// server that is not there any more, begins anew. A handshake that fails under it forgets it.
+    #[test]
+    fn an_era_is_remembered_by_spec_until_it_fails() {
+        let mut greetings = Greetings::default();
+        let ready = |protocol: &str| Handshake::Ready {
+            greeting: Greeting {
+                protocol: protocol.to_owned(),
+                ..Greeting::default()
+            },
+            counts: Counts::default(),
+        };
+        let failed = |verdict| Handshake::Failed {
+            reason: "no".to_owned(),
+            closed: true,
+            verdict,
+        };
+        let life = Life("a".into());
+        let said = |greetings: &mut Greetings, desired: &Desired, handshake: Option<Handshake>| {
+            let live = Live {
+                instance: desired.instance.clone(),
+                life: life.clone(),
+                spec: spec_mark("01", desired),
+                state: LiveState::Running,
+                started: Timestamp::UNIX_EPOCH,
+            };
+            let upstreams = handshake
+                .map(|handshake| (life.clone(), upstream(handshake)))
+                .into_iter()
+                .collect();
+            greetings.take_eras(&[live], &upstreams, std::slice::from_ref(desired));
+            let member = FleetMember {
+                instance: desired.instance.clone(),
+                serving: true,
+                start_timeout_seconds: 1,
+                fresh: true,
+                remembered: None,
+                era: None,
+            };
+            let mut fleet = Fleet {
+                members: [(Life("next".into()), member)].into(),
+            };
+            greetings.fill(&mut fleet, std::slice::from_ref(desired));
+            fleet.members[&Life("next".into())].era
+        };
+        let (one, two) = (of_command("one"), of_command("two"));
+        for (desired, handshake, want) in [
+            (&one, None, None),
+            (&one, Some(Handshake::Connecting), None),
+            (&one, Some(failed(Verdict::None)), None),
+            (&one, Some(failed(Verdict::Upset)), Some(Era::Legacy)),
+            (&one, None, Some(Era::Legacy)),
+            (&two, None, None),
+            (&two, Some(ready(MODERN)), Some(Era::Modern)),
+            (&two, Some(failed(Verdict::None)), Some(Era::Modern)),
+            (&two, Some(ready("2025-06-18")), Some(Era::Legacy)),
+            (&two, Some(failed(Verdict::Doubtful)), None),
+        ] {
+            assert_eq!(said(&mut greetings, desired, handshake.clone()), want, "{handshake:?}");
+        }
+        said(&mut greetings, &one, Some(ready(MODERN)));
+        let text = serde_json::to_string(&greetings.eras).unwrap();
+        assert_eq!(
+            serde_json::from_str::<BTreeMap<Name, Spoken>>(&text).unwrap(),
+            greetings.eras
+        );
+        greetings.take_eras(&[], &Upstreams::new(), &[]);
+        assert!(greetings.eras.is_empty(), "nobody declares it any more");
+    }
 
     #[test]
     fn each_life_has_its_own_greeting_until_it_is_gone() {
         let life = |name: &str| Life(name.to_owned());
-        let upstream = |protocol: &str| Upstream {
-            instance: "time/0".parse().unwrap(),
-            tools: std::sync::Arc::default(),
-            handshake: Handshake::Ready {
+        let upstream = |protocol: &str| {
+            upstream(Handshake::Ready {
                 greeting: Greeting {
                     protocol: protocol.to_owned(),
                     ..Greeting::default()
                 },
                 counts: Counts::default(),
-            },
-            since: crate::kit::time::Timestamp::UNIX_EPOCH,
-            uncertain: 0,
+            })
         };
         let (a, b) = (life("a"), life("b"));
         let mut greetings = Greetings::default();

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::kit::{HttpTransport, Link};
 use crate::mcp::handshake::{HandshakeError, Opening, greet, read_list, read_lists};
 use crate::mcp::lists::{Each, Kind, List, Lists};
-use crate::mcp::{Answer, CallError, Connection, HttpClient, LOST, Options, Wish, envelope, one_line};
+use crate::mcp::{Answer, CallError, Connection, HttpClient, LOST, Options, Wish, envelope, meta, one_line};
 use crate::record::{Capability, Era, FleetMember, Greeting, Life, Verdict};
 
 use super::Attach;
@@ -317,6 +317,8 @@ impl Holder {
     async fn deliver(&self, connection: &Connection) {
         loop {
             for (uri, message) in connection.updated().await {
+                // The stream that it came on is ours, and nobody else knows it.
+                let message = meta::without_subscription(&message).map_or(message, Into::into);
                 self.subscriptions.deliver(&self.member.instance.server, &uri, &message);
             }
         }

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::MODERN;
-use super::envelope::{members, text_of};
+use super::envelope::{members, place_of, splice, text_of};
 
 /// The version that a request is said in.
 pub const PROTOCOL: &str = "io.modelcontextprotocol/protocolVersion";
@@ -103,6 +103,29 @@ pub fn rewritten(raw: Option<&RawValue>, add: &[(&str, &str)]) -> Result<String,
     Ok(written(kept.chain(add.iter().copied())))
 }
 
+/// A notification without the stream that it belongs to, all else as it was; nothing where it names none.
+#[must_use]
+pub fn without_subscription(message: &[u8]) -> Option<Vec<u8>> {
+    let text = std::str::from_utf8(message).ok()?;
+    let [params] = members(text, ["params"]).ok()?;
+    let params = params?;
+    let all = object(params).ok()?;
+    let (_, own) = all.iter().find(|(key, _)| key == "_meta")?;
+    let kept = object(own).ok()?;
+    let kept: Vec<(&str, &str)> = kept
+        .iter()
+        .map(|(key, value)| (&**key, value.get()))
+        .filter(|(key, _)| *key != SUBSCRIPTION)
+        .collect();
+    let own = (!kept.is_empty()).then(|| written(kept.into_iter()));
+    let all = all.iter().filter_map(|(key, value)| match &**key {
+        "_meta" => own.as_deref().map(|own| ("_meta", own)),
+        key => Some((key, value.get())),
+    });
+    let place = place_of(text, params.get());
+    Some(splice(message, &[(place, &written(all))], false))
+}
+
 /// The members of an object, in their order.
 ///
 /// # Errors
@@ -146,6 +169,28 @@ pub fn written<'t>(members: impl Iterator<Item = (&'t str, &'t str)>) -> String 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stream_is_cut_out_and_nothing_else() {
+        let with = |params: &str| format!(r#"{{"jsonrpc":"2.0", "method":"m","params":{params} }}"#);
+        let own = format!(r#""{SUBSCRIPTION}":7"#);
+        for (params, want) in [
+            (
+                format!(r#"{{"uri":"x","_meta":{{{own}}},"n":1.5e2}}"#),
+                Some(r#"{"uri":"x","n":1.5e2}"#),
+            ),
+            (
+                format!(r#"{{"_meta":{{"a" : 1e1,{own}}}}}"#),
+                Some(r#"{"_meta":{"a":1e1}}"#),
+            ),
+            (r#"{"uri":"x"}"#.to_owned(), None),
+        ] {
+            let cut = without_subscription(with(&params).as_bytes());
+            let cut = cut.map(|cut| String::from_utf8(cut).unwrap());
+            assert_eq!(cut, want.map(with), "{params}");
+        }
+        assert_eq!(without_subscription(b"no"), None);
+    }
 
     fn raw(text: &str) -> Box<RawValue> {
         RawValue::from_string(text.to_owned()).unwrap()

@@ -1,6 +1,8 @@
 //! Connections and handshakes against servers that misbehave.
 #![expect(clippy::disallowed_methods, reason = "the drivers of connections are tasks")]
 
+mod eras;
+
 use std::time::Duration;
 
 use serde_json::{Value, json};

@@ -4,6 +4,7 @@
 mod attach;
 mod calls;
 mod eras;
+mod follow;
 mod http;
 mod lists;
 mod lives;

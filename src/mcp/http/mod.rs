@@ -159,7 +159,9 @@ impl Server {
                 // A modern server has none.
                 headers.extend(self.session.get().map(|session| (SESSION, session.clone())));
             }
-            headers.extend(further.iter().cloned());
+            for (name, value) in further {
+                headers.insert(name, value.clone());
+            }
             let last_event = last_event.and_then(|id| HeaderValue::from_str(id).ok());
             headers.extend(last_event.map(|id| (LAST_EVENT, id)));
         }

@@ -1,6 +1,8 @@
 //! Conversations over HTTP with servers that misbehave.
 #![expect(clippy::disallowed_methods, reason = "servers and drivers are tasks")]
 
+mod eras;
+
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -532,7 +532,7 @@ impl<'a> Planner<'a, '_> {
                 return;
             }
             (None, _) => (State::Stopping, "not wanted any more".to_owned()),
-            (Some(_), Some(life)) if life.ready => (State::Running, String::new()),
+            (Some(_), Some(life)) if life.ready => (State::Running, self.uncertain(&life.live.life).to_owned()),
             (Some(_), Some(_)) if self.attempts.failures > 0 => (
                 State::Starting,
                 format!("try {} after: {error}{before}", self.attempts.failures + 1),
@@ -576,6 +576,16 @@ impl<'a> Planner<'a, '_> {
             resources: counts.map(|counts| counts.resources),
             prompts: counts.map(|counts| counts.prompts),
         });
+    }
+
+    /// What is said of a server that asks its client things which can be put to nobody.
+    fn uncertain(&self, life: &Life) -> &'static str {
+        match self.seen.upstreams.get(life) {
+            Some(upstream) if upstream.uncertain > 0 => {
+                "needs \"isolation: session\": it asked something, and on a connection that callers share nobody can tell whom"
+            }
+            _ => "",
+        }
     }
 
     fn counts(&self, life: &Life) -> Option<Counts> {

@@ -11,6 +11,7 @@ use crate::record::{Counts, Ending, Greeting, Handshake, LiveState, State, Upstr
 
 const WORLDS: u64 = 1_500;
 const TURNS: usize = 50;
+const UPSET: &str = "upset by a question";
 
 struct Random(u64);
 
@@ -36,6 +37,8 @@ struct Body {
     live: Live,
     /// When it answers, once the gateway talks to it; never, where it is mute.
     answers_at: Option<Timestamp>,
+    /// The question for its era upset it.
+    upset: bool,
 }
 
 struct World {
@@ -53,6 +56,8 @@ struct World {
     fleet: Fleet,
     /// Instances whose declaration changed since the last plan.
     changed: BTreeSet<InstanceName>,
+    /// Commands whose servers bear no question for their era, and are known not to.
+    delicate: BTreeSet<Vec<String>>,
     /// Lives that were there before this mcpd.
     found: BTreeSet<Life>,
     births: u32,
@@ -75,6 +80,7 @@ impl World {
             outcomes: vec![],
             fleet: Fleet::default(),
             changed: BTreeSet::new(),
+            delicate: BTreeSet::new(),
             found: BTreeSet::new(),
             births: 0,
             trace: vec![],
@@ -147,8 +153,14 @@ impl World {
                 started: self.now,
             },
             answers_at: (!mute).then(|| self.now + SignedDuration::from_secs(slowness)),
+            upset: self.is_delicate(desired) && self.delicate.insert(desired.server.command.clone()),
         });
         life
+    }
+
+    /// Every third command is of a server that ends when it is asked for its era.
+    fn is_delicate(&self, desired: &Desired) -> bool {
+        desired.server.command == ["v2"]
     }
 
     fn crash(&mut self, at: usize) {
@@ -201,7 +213,15 @@ impl World {
                 .bodies
                 .iter()
                 .find(|b| b.live.life == *life && b.live.state == LiveState::Running);
+            let upset = self.bodies.iter().any(|b| b.live.life == *life && b.upset);
             let handshake = match body {
+                // Its end may be seen before what the gateway makes of it.
+                _ if upset && self.random.one_in(3) && !self.upstreams.contains_key(life) => Handshake::Connecting,
+                _ if upset => Handshake::Failed {
+                    reason: UPSET.to_owned(),
+                    closed: true,
+                    verdict: Verdict::Upset,
+                },
                 None => Handshake::Failed {
                     reason: "closed its output".to_owned(),
                     closed: true,
@@ -304,6 +324,9 @@ impl World {
         }
         for status in &plan.statuses {
             let ready = status.life.as_ref().is_some_and(|life| self.ready(life));
+            if status.reason.contains(UPSET) {
+                return Err(format!("{} is told to have failed: {}", status.instance, status.reason));
+            }
             if status.state == State::Running && !ready {
                 return Err(format!("{} is called RUNNING and does not answer", status.instance));
             }
@@ -495,6 +518,11 @@ fn planted_faults_are_found() {
             "declaration that is gone",
         ),
         ("greedy", Rules { claims: false, ..SOUND }, "not ours to touch"),
+        (
+            "unforgiving",
+            Rules { spares: false, ..SOUND },
+            "is told to have failed",
+        ),
     ];
     for (name, rules, sign) in planted {
         let found = (0..WORLDS).find_map(|seed| run(seed, rules).err());

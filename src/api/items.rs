@@ -10,7 +10,7 @@ use crate::resource::{Document, Id, Kind, built_in};
 use crate::wire::Item;
 
 use super::feed::Entries;
-use super::{ApiError, App, records, standing};
+use super::{ApiError, App, records, standing, tools};
 
 /// How many events an item shows.
 const EVENTS: usize = 10;
@@ -35,16 +35,16 @@ impl Which {
 pub(super) fn entries(app: &App, which: &Which) -> Entries {
     let (view, report) = (app.0.engine.store().view(), app.0.engine.report().borrow().clone());
     let entry = |(id, document, revision): (&Id, &Arc<Document>, u64)| {
-        let item = item(document, revision, &view, &report);
+        let item = item(app, document, revision, &view, &report);
         Some((id.to_string(), serde_json::to_value(item).ok()?))
     };
     listed(which, &view).into_iter().filter_map(entry).collect()
 }
 
-pub(super) fn items(which: &Which, view: &StoreView, report: &Report) -> Vec<Item> {
+pub(super) fn items(app: &App, which: &Which, view: &StoreView, report: &Report) -> Vec<Item> {
     let listed = listed(which, view).into_iter();
     listed
-        .map(|(_, document, revision)| item(document, revision, view, report))
+        .map(|(_, document, revision)| item(app, document, revision, view, report))
         .collect()
 }
 
@@ -67,8 +67,9 @@ pub(super) fn in_force<'v>(id: &Id, view: &'v StoreView) -> Option<(&'v Arc<Docu
     declared.or_else(|| Some((built_in().get(id)?, 0)))
 }
 
-pub(super) fn item(document: &Arc<Document>, revision: u64, view: &StoreView, report: &Report) -> Item {
-    let status = standing::status(document, view, report);
+pub(super) fn item(app: &App, document: &Arc<Document>, revision: u64, view: &StoreView, report: &Report) -> Item {
+    let mut status = standing::status(document, view, report);
+    tools::tokens(app, document, &mut status);
     Item {
         resource: document.to_json(),
         status: serde_json::to_value(status).unwrap_or_default(),
@@ -84,6 +85,7 @@ pub(super) async fn whole(app: &App, document: &Arc<Document>, revision: u64) ->
     let conflicts = store.conflicts_of(&document.id).await?;
     let upstreams = Arc::clone(&app.0.gateway.upstreams().borrow());
     let mut status = standing::status(document, &view, &report);
+    tools::tokens(app, document, &mut status);
     let facts = standing::Facts {
         document,
         revision,
@@ -97,6 +99,7 @@ pub(super) async fn whole(app: &App, document: &Arc<Document>, revision: u64) ->
     if status.origin.is_empty() {
         let (conditions, chain) = (facts.conditions(), facts.chain());
         status.conditions = conditions;
+        status.conditions.extend(tools::condition(app, document));
         status.chain = chain;
     }
     let about = document.id.to_string();

@@ -32,6 +32,7 @@ mod subscriptions;
 mod templates;
 #[cfg(test)]
 mod tests;
+mod told;
 mod upstreams;
 mod view;
 
@@ -49,6 +50,9 @@ use crate::kit::{Link, Name};
 use crate::mcp::envelope::text_of;
 use crate::mcp::level::Level;
 use crate::record::{Fleet, InstanceName, Life, Routes, Upstreams};
+
+pub use lock::Verdict;
+pub use told::ToldTool;
 
 use held::Waiting;
 use seal::Seal;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use crate::engine::Report;
 use crate::kit::Name;
 use crate::record::StoreView;
-use crate::resource::{Document, Id, Kind, built_in};
-use crate::wire::Item;
+use crate::resource::{Declared as _, Document, Id, Kind, Project, built_in};
+use crate::wire::{Item, Standing};
 
 use super::feed::Entries;
 use super::{ApiError, App, records, standing, tools};
@@ -99,8 +99,14 @@ pub(super) async fn whole(app: &App, document: &Arc<Document>, revision: u64) ->
     if status.origin.is_empty() {
         let (conditions, chain) = (facts.conditions(), facts.chain());
         status.conditions = conditions;
-        status.conditions.extend(tools::condition(app, document));
         status.chain = chain;
+        if let Some(condition) = tools::condition(app, document) {
+            let holds = status.chain.iter().all(|rung| rung.standing == Standing::Ok);
+            if holds && document.id.kind().name == Project::NAME {
+                status.chain.push(tools::rung(&condition));
+            }
+            status.conditions.push(condition);
+        }
     }
     let about = document.id.to_string();
     status.events = records::events_about(app, Some(&about), EVENTS).await?;

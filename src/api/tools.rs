@@ -14,9 +14,11 @@ use crate::access::Principal;
 use crate::engine::Approval;
 use crate::gateway::{Endpoint, ToldTool, Verdict};
 use crate::kit::{Name, count};
-use crate::record::ToolMemory;
+use crate::record::{ChainLink, ToolMemory};
 use crate::resource::{Declared as _, Document, Project, Server, ToolLock, ToolsLock};
-use crate::wire::{ApproveBody, ApproveOrder, Condition, ItemStatus, Listing, ToolRow, ToolState, Truth};
+use crate::wire::{
+    ApproveBody, ApproveOrder, Condition, ItemStatus, Listing, Rung, Standing, ToolRow, ToolState, Truth,
+};
 
 use super::ask::Ask;
 use super::{ApiError, App, body, feed};
@@ -73,7 +75,7 @@ fn rows(app: &App, page: &Page) -> Result<Vec<ToolRow>, ApiError> {
         Some(project) => {
             let tools = app.0.gateway.tools(&Endpoint::Project(project.clone()));
             let tools = tools.ok_or_else(|| ApiError::not_found(format!("project/{project} is not declared")))?;
-            let strict = known.is_strict(app, project);
+            let strict = is_strict(app, project);
             rows.extend(tools.iter().map(|tool| known.row(tool, strict, page.definitions)));
         }
         None => {
@@ -98,6 +100,16 @@ fn servers(app: &App) -> Vec<Name> {
     rows.map(|(id, _)| id.name.clone()).collect()
 }
 
+/// Whether a project shows only what was approved.
+fn is_strict(app: &App, project: &Name) -> bool {
+    let view = app.0.engine.store().view();
+    let named = view.rows.of_kind(Project::NAME).find(|(id, _)| id.name == *project);
+    let document = named.and_then(|(_, row)| row.document.as_ref());
+    document
+        .and_then(|document| document.typed::<Project>().ok())
+        .is_some_and(|it| it.tools.lock == ToolLock::Strict)
+}
+
 /// What is remembered and approved.
 struct Known {
     memory: Arc<ToolMemory>,
@@ -110,15 +122,6 @@ impl Known {
             memory: app.0.engine.tool_memory(),
             lock: app.0.engine.tools_lock(),
         }
-    }
-
-    fn is_strict(&self, app: &App, project: &Name) -> bool {
-        let view = app.0.engine.store().view();
-        let named = view.rows.of_kind(Project::NAME).find(|(id, _)| id.name == *project);
-        let document = named.and_then(|(_, row)| row.document.as_ref());
-        document
-            .and_then(|document| document.typed::<Project>().ok())
-            .is_some_and(|it| it.tools.lock == ToolLock::Strict)
     }
 
     fn row(&self, tool: &ToldTool, strict: bool, definitions: bool) -> ToolRow {
@@ -189,7 +192,9 @@ pub(super) async fn approve(
             .ok_or_else(|| ApiError::not_found(format!("server {} lists no tool {}", wanted.server, wanted.tool)))?;
         if tool.digest != wanted.digest {
             let why = format!("{name} has changed since it was looked at: nothing was approved");
-            return Err(ApiError::new(StatusCode::CONFLICT, "changed", why).hint("look at it again: mcpctl describe tool NAME"));
+            return Err(
+                ApiError::new(StatusCode::CONFLICT, "changed", why).hint("look at it again: mcpctl describe tool NAME")
+            );
         }
         approvals.push(Approval {
             server: wanted.server.clone(),
@@ -226,7 +231,7 @@ fn of(app: &App, document: &Document) -> Option<Vec<ToolRow>> {
     let (endpoint, strict) = match document.id.kind().name {
         Server::NAME => (Endpoint::Server(name), false),
         Project::NAME => {
-            let strict = known.is_strict(app, &name);
+            let strict = is_strict(app, &name);
             (Endpoint::Project(name), strict)
         }
         _ => return None,
@@ -244,6 +249,19 @@ pub(super) fn condition(app: &App, document: &Document) -> Option<Condition> {
         vec![]
     };
     Some(judged(&rows, &clashing))
+}
+
+/// The last link of a project: its tools, as its servers list them and it lets them through.
+pub(super) fn rung(condition: &Condition) -> Rung {
+    let broken = matches!(condition.reason.as_str(), "Clash" | "Held");
+    Rung {
+        link: ChainLink::Tools,
+        instance: None,
+        standing: if broken { Standing::Broken } else { Standing::Ok },
+        message: condition.message.clone(),
+        next_retry: None,
+        diagnostic: None,
+    }
 }
 
 /// Whether all tools are shown as they are known, and what is not well: the gravest first.

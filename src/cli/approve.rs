@@ -112,7 +112,7 @@ impl Approve {
             Output::Name => rows.iter().try_for_each(|row| terminal.line(&row.name()))?,
             _ => {
                 let mut table = Table::new(ToolRow::HEADING.iter().copied(), false);
-                table.fill(rows.iter().map(|row| row.cells()));
+                table.fill(rows.iter().map(ToolRow::cells));
                 table.print(terminal)?;
                 let all = count(rows.len(), "tool");
                 terminal.say(&match commit {

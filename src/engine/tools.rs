@@ -151,16 +151,6 @@ impl Inner {
         Ok(())
     }
 
-    /// The servers of which a project wants every tool approved.
-    fn strict(&self, view: &StoreView) -> BTreeSet<Name> {
-        of_kind(&view.rows, Project::NAME)
-            .filter_map(|document| document.typed::<Project>().ok())
-            .filter(|project| project.tools.lock == ToolLock::Strict)
-            .flat_map(|project| project.servers)
-            .filter_map(|server| server.parse().ok())
-            .collect()
-    }
-
     /// Writes approvals into the repository: one commit. Its id, where one was needed.
     async fn commit_approvals(&self, actor: &Actor, tools: &[&Approval]) -> Result<Option<String>, EngineError> {
         if let Some(why) = self.other_writer() {
@@ -245,7 +235,7 @@ impl Engine {
     pub async fn approve_tools(&self, actor: &Actor, tools: &[Approval]) -> Result<Option<String>, EngineError> {
         let inner = &self.0;
         let _one_at_a_time = inner.editing.lock().await;
-        let strict = inner.strict(&self.store().view());
+        let strict = strict(&self.store().view());
         let locked: Vec<&Approval> = tools.iter().filter(|tool| strict.contains(&tool.server)).collect();
         let commit = if locked.is_empty() {
             None
@@ -287,6 +277,16 @@ impl Engine {
         self.served(inner.call_for_a_round()).await?;
         Ok(commit)
     }
+}
+
+/// The servers of which a project wants every tool approved.
+fn strict(view: &StoreView) -> BTreeSet<Name> {
+    of_kind(&view.rows, Project::NAME)
+        .filter_map(|document| document.typed::<Project>().ok())
+        .filter(|project| project.tools.lock == ToolLock::Strict)
+        .flat_map(|project| project.servers)
+        .filter_map(|server| server.parse().ok())
+        .collect()
 }
 
 fn told(tools: &[&Approval], actor: &Actor, at: Timestamp) -> Vec<Event> {
@@ -511,7 +511,7 @@ mod tests {
             "told once"
         );
         // Gone and back again it is still changed.
-        assert_eq!(step(&lock, &[zone.clone()]), Vec::<String>::new());
+        assert_eq!(step(&lock, std::slice::from_ref(&zone)), Vec::<String>::new());
         assert_eq!(step(&lock, &[other.clone(), zone.clone()]), Vec::<String>::new());
         let told = step(&lock, &[now.clone(), zone.clone()]);
         assert_eq!(told, ["ToolsChangedBack its tools promise again what they did: now"]);

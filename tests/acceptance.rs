@@ -61,6 +61,8 @@ scripts!(
     restore,
     scrub,
     templates,
+    tool_lock,
+    tool_rules,
     undo,
     webhooks,
     validate,

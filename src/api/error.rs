@@ -148,6 +148,7 @@ impl From<EngineError> for ApiError {
             EngineError::NoHistory { hint, .. } => Self::new(StatusCode::CONFLICT, "no_history", text).hint(hint),
             EngineError::Closed(..) => Self::new(StatusCode::CONFLICT, "sealed", text)
                 .hint("give mcpd an identity that opens it in MCPD_IDENTITY_FILE"),
+            EngineError::NotApproved(_) => Self::new(StatusCode::CONFLICT, "not_approved", text),
             EngineError::Busy => Self::busy(text),
             EngineError::Stopping => Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", text),
             EngineError::Store(error) => error.into(),

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use crate::engine::Report;
 use crate::kit::Name;
 use crate::record::StoreView;
-use crate::resource::{Document, Id, Kind, built_in};
-use crate::wire::Item;
+use crate::resource::{Declared as _, Document, Id, Kind, Project, built_in};
+use crate::wire::{Item, Standing};
 
 use super::feed::Entries;
-use super::{ApiError, App, records, standing};
+use super::{ApiError, App, records, standing, tools};
 
 /// How many events an item shows.
 const EVENTS: usize = 10;
@@ -35,16 +35,16 @@ impl Which {
 pub(super) fn entries(app: &App, which: &Which) -> Entries {
     let (view, report) = (app.0.engine.store().view(), app.0.engine.report().borrow().clone());
     let entry = |(id, document, revision): (&Id, &Arc<Document>, u64)| {
-        let item = item(document, revision, &view, &report);
+        let item = item(app, document, revision, &view, &report);
         Some((id.to_string(), serde_json::to_value(item).ok()?))
     };
     listed(which, &view).into_iter().filter_map(entry).collect()
 }
 
-pub(super) fn items(which: &Which, view: &StoreView, report: &Report) -> Vec<Item> {
+pub(super) fn items(app: &App, which: &Which, view: &StoreView, report: &Report) -> Vec<Item> {
     let listed = listed(which, view).into_iter();
     listed
-        .map(|(_, document, revision)| item(document, revision, view, report))
+        .map(|(_, document, revision)| item(app, document, revision, view, report))
         .collect()
 }
 
@@ -67,8 +67,9 @@ pub(super) fn in_force<'v>(id: &Id, view: &'v StoreView) -> Option<(&'v Arc<Docu
     declared.or_else(|| Some((built_in().get(id)?, 0)))
 }
 
-pub(super) fn item(document: &Arc<Document>, revision: u64, view: &StoreView, report: &Report) -> Item {
-    let status = standing::status(document, view, report);
+pub(super) fn item(app: &App, document: &Arc<Document>, revision: u64, view: &StoreView, report: &Report) -> Item {
+    let mut status = standing::status(document, view, report);
+    tools::tokens(app, document, &mut status);
     Item {
         resource: document.to_json(),
         status: serde_json::to_value(status).unwrap_or_default(),
@@ -84,6 +85,7 @@ pub(super) async fn whole(app: &App, document: &Arc<Document>, revision: u64) ->
     let conflicts = store.conflicts_of(&document.id).await?;
     let upstreams = Arc::clone(&app.0.gateway.upstreams().borrow());
     let mut status = standing::status(document, &view, &report);
+    tools::tokens(app, document, &mut status);
     let facts = standing::Facts {
         document,
         revision,
@@ -98,6 +100,13 @@ pub(super) async fn whole(app: &App, document: &Arc<Document>, revision: u64) ->
         let (conditions, chain) = (facts.conditions(), facts.chain());
         status.conditions = conditions;
         status.chain = chain;
+        if let Some(condition) = tools::condition(app, document) {
+            let holds = status.chain.iter().all(|rung| rung.standing == Standing::Ok);
+            if holds && document.id.kind().name == Project::NAME {
+                status.chain.push(tools::rung(&condition));
+            }
+            status.conditions.push(condition);
+        }
     }
     let about = document.id.to_string();
     status.events = records::events_about(app, Some(&about), EVENTS).await?;

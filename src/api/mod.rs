@@ -32,6 +32,7 @@ mod serve;
 mod standing;
 #[cfg(test)]
 mod standing_tests;
+mod tools;
 mod webhook;
 
 use std::sync::Arc;

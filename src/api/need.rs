@@ -74,7 +74,7 @@ fn api(method: &str, path: &[&str]) -> Option<Need> {
     match (method, path) {
         (
             "GET",
-            ["status" | "instances" | "conflicts" | "events" | "revisions" | "runs" | "diff"]
+            ["status" | "instances" | "conflicts" | "events" | "revisions" | "runs" | "tools" | "diff"]
             | ["runs", _]
             | ["backup", "status" | "log" | "key"],
         ) => right(Action::ViewStatus),
@@ -87,6 +87,8 @@ fn api(method: &str, path: &[&str]) -> Option<Need> {
             right(Action::ViewLogs)
         }
         ("POST", ["sync"]) => right(Action::Sync),
+        // An approval stands in the settings of the repository.
+        ("POST", ["tools", "approve"]) => right(Action::Configure),
         ("POST", ["repo", "scrub"]) => right(Action::Rewrite),
         ("GET", ["restore", "list" | "diff"]) | ("POST", ["restore", "to"]) => right(Action::Restore),
         ("POST", ["apply"]) => Some(Need::ByBody),
@@ -180,6 +182,10 @@ mod tests {
             ("GET /api/v1/instances", "view *"),
             ("GET /api/v1/runs", "view *"),
             ("GET /api/v1/runs/7", "view *"),
+            ("GET /api/v1/tools?project=demo", "view *"),
+            ("POST /api/v1/tools", "not there"),
+            ("POST /api/v1/tools/approve", "edit *"),
+            ("GET /api/v1/tools/approve", "not there"),
             ("POST /api/v1/runs", "not there"),
             ("DELETE /api/v1/runs/7", "not there"),
             ("GET /api/v1/runs/7/x", "not there"),

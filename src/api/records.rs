@@ -12,7 +12,7 @@ use crate::wire::{Listing, StatusBody};
 
 use super::ask::Ask;
 use super::feed::{self, Entries};
-use super::{ApiError, App};
+use super::{ApiError, App, tools};
 
 /// How many records a list has if it is not said.
 const USUAL: usize = 200;
@@ -41,6 +41,7 @@ pub(super) async fn status(State(app): State<App>) -> Json<StatusBody> {
     status.source.pending_count = view.outbox.len();
     status.converged &= view.outbox.is_empty() && status.revision == view.revision;
     status.revision = view.revision;
+    status.warnings.extend(tools::warnings(&app));
     Json(status)
 }
 

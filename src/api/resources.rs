@@ -86,7 +86,7 @@ pub(super) fn list(kind: &'static Kind, app: App, place: &Place, asked: &Asked) 
         }));
     }
     Ok(Json(Listing {
-        items: items::items(&which, &view, &report),
+        items: items::items(&app, &which, &view, &report),
         unclaimed: vec![],
         revision: view.revision,
     })
@@ -329,7 +329,7 @@ async fn perform(app: &App, principal: &Principal, wanted: Wanted, asked: &Asked
     let report = app.0.engine.report().borrow().clone();
     // What was stored, and not what was sent: a secret came in the clear.
     let (document, revision) = items::in_force(&id, &view).ok_or_else(|| undeclared(&id))?;
-    Ok(tagged(code, items::item(document, revision, &view, &report)))
+    Ok(tagged(code, items::item(app, document, revision, &view, &report)))
 }
 
 /// With `?wait=commit`: answers once the change is in the repository.

@@ -14,7 +14,7 @@ use crate::repo::{GIT_PATH, Source};
 use crate::resource::{KINDS, Kind};
 
 use super::ask::Ask;
-use super::{ApiError, App, backup, gate, health, logs, past, plans, records, resources, webhook};
+use super::{ApiError, App, backup, gate, health, logs, past, plans, records, resources, tools, webhook};
 
 pub(super) fn router(app: App) -> Router {
     let mut api = Router::new()
@@ -26,6 +26,8 @@ pub(super) fn router(app: App) -> Router {
         .route("/events", get(records::events))
         .route("/revisions", get(records::revisions))
         .route("/revisions/{revision}/undo", post(past::undo))
+        .route("/tools", get(tools::list))
+        .route("/tools/approve", post(tools::approve))
         .route("/runs", get(records::runs))
         .route("/runs/{id}", get(records::run))
         .route("/audit/events", get(records::audit))

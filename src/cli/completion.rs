@@ -212,7 +212,7 @@ fn values(flag: &Arg, ask: impl FnOnce(&Question) -> Vec<Offer>) -> Vec<Offer> {
         _ if !known.is_empty() => known,
         "project" | "clone" => ask(&names("project")),
         "from-template" => ask(&names("template")),
-        "servers" => ask(&names("server")),
+        "servers" | "server" => ask(&names("server")),
         _ => vec![],
     }
 }
@@ -241,12 +241,14 @@ fn positional(
             .collect(),
         (["describe"], []) => kinds()
             .into_iter()
-            .chain(["conflict", "run"].map(|word| (word.to_owned(), String::new())))
+            .chain(["conflict", "run", "tool"].map(|word| (word.to_owned(), String::new())))
             .collect(),
         (["delete" | "patch" | "why" | "schema"], []) => kinds(),
         (["get" | "describe" | "delete" | "patch" | "why"], [kind]) if !kind.contains('/') => {
             ask(&Question::Names((*kind).to_owned(), project))
         }
+        (["approve"], []) => vec![("tool".to_owned(), "accept what it promises now".to_owned())],
+        (["approve"], [_, ..]) => ask(&Question::Names("tools".to_owned(), project)),
         (["logs"], []) => ask(&Question::Instances),
         (["undo"], []) => ask(&Question::Names("revisions".to_owned(), None)),
         (["restore", "diff" | "to"], []) => ask(&Question::Points),
@@ -269,6 +271,7 @@ fn recorded() -> Vec<Offer> {
         Recorded::Events,
         Recorded::Revisions,
         Recorded::Runs,
+        Recorded::Tools,
     ];
     all.map(|it| (it.plural().to_owned(), String::new())).to_vec()
 }
@@ -316,6 +319,14 @@ async fn names(client: &Client, question: &Question) -> Result<Vec<Offer>, Failu
                 Ok(named.collect())
             }
             Noun::Recorded(Recorded::Instances) => instances(client, false).await,
+            Noun::Recorded(Recorded::Tools) => {
+                let within = project
+                    .as_ref()
+                    .map_or_else(String::new, |project| format!("?project={project}"));
+                let listing: Listing<crate::wire::ToolRow> = client.get(&format!("/tools{within}")).await?;
+                let rows = listing.items.into_iter();
+                Ok(rows.map(|row| (row.name, row.state.word().to_owned())).collect())
+            }
             Noun::Recorded(Recorded::Runs) => {
                 let listing: Listing<crate::record::Run> = client.get("/runs").await?;
                 let newest = listing.items.iter().rev();
@@ -387,6 +398,10 @@ mod tests {
             ("get ", "instances"),
             ("get ", "runs"),
             ("describe ", "run"),
+            ("describe ", "tool"),
+            ("get ", "tools"),
+            ("approve ", "tool"),
+            ("approve tool --s", "--server"),
             ("get --", "--watch"),
             ("-o json get --pro", "--project"),
             ("get servers -o ", "yaml"),
@@ -415,6 +430,10 @@ mod tests {
             ("get server ", r#"Names("server", None)"#),
             ("describe srv t", r#"Names("srv", None)"#),
             ("get prompt -p ops ", r#"Names("prompt", Some("ops"))"#),
+            ("describe tool -p ops ", r#"Names("tool", Some("ops"))"#),
+            ("approve tool -p ops ", r#"Names("tools", Some("ops"))"#),
+            ("approve tool -p ", r#"Names("project", None)"#),
+            ("approve tool --server ", r#"Names("server", None)"#),
             ("logs ", "Instances"),
             ("logs -f ", "Instances"),
             ("get servers -p ", r#"Names("project", None)"#),

@@ -15,19 +15,21 @@ use super::run;
 use super::shown::{self, Recording};
 use super::table::Table;
 use super::terminal::{Style, Terminal};
+use super::tools;
 use super::{Outcome, Output, Session, help};
 
 /// Show everything about one resource
 ///
 /// Its status and why it is so, where it is declared (file:line@commit), what holds of it and what does not, its instances
 /// with the next retry (of a project: its servers), open conflicts with both diffs, what happened to it lately, and the declaration. Of a
-/// template also what its servers have to be told, and the words that make one. Of a run who asked for it, when, and what it did.
+/// tool what it promises, and how that differs from what was approved. Of a template also what its servers have to be told, and the words that make one. Of a run who asked for it, when, and what it did.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   mcpctl describe server time
   mcpctl describe template filesystem
   mcpctl describe conflict server/web
   mcpctl describe run 12
+  mcpctl describe tool time__now -p ops
   mcpctl describe project/demo -o json")]
 pub(super) struct Describe {
     /// The kind, or KIND/NAME
@@ -45,6 +47,7 @@ impl Describe {
         let name = self.name.as_deref().unwrap_or(rest);
         match noun::recorded(word) {
             Some(Recorded::Conflicts) => return conflicts(session, form, name).await,
+            Some(Recorded::Tools) => return tools::describe(session, form, name, &self.within).await,
             Some(Recorded::Runs) => return run::describe(session, form, name).await,
             _ => {}
         }
@@ -150,7 +153,8 @@ fn facts(terminal: &Terminal, status: &ItemStatus, revision: u64, url: &str) -> 
         fact("next retry", &shown::until(retry))?;
     }
     if let Some(tools) = status.tools {
-        fact("tools", &tools.to_string())?;
+        let tokens = status.schema_tokens.map(|tokens| format!(", about {tokens} tokens"));
+        fact("tools", &format!("{tools}{}", tokens.unwrap_or_default()))?;
     }
     if !status.endpoint.is_empty() {
         fact("url", &format!("{url}{}", plain(&status.endpoint)))?;
@@ -219,7 +223,7 @@ fn example(name: &Name, template: &Template) -> String {
     format!("mcpctl create server {name} --from-template {name}{asked}")
 }
 
-fn section(terminal: &Terminal, heading: &str, lines: &[String]) -> Result<(), Failure> {
+pub(super) fn section(terminal: &Terminal, heading: &str, lines: &[String]) -> Result<(), Failure> {
     terminal.line("")?;
     terminal.line(&terminal.styled(heading, Some(Style::Heading)))?;
     lines.iter().try_for_each(|line| terminal.line(&format!("  {line}")))

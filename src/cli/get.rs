@@ -17,12 +17,13 @@ use super::noun::{self, Noun, Recorded};
 use super::shown::{self, Recording};
 use super::status::unclaimed;
 use super::table::Table;
+use super::tools;
 use super::{Outcome, Output, Session};
 
 /// Show resources, one or all of a kind
 ///
 /// KIND is a declared kind (server, project, prompt, template, secret; plurals and short names too), a recorded kind
-/// (instances, conflicts, events, revisions, runs) or "all". With -o yaml the output holds declarations alone, ready for
+/// (instances, conflicts, events, revisions, runs, tools) or "all". With -o yaml the output holds declarations alone, ready for
 /// apply: no status, no defaults. What ships with mcpd (templates) is no declaration, and "all" leaves it out.
 ///
 /// With -p only what is in a project: itself, the servers that it lists, its prompts. "all -p" adds what these need, so
@@ -30,7 +31,7 @@ use super::{Outcome, Output, Session};
 ///
 /// A recorded kind takes a NAME too: instances SERVER or SERVER/N, conflicts and events KIND/NAME (a server's with those of
 /// its instances; SERVER/N is one instance's), revisions and runs a number. Of events, revisions and runs the newest 200 are
-/// listed. A run is a look at the repository that somebody asked for (a sync, a webhook) or that moved something.
+/// listed. tools are those of all servers or, with -p, what the project shows and hides, and why. A run is a look at the repository that somebody asked for (a sync, a webhook) or that moved something.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   mcpctl get servers                   a table; -o wide shows more
@@ -40,6 +41,7 @@ use super::{Outcome, Output, Session};
   mcpctl get secret keys --reveal -o yaml   its values in the clear
   mcpctl get instances -w              states as they change
   mcpctl get events server/time        what happened to one resource
+  mcpctl get tools -p ops              what a project shows, hides and holds back
   mcpctl get runs                      what looks were asked for, and what they did")]
 pub(super) struct Get {
     /// The kind, or KIND/NAME
@@ -57,7 +59,7 @@ pub(super) struct Get {
 }
 
 /// The heading of what happened, as wide as its longest word.
-const CHANGE: &str = "CHANGE ";
+pub(super) const CHANGE: &str = "CHANGE ";
 
 const FORMS: &[Output] = &[Output::Table, Output::Wide, Output::Yaml, Output::Json, Output::Name];
 
@@ -109,6 +111,7 @@ impl Get {
                 }
                 Ok(Outcome::Done)
             }
+            Noun::Recorded(Recorded::Tools) => tools::list(session, name, &self.within, self.watch).await,
             Noun::Recorded(recorded) if self.within.project.is_some() => Err(Failure::usage(
                 format!("{} are not told apart by project", recorded.plural()),
                 "leave --project out".to_owned(),
@@ -123,6 +126,7 @@ impl Get {
                 Recorded::Events => records::<Event>(session, recorded, name, self.watch).await,
                 Recorded::Revisions => records::<Mutation>(session, recorded, name, self.watch).await,
                 Recorded::Runs => records::<Run>(session, recorded, name, self.watch).await,
+                Recorded::Tools => Ok(Outcome::Done),
             },
         }
     }
@@ -372,11 +376,11 @@ async fn watch_items(
     Ok(Outcome::Done)
 }
 
-fn changed(event: &SentEvent, record: &impl serde::Serialize) -> Value {
+pub(super) fn changed(event: &SentEvent, record: &impl serde::Serialize) -> Value {
     serde_json::json!({"change": event.name, "item": record})
 }
 
-fn decoded<T: DeserializeOwned>(client: &Client, event: &SentEvent) -> Result<T, Failure> {
+pub(super) fn decoded<T: DeserializeOwned>(client: &Client, event: &SentEvent) -> Result<T, Failure> {
     serde_json::from_str(&event.data).map_err(|cause| client.foreign_event(&cause.to_string()))
 }
 

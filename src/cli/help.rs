@@ -27,7 +27,7 @@ pub(super) const NEWS: &[Output] = &[Output::Table];
 /// The forms of a command that has not all of them.
 fn forms_of(command: &str) -> Option<&'static [Output]> {
     Some(match command {
-        "apply" | "diff" | "patch" | "delete" | "conflicts" | "undo" => CHANGE,
+        "apply" | "approve" | "diff" | "patch" | "delete" | "conflicts" | "undo" => CHANGE,
         "create" => CREATION,
         "get" => ALL,
         "validate" => VERDICT,

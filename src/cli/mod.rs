@@ -3,6 +3,7 @@
 //! Nothing here decides: a command asks mcpd and shows the answer.
 
 mod apply;
+mod approve;
 mod backup;
 mod clash;
 mod client;
@@ -36,6 +37,7 @@ mod status;
 mod sync;
 mod table;
 mod terminal;
+mod tools;
 mod undo;
 mod validate;
 mod version;
@@ -133,6 +135,7 @@ enum Verb {
     Logs(logs::Logs),
     Create(create::Create),
     Apply(apply::Apply),
+    Approve(approve::Approve),
     Diff(diff::Diff),
     Patch(patch::Patch),
     Delete(delete::Delete),
@@ -302,6 +305,7 @@ fn executed(cli: Cli, around: Surroundings, doors: Doors) -> u8 {
             Verb::Logs(verb) => verb.run(&session).await,
             Verb::Create(verb) => verb.run(&session).await,
             Verb::Apply(verb) => verb.run(&session).await,
+            Verb::Approve(verb) => verb.run(&session).await,
             Verb::Diff(verb) => verb.run(&session).await,
             Verb::Patch(verb) => verb.run(&session).await,
             Verb::Delete(verb) => verb.run(&session).await,

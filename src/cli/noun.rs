@@ -26,14 +26,16 @@ pub(super) enum Recorded {
     Events,
     Revisions,
     Runs,
+    Tools,
 }
 
-const RECORDED: [(Recorded, &str, &str); 5] = [
+const RECORDED: [(Recorded, &str, &str); 6] = [
     (Recorded::Instances, "instances", "instance"),
     (Recorded::Conflicts, "conflicts", "conflict"),
     (Recorded::Events, "events", "event"),
     (Recorded::Revisions, "revisions", "revision"),
     (Recorded::Runs, "runs", "run"),
+    (Recorded::Tools, "tools", "tool"),
 ];
 
 impl Recorded {
@@ -207,7 +209,7 @@ mod tests {
             ("evnets", "did you mean \"events\"?"),
             (
                 "nonsense",
-                "kinds are secrets, templates, servers, projects, prompts, instances, conflicts, events, revisions, runs",
+                "kinds are secrets, templates, servers, projects, prompts, instances, conflicts, events, revisions, runs, tools",
             ),
         ] {
             let failure = noun(word).unwrap_err();

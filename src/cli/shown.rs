@@ -165,9 +165,12 @@ pub(super) fn heading(kind: &str, wide: bool) -> Vec<&'static str> {
     let (mut heading, more): (Vec<_>, &[_]) = match kind {
         "server" => (
             vec!["NAME", "READY", "STATE", "TOOLS", "AGE", "REASON"],
-            &["REPLICAS", "SOURCE", "DECLARED"],
+            &["TOKENS", "REPLICAS", "SOURCE", "DECLARED"],
         ),
-        "project" => (vec!["NAME", "SERVERS", "URL"], &["DESCRIPTION", "DECLARED"]),
+        "project" => (
+            vec!["NAME", "SERVERS", "URL"],
+            &["TOOLS", "TOKENS", "DESCRIPTION", "DECLARED"],
+        ),
         "prompt" => (
             vec!["NAME", "PROJECT", "PRIORITY", "SUMMARY"],
             &["TAGS", "LINK", "DECLARED"],
@@ -202,12 +205,19 @@ pub(super) fn cells(kind: &str, item: &Item, wide: bool, url: &str) -> Vec<Strin
                     changed.map(since).unwrap_or_default(),
                     status.reason,
                 ],
-                vec![replicas, source(item), status.provenance.to_string()],
+                vec![
+                    count(status.schema_tokens),
+                    replicas,
+                    source(item),
+                    status.provenance.to_string(),
+                ],
             )
         }
         "project" => {
             let address = format!("{url}/projects/{name}/mcp");
-            (vec![name, text_of(item, "servers"), address], described.to_vec())
+            let [description, declared] = described;
+            let more = vec![count(status.tools), count(status.schema_tokens), description, declared];
+            (vec![name, text_of(item, "servers"), address], more)
         }
         "prompt" => (
             vec![

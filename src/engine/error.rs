@@ -73,6 +73,9 @@ pub enum EngineError {
         /// A way out.
         hint: String,
     },
+    /// Tools can't be approved now, and why.
+    #[error("{0}")]
+    NotApproved(String),
     /// The values of a secret can't be had.
     #[error("{0} is {1}")]
     Closed(Id, String),

@@ -26,6 +26,7 @@ mod scrub;
 mod secrets;
 #[cfg(test)]
 mod tests;
+mod tools;
 mod undo;
 mod vault;
 mod view;
@@ -56,6 +57,7 @@ pub use report::{Happening, Report};
 pub use restore::Restored;
 pub use runs::{MOST_RUNS, Synced};
 pub use scrub::Scrubbed;
+pub use tools::Approval;
 pub use vault::Vault;
 
 /// What an engine is made of.
@@ -134,6 +136,10 @@ struct Inner {
     recipients: Mutex<Option<Arc<str>>>,
     /// The servers that a push changes, by push.
     affected: Mutex<BTreeMap<String, BTreeSet<Name>>>,
+    /// What is known of tools.
+    tools: Mutex<tools::Tools>,
+    /// Held while what is known of them changes.
+    remembering: tokio::sync::Mutex<()>,
 }
 
 /// The longest that a `sync` waits for a remote to answer; its state is told in any case.
@@ -145,8 +151,11 @@ impl Engine {
     /// Starts the loop; it ends with `stop`.
     pub async fn start(parts: Parts, stop: CancellationToken) -> Result<Self, EngineError> {
         let report = Report::first(&parts);
+        let tools = Mutex::new(tools::Tools::open(&parts.store));
         let engine = Self(Arc::new(Inner {
             parts,
+            tools,
+            remembering: tokio::sync::Mutex::default(),
             report: watch::Sender::new(Arc::new(report)),
             happenings: broadcast::Sender::new(HAPPENINGS),
             wake: Notify::new(),

@@ -293,7 +293,10 @@ impl Loop {
             status.reason = inner.parts.masks.mask(&status.reason).into_owned();
         }
         *lock(&inner.memory) = plan.memory;
-        let routes = routes(&view, &plan.statuses, &plan.fleet, &Arc::default());
+        if let Err(error) = inner.tend_tools(&view, &plan.fleet, self.agreed.as_ref()).await {
+            tracing::warn!(error = %describe(&error), "what servers list could not be written down");
+        }
+        let routes = routes(&view, &plan.statuses, &plan.fleet, &inner.tools_lock());
         let mut fleet = plan.fleet;
         self.greetings.bring_along(inner, &seen, &wanted).await;
         self.greetings.fill(&mut fleet, &wanted);

@@ -10,7 +10,7 @@ use crate::kit::{Diagnostic, Digest, Name, Redacted};
 use crate::reconcile::converge::Declaration;
 use crate::record::{Actor, AuditEvent, ById, Decision, Edit, EditChange, Mutation, Row, StoreView, Workload};
 use crate::repo::Snapshot;
-use crate::resource::{Declared as _, Document, Id, Opening, Secret, SecretReference, Server};
+use crate::resource::{Declared as _, Document, Id, Opening, Secret, SecretReference, Server, TOOLS_LOCK, ToolsLock};
 use crate::secret::Recipient;
 
 use super::agree::Pass;
@@ -260,10 +260,18 @@ impl Inner {
     }
 }
 
-/// What was read with its secrets opened where the vault can, and with what is wrong with the list of recipients.
+/// What was read with its secrets opened where the vault can, and with what is wrong with the list of recipients and
+/// the tools' lock.
 pub(super) fn opened(vault: &Vault, read: Snapshot) -> Snapshot {
     let tree = vault.open_tree(&read);
-    let (_, faults) = vault.recipients(read.recipients.as_deref());
+    let (_, mut faults) = vault.recipients(read.recipients.as_deref());
+    if let Some(Err(fault)) = read
+        .tools_lock
+        .as_deref()
+        .map(|text| ToolsLock::parse(text, TOOLS_LOCK))
+    {
+        faults.push(*fault);
+    }
     if faults.is_empty() {
         return read.with_tree(tree);
     }

@@ -499,8 +499,11 @@ mod tests {
         );
         assert_eq!(names_of(&table), ["a__x"]);
         let verdicts: Vec<Verdict> = table.entries().map(|(.., verdict)| verdict).collect();
-        use Verdict::{ByRule, Changed, Shown, Unapproved};
-        assert_eq!(verdicts, [Shown, Changed, Unapproved, ByRule, Unapproved]);
+        let held = Verdict::Unapproved;
+        assert_eq!(
+            verdicts,
+            [Verdict::Shown, Verdict::Changed, held, Verdict::ByRule, held]
+        );
         // Another server's approval makes no other table.
         let with = |server: &str| {
             let mut more = lock.clone();

@@ -34,6 +34,7 @@ mod subscriptions;
 mod templates;
 #[cfg(test)]
 mod tests;
+mod told;
 mod upstreams;
 mod view;
 
@@ -50,6 +51,9 @@ use tokio_util::sync::CancellationToken;
 use crate::kit::{Link, Name};
 use crate::mcp::envelope::text_of;
 use crate::record::{Fleet, InstanceName, Life, Routes, Upstreams};
+
+pub use lock::Verdict;
+pub use told::ToldTool;
 
 use held::Waiting;
 use seal::Seal;

@@ -7,6 +7,7 @@ mod instance;
 mod log;
 mod mutation;
 mod run;
+mod tools;
 mod upstream;
 mod view;
 mod workload;
@@ -20,6 +21,7 @@ pub use mutation::{
     Actor, Change, Edit, EditChange, Import, ImportChange, LedgerRow, Mutation, PendingExport, Rebase, Row, Settle,
 };
 pub use run::{Cause, Did, Run, RunState};
+pub use tools::{Remembered, Sight, ToolMemory};
 pub use upstream::{
     Capability, Counts, Era, Fleet, FleetMember, Greeting, Handshake, MODERN, Routes, ToolSeen, Upstream, Upstreams,
     Verdict, tokens_of,

@@ -13,6 +13,8 @@ use git2::{Odb, Oid, Repository};
 
 use crate::resource::yaml::ParsedFile;
 
+use crate::resource::TOOLS_LOCK;
+
 use super::error::{RepoError, at, git};
 use super::history::{Files, LARGEST, NewFile};
 use super::read;
@@ -85,6 +87,7 @@ pub fn as_pushed(root: &Path, mut each: impl FnMut(&NewFile)) -> Result<AsPushed
     Ok(AsPushed {
         snapshot: Snapshot {
             recipients: read::small_file(&repository, &tree, RECIPIENTS, MOST_RECIPIENTS)?,
+            tools_lock: read::small_file(&repository, &tree, TOOLS_LOCK, super::MOST_TOOLS_LOCK)?,
             ..Snapshot::new(None, Arc::clone(reading.assembly.tree()))
         },
         files: reading.parsed(),

@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use git2::{ErrorCode, ObjectType, Oid, Repository};
 use tokio::sync::watch;
 
+use crate::resource::TOOLS_LOCK;
+
 use super::blocking::blocking;
 use super::error::{RepoError, git};
 use super::hooks::Quarantine;
@@ -115,6 +117,7 @@ impl BareInner {
         let top = commit.tree().map_err(git("reading the repository"))?;
         let tree = folder(repository, &top, &self.within)?;
         let recipients = read::small_file(repository, &tree, super::RECIPIENTS, super::MOST_RECIPIENTS)?;
+        let tools_lock = read::small_file(repository, &tree, TOOLS_LOCK, super::MOST_TOOLS_LOCK)?;
         let Cache { head, pushed: aside } = &*cache;
         let open = || self.repository(quarantine);
         let (reading, ids) = {
@@ -133,6 +136,7 @@ impl BareInner {
                 since: head.snapshot.head.clone().zip(ids.map(Arc::new)),
                 message_author: Some((author, subject)),
                 recipients,
+                tools_lock,
                 within: Arc::clone(&self.within),
                 files: Arc::default(),
             },

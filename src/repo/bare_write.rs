@@ -14,7 +14,7 @@ use crate::resource::Id;
 use super::bare::{Bare, BareInner, commit_id, head};
 use super::blocking::blocking;
 use super::error::{RepoError, at, git};
-use super::export::{self, FileEdit, Standing};
+use super::export::{self, Edits, FileEdit, Standing};
 use super::hosted_setup::is_stale;
 use super::{BRANCH, Landing, Prepared, Snapshot, Step};
 
@@ -74,6 +74,18 @@ impl Bare {
 
 impl BareInner {
     fn prepare(&self, seen: &Snapshot, export: &PendingExport, pending: &[Id]) -> Result<Prepared, RepoError> {
+        self.ready(seen, export, pending, |repository, tree| {
+            export::edits(seen, export, pending, |path| standing(repository, tree, path))
+        })
+    }
+
+    pub(super) fn ready(
+        &self,
+        seen: &Snapshot,
+        export: &PendingExport,
+        pending: &[Id],
+        edits: impl FnOnce(&Repository, &git2::Tree<'_>) -> Result<Edits, RepoError>,
+    ) -> Result<Prepared, RepoError> {
         let repository = self.repository(None)?;
         let parent = match &seen.head {
             None => None,
@@ -94,7 +106,7 @@ impl BareInner {
                 .and_then(|id| repository.find_tree(id))
                 .map_err(git("writing to the repository"))?
         };
-        let edits = export::edits(seen, export, pending, |path| standing(&repository, &tree, path))?;
+        let edits = edits(&repository, &tree)?;
         let head = seen.head.clone();
         if edits.files.is_empty() {
             let commit = head.clone().unwrap_or_default();

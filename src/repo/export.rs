@@ -244,7 +244,9 @@ pub(super) fn message(export: &PendingExport, pending: &[Id], writer: &str) -> S
     if !body.is_empty() {
         text.push('\n');
     }
-    let _ = writeln!(text, "Mcpctl-Revision: {}", export.revision);
+    if export.revision > 0 {
+        let _ = writeln!(text, "Mcpctl-Revision: {}", export.revision);
+    }
     let _ = writeln!(text, "Mcpctl-User: {}", line(&export.actor.name, 100));
     let _ = writeln!(text, "{WRITER}: {}", line(writer, 100));
     text

@@ -16,7 +16,7 @@ use crate::resource::{Assembly, Id};
 use super::bare::lock;
 use super::blocking::blocking;
 use super::error::{RepoError, at};
-use super::export::{self, FileEdit, Standing};
+use super::export::{self, Edits, FileEdit, Standing};
 use super::folder_read::{Look, bytes_of};
 use super::watch::Watches;
 use super::{Landing, Prepared, Snapshot, Step};
@@ -132,6 +132,11 @@ impl Folder {
         blocking(move || inner.prepare(&seen, &export, &pending)).await
     }
 
+    pub(super) async fn ready(&self, seen: &Snapshot, edits: Edits) -> Result<Prepared, RepoError> {
+        let (inner, seen) = (Arc::clone(&self.0), seen.clone());
+        blocking(move || Ok(inner.ready(&seen, edits))).await
+    }
+
     pub(super) async fn land(&self, edits: &[FileEdit], head: &str) -> Result<Landing, RepoError> {
         let (inner, edits, head) = (Arc::clone(&self.0), edits.to_vec(), head.to_owned());
         blocking(move || {
@@ -200,6 +205,7 @@ impl Inner {
             since: before.zip(ids.map(Arc::new)),
             message_author: None,
             recipients: look.recipients.clone(),
+            tools_lock: look.tools_lock.clone(),
             within: Arc::default(),
             files: Arc::new(digests),
         };
@@ -223,6 +229,10 @@ impl Inner {
 
     fn prepare(&self, seen: &Snapshot, export: &PendingExport, pending: &[Id]) -> Result<Prepared, RepoError> {
         let edits = export::edits(seen, export, pending, |path| Ok(self.standing(path)))?;
+        Ok(self.ready(seen, edits))
+    }
+
+    fn ready(&self, seen: &Snapshot, edits: Edits) -> Prepared {
         let mut files = (*seen.files).clone();
         let mut attempt = vec![];
         for edit in &edits.files {
@@ -240,18 +250,20 @@ impl Inner {
         // A text that is newer than the one that the plan saw must not be written over.
         let stale = edits.files.iter().any(|edit| {
             let found = edit.before.as_ref().map(Digest::of);
-            seen.files.get(&edit.path) != found.as_ref()
+            // Hidden files are no declarations and not among them: landing compares them with what is there.
+            let hidden = edit.path.split('/').any(|part| part.starts_with('.'));
+            !hidden && seen.files.get(&edit.path) != found.as_ref()
         });
         let changes = !edits.files.is_empty();
         let present = seen.head.clone().unwrap_or_default();
         let commit = if changes { self.head_with(&files) } else { present };
-        Ok(Prepared {
+        Prepared {
             attempt: attempt.join("\n"),
             commit,
             written: edits.written,
             changes,
             landing: if stale { Step::Stale } else { Step::Files(edits.files) },
-        })
+        }
     }
 
     /// The head that the folder has with these files, if nothing else in it changes.

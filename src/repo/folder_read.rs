@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::kit::{Digest, time};
 use crate::resource::yaml::{self, ParsedFile};
-use crate::resource::{Assembly, FileText, Id, Unreadable};
+use crate::resource::{Assembly, FileText, Id, TOOLS_LOCK, Unreadable};
 
 use super::error::{RepoError, at};
 use super::read::{self, DEEPEST, LARGEST_FILE, MOST_ENTRIES};
@@ -63,6 +63,8 @@ pub(super) struct Look {
     entries: usize,
     /// The text of `.mcpctl/recipients`.
     pub recipients: Option<Arc<str>>,
+    /// The text of `.mcpctl/tools.lock`.
+    pub tools_lock: Option<Arc<str>>,
 }
 
 /// Why a look has to be begun again or given up.
@@ -87,7 +89,8 @@ impl Look {
             let mut look = Self::default();
             match look.folder(root, "", 0, before) {
                 Ok(()) => {
-                    look.recipients = recipients(root);
+                    look.recipients = settings(root, super::RECIPIENTS, super::MOST_RECIPIENTS);
+                    look.tools_lock = settings(root, TOOLS_LOCK, super::MOST_TOOLS_LOCK);
                     return Ok(look);
                 }
                 Err(Trouble::Vanished) => {}
@@ -112,6 +115,7 @@ impl Look {
             && self.files.iter().all(same)
             && self.refused == before.refused
             && self.recipients == before.recipients
+            && self.tools_lock == before.tools_lock
     }
 
     /// How many files differ from those of another look.
@@ -163,8 +167,9 @@ impl Look {
         let files = digests
             .iter()
             .flat_map(|(path, digest)| [path.as_bytes(), digest.bytes().as_slice()]);
-        let recipients = self.recipients.iter().map(|text| text.as_bytes());
-        Digest::of_parts(files.chain(refused.iter().map(String::as_bytes)).chain(recipients)).to_string()
+        let settings = [&self.recipients, &self.tools_lock];
+        let settings = settings.into_iter().flatten().map(|text| text.as_bytes());
+        Digest::of_parts(files.chain(refused.iter().map(String::as_bytes)).chain(settings)).to_string()
     }
 
     fn folder(&mut self, folder: &Path, path: &str, depth: usize, before: &Self) -> Result<(), Trouble> {
@@ -277,10 +282,10 @@ fn read_text(path: String, bytes: Vec<u8>) -> ParsedFile {
     parsed
 }
 
-/// Who secrets are encrypted for; a file that can't be read is no absence.
-fn recipients(root: &Path) -> Option<Arc<str>> {
-    match read_file(&root.join(super::RECIPIENTS)) {
-        Ok(Some((_, bytes))) if bytes.len() <= super::MOST_RECIPIENTS => Some(String::from_utf8_lossy(&bytes).into()),
+/// The text of a file of settings; one that can't be read is no absence.
+fn settings(root: &Path, path: &str, most: usize) -> Option<Arc<str>> {
+    match read_file(&root.join(path)) {
+        Ok(Some((_, bytes))) if bytes.len() <= most => Some(String::from_utf8_lossy(&bytes).into()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         _ => Some(super::UNREADABLE.into()),
     }

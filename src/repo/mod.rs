@@ -5,6 +5,7 @@
     reason = "this room reads and writes the repository's files, finds git on PATH, owns git's processes and the remote's"
 )]
 
+mod amend;
 mod as_pushed;
 mod bare;
 mod bare_write;
@@ -42,6 +43,7 @@ use crate::kit::Digest;
 use crate::record::PendingExport;
 use crate::resource::{Id, Tree};
 
+pub use amend::Amendment;
 pub use as_pushed::{AsPushed, as_pushed, begin, is_in_a_repository, root_above};
 pub use bare::{Bare, Relation};
 pub use error::RepoError;
@@ -87,6 +89,8 @@ pub struct Snapshot {
     pub message_author: Option<(String, String)>,
     /// The text of `.mcpctl/recipients`, where there is one.
     pub recipients: Option<Arc<str>>,
+    /// The text of `.mcpctl/tools.lock`, where there is one.
+    pub tools_lock: Option<Arc<str>>,
     /// The folder of the repository that holds the declarations; empty for all of it. Paths are from the repository's root.
     within: Arc<str>,
     /// The digests of a folder's files: what its exports are compared against.
@@ -113,7 +117,9 @@ impl Snapshot {
 
 /// Who secrets are encrypted for, beside mcpd itself.
 pub const RECIPIENTS: &str = ".mcpctl/recipients";
-/// What stands in [`Snapshot::recipients`] where the file is there and can't be read: it is never taken for an absence.
+/// The most that is read of `.mcpctl/tools.lock`, in bytes.
+const MOST_TOOLS_LOCK: usize = 1 << 20;
+/// What stands in [`Snapshot::recipients`] and [`Snapshot::tools_lock`] where the file is there and can't be read: it is never taken for an absence.
 pub const UNREADABLE: &str = "\0";
 /// The most that is read of it, in bytes.
 const MOST_RECIPIENTS: usize = 64 << 10;

@@ -198,7 +198,7 @@ mod tests {
             (good.replace("sha256:", "md5:"), ".mcpctl/tools.lock:4:", "no digest"),
             (
                 format!("{good}    now: sha256:{digest}\n"),
-                ".mcpctl/tools.lock:5:",
+                ".mcpctl/tools.lock:4:",
                 "now stands here twice",
             ),
             (good.replace("time", "TIME"), ".mcpctl/tools.lock:3:", "is not a name"),

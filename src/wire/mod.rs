@@ -8,6 +8,7 @@ mod merge;
 mod past;
 mod plan;
 mod status;
+mod tools;
 pub mod words;
 
 pub use backup::{BackupCommit, BackupStatus, KeyBody, RestoreState};
@@ -19,3 +20,4 @@ pub use status::{
     Condition, HeldResource, Item, ItemStatus, Listing, MemberStatus, Provenance, Rung, RuntimeStatus, SourceState,
     SourceStatus, Standing, StatusBody, SyncBody, Truth, Unclaimed,
 };
+pub use tools::{ApproveBody, ApproveOrder, ToolAsSeen, ToolRow, ToolState};

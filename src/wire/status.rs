@@ -46,9 +46,12 @@ pub struct ItemStatus {
     /// Of a server: how many instances are RUNNING, as `1/2`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub ready: String,
-    /// Of a server: how many tools it lists, where that is known.
+    /// How many tools a server lists, where that is known, and a project shows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tools: Option<usize>,
+    /// About how many tokens a model pays for the definitions of these tools.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schema_tokens: Option<usize>,
     /// Why it is not well.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub reason: String,
@@ -125,7 +128,7 @@ impl fmt::Display for Provenance {
 /// Something that holds or not, as Kubernetes writes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Condition {
-    /// `Synced`, `Held`, `Conflicted`, `Ready`.
+    /// `Synced`, `Held`, `Conflicted`, `Ready`, `Tools`.
     #[serde(rename = "type")]
     pub kind: String,
     /// Whether it holds.

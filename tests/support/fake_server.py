@@ -5,12 +5,14 @@ MARK only makes the process easy to find. Options:
   say=TEXT       writes TEXT to stderr at the start
   stubborn       stays when its stdin is closed and ignores SIGTERM
   silent         reads, and never answers
+  tools=FILE     lists the tools of a JSON file, as {"NAME": "DESCRIPTION"}, and says when it changes
 """
 
 import json
 import os
 import signal
 import sys
+import threading
 import time
 
 options = dict((word.split("=", 1) + [""])[:2] for word in sys.argv[2:])
@@ -23,13 +25,44 @@ TOOLS = {
 }
 
 
+lock = threading.Lock()
+
+
+def say(message):
+    with lock:
+        sys.stdout.write(json.dumps(message) + "\n")
+        sys.stdout.flush()
+
+
+def tools():
+    if "tools" not in options:
+        return TOOLS
+    with open(options["tools"], encoding="utf-8") as file:
+        said = json.load(file)
+    return {name: (text, {"message": {"type": "string"}}) for name, text in said.items()}
+
+
+def watch():
+    """Says that the tools changed whenever they did."""
+    known = tools()
+    while True:
+        time.sleep(0.05)
+        try:
+            now = tools()
+        except (OSError, ValueError):
+            continue
+        if now != known:
+            known = now
+            say({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"})
+
+
 def tell(line):
     sys.stderr.write(line + "\n")
     sys.stderr.flush()
 
 
 def call(name, arguments):
-    if name == "echo":
+    if name == "echo" or "tools" in options:
         return arguments.get("message", "")
     if name == "pid":
         return str(os.getpid())
@@ -46,7 +79,7 @@ def answer(method, params):
     if method == "initialize":
         return {
             "protocolVersion": params.get("protocolVersion", "2025-11-25"),
-            "capabilities": {"tools": {}},
+            "capabilities": {"tools": {"listChanged": "tools" in options}},
             "serverInfo": {"name": "fake", "version": "1"},
         }
     if method == "ping":
@@ -55,10 +88,10 @@ def answer(method, params):
         return {
             "tools": [
                 {"name": name, "description": text, "inputSchema": {"type": "object", "properties": fields}}
-                for name, (text, fields) in TOOLS.items()
+                for name, (text, fields) in tools().items()
             ]
         }
-    if method == "tools/call" and params.get("name") in TOOLS:
+    if method == "tools/call" and params.get("name") in tools():
         text = call(params["name"], params.get("arguments") or {})
         return {"content": [{"type": "text", "text": text}]}
     return None
@@ -72,6 +105,8 @@ def main():
         sys.exit(int(options["exit"]))
     if "stubborn" in options:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if "tools" in options:
+        threading.Thread(target=watch, daemon=True).start()
     for line in sys.stdin:
         if not line.strip():
             continue
@@ -84,8 +119,7 @@ def main():
             reply["error"] = {"code": -32601, "message": "unknown: " + message["method"]}
         else:
             reply["result"] = result
-        sys.stdout.write(json.dumps(reply) + "\n")
-        sys.stdout.flush()
+        say(reply)
     while "stubborn" in options:
         time.sleep(1)
 

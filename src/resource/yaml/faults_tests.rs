@@ -615,7 +615,7 @@ hint: fields are content, link, priority, summary, tags
 error: a.yaml:9:1: unknown field "project" of a project
   project: ops
   ^^^^^^^
-hint: fields are description, servers
+hint: fields are description, servers, toolPrefix, tools
 "##,
     ),
     (

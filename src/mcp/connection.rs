@@ -18,7 +18,7 @@ use serde_json::value::RawValue;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::envelope::{self, Message, Outcome, code, members, place_of, text_of};
+use super::envelope::{self, Message, Outcome, members, place_of, text_of};
 use super::lists::{Each, Kind};
 use super::{MODERN, locked};
 use crate::record::Era;
@@ -622,81 +622,6 @@ impl Shared {
                 }
             },
             Err(_) => self.ignore(),
-        }
-    }
-
-    /// Puts a question to whoever made the call that it belongs to, or refuses it where that is not certain.
-    fn take_question(&self, question: Question, on: Option<u64>) {
-        const ASKED: [&str; 3] = ["sampling/createMessage", "elicitation/create", "roots/list"];
-        if !ASKED.contains(&&*question.method) {
-            let why = format!("{} is not supported by this client", question.method);
-            return question.refuse(code::METHOD_NOT_FOUND, &super::one_line(&why, 200));
-        }
-        let id = question.line.slice(question.id.clone());
-        let sender = {
-            let mut calls = locked(&self.calls);
-            if calls.questions.len() >= MOST_QUESTIONS || calls.questions.contains_key(&id) {
-                drop(calls);
-                return question.refuse(
-                    code::INVALID_REQUEST,
-                    "too many requests are open, or one with this id is",
-                );
-            }
-            let sender = calls.hears(on).cloned();
-            if sender.is_some() {
-                calls.questions.insert(id, question.withdrawn.clone());
-            }
-            sender
-        };
-        let Some(sender) = sender else {
-            self.uncertain.send_modify(|times| *times += 1);
-            let why = "nobody can be asked: it is not certain whose call this belongs to";
-            return question.refuse(code::SERVER, why);
-        };
-        // A reader that is too slow, or gone, costs the question its answer, and nobody else anything.
-        if let Err(unheard) = sender.try_send(Heard::Question(Box::new(question))) {
-            drop(unheard);
-        }
-    }
-
-    /// Tells the one whom it is certainly about; else nobody.
-    fn take_notice(&self, notice: Notice, on: Option<u64>) {
-        let sender = locked(&self.calls).hears(on).cloned();
-        if sender.is_none_or(|sender| sender.try_send(Heard::Notice(notice)).is_err()) {
-            self.ignore();
-        }
-    }
-
-    /// Whether a notification names a stream that is not open.
-    fn is_strayed(&self, params: Option<&RawValue>) -> bool {
-        let Some(subscription) = subscription(params) else {
-            return false;
-        };
-        !number(subscription).is_some_and(|id| self.is_standing(id))
-    }
-
-    fn is_standing(&self, id: u64) -> bool {
-        locked(&self.calls)
-            .pending
-            .get(&id)
-            .is_some_and(|pending| pending.standing)
-    }
-
-    /// The server does not want to know any more, or ends a stream that it was asked for.
-    fn take_withdrawal(&self, params: Option<&RawValue>) {
-        let id = params.and_then(|params| members(params.get(), ["requestId"]).ok()?[0]);
-        if let Some(id) = id.and_then(number).filter(|id| self.is_standing(*id)) {
-            if let Some(pending) = locked(&self.calls).pending.remove(&id) {
-                let _ = pending
-                    .answer
-                    .send(Err(CallError::Failed("the server ended it".into())));
-            }
-            return;
-        }
-        let withdrawn = id.and_then(|id| locked(&self.calls).questions.remove(id.get().as_bytes()));
-        match withdrawn {
-            Some(withdrawn) => withdrawn.cancel(),
-            None => self.ignore(),
         }
     }
 

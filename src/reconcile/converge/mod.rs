@@ -10,6 +10,8 @@
 //! the plan's memory, observes, and plans again. An instance never has more than two lives, and one of them serves.
 
 mod desired;
+#[cfg(test)]
+mod era_tests;
 mod instance;
 mod memory;
 #[cfg(test)]

@@ -17,7 +17,7 @@ pub(super) struct Bench {
     pub away: Option<String>,
     pub memory: Memory,
     pub outcomes: Vec<Outcome>,
-    started: u32,
+    pub(super) started: u32,
 }
 
 pub(super) fn server(value: Value) -> Arc<Workload> {
@@ -33,12 +33,12 @@ pub(super) fn declared(name: &str, value: Value) -> Declaration {
     }
 }
 
-fn life(name: &str) -> Life {
+pub(super) fn life(name: &str) -> Life {
     Life(name.to_owned())
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             now: "2026-11-01T12:00:00Z".parse().unwrap(),
             desired: vec![],
@@ -53,19 +53,19 @@ impl Bench {
         }
     }
 
-    fn of(value: Value) -> Self {
+    pub(super) fn of(value: Value) -> Self {
         let mut bench = Self::new();
         bench.declare(value);
         bench
     }
 
     /// Declares server `time` (and nothing else).
-    fn declare(&mut self, value: Value) {
+    pub(super) fn declare(&mut self, value: Value) {
         self.desired = desired([declared("time", value)], false);
     }
 
     /// The plan as it is, without adopting it.
-    fn look(&self) -> Plan {
+    pub(super) fn look(&self) -> Plan {
         let seen = Seen {
             desired: &self.desired,
             live: &self.live,
@@ -83,7 +83,7 @@ impl Bench {
     }
 
     /// One turn: plan and adopt the memory.
-    fn turn(&mut self) -> Plan {
+    pub(super) fn turn(&mut self) -> Plan {
         let plan = self.look();
         self.memory = plan.memory.clone();
         self.outcomes.clear();
@@ -91,7 +91,7 @@ impl Bench {
     }
 
     /// Turns until there are no steps, performing them; lives are named L1, L2, ….
-    fn settle(&mut self) -> Plan {
+    pub(super) fn settle(&mut self) -> Plan {
         for _ in 0..20 {
             let plan = self.turn();
             if plan.steps.is_empty() {
@@ -104,7 +104,7 @@ impl Bench {
         panic!("it does not settle");
     }
 
-    fn perform(&mut self, step: Step) {
+    pub(super) fn perform(&mut self, step: Step) {
         match step {
             Step::Start { instance, server, .. } => {
                 self.started += 1;
@@ -124,7 +124,7 @@ impl Bench {
         }
     }
 
-    fn found(&mut self, name: &str, desired: &Desired) {
+    pub(super) fn found(&mut self, name: &str, desired: &Desired) {
         self.live.push(Live {
             instance: desired.instance.clone(),
             life: life(name),
@@ -134,7 +134,7 @@ impl Bench {
         });
     }
 
-    fn handshake(&mut self, name: &str, handshake: Handshake) {
+    pub(super) fn handshake(&mut self, name: &str, handshake: Handshake) {
         let instance = self.live.iter().find(|l| l.life.0 == name).unwrap().instance.clone();
         let since = self.now;
         let upstream = Upstream {
@@ -147,7 +147,7 @@ impl Bench {
         self.upstreams.insert(life(name), upstream);
     }
 
-    fn ready(&mut self, name: &str) {
+    pub(super) fn ready(&mut self, name: &str) {
         let handshake = Handshake::Ready {
             greeting: Greeting::default(),
             counts: Counts {
@@ -158,7 +158,7 @@ impl Bench {
         self.handshake(name, handshake);
     }
 
-    fn end(&mut self, name: &str, said: &str) {
+    pub(super) fn end(&mut self, name: &str, said: &str) {
         let at = self.now;
         let live = self.live.iter_mut().find(|l| l.life.0 == name).unwrap();
         live.state = LiveState::Ended(Ending {
@@ -171,17 +171,17 @@ impl Bench {
         self.upstreams.remove(&life(name));
     }
 
-    fn pass(&mut self, seconds: i64) {
+    pub(super) fn pass(&mut self, seconds: i64) {
         self.now += SignedDuration::from_secs(seconds);
     }
 
-    fn lives(&self) -> Vec<&str> {
+    pub(super) fn lives(&self) -> Vec<&str> {
         self.live.iter().map(|l| l.life.0.as_str()).collect()
     }
 }
 
 /// `STATE reason | failures | seconds to the next try`.
-fn status(plan: &Plan, now: Timestamp) -> String {
+pub(super) fn status(plan: &Plan, now: Timestamp) -> String {
     let all: Vec<String> = plan
         .statuses
         .iter()
@@ -755,96 +755,4 @@ fn a_failure_names_the_link_that_broke() {
         bench.declare(json!({"command": ["b"]}));
         assert_eq!(bench.turn().statuses[0].failed_at, None);
     }
-}
-
-/// A server that the question for its era has upset did not fail: a fresh process takes its place at once, uncounted. Once:
-/// one that ends by itself is seen to.
-#[test]
-fn a_server_that_a_question_upset_is_replaced_and_has_not_failed() {
-    let upset = |closed| Handshake::Failed {
-        reason: "the server closed its output".to_owned(),
-        closed,
-        verdict: Verdict::Upset,
-    };
-    for ended in [false, true] {
-        let mut bench = Bench::of(json!({"command": ["a"]}));
-        bench.settle();
-        if ended {
-            bench.end("L1", "unexpected message");
-            // The end is seen first, and what the gateway makes of it is awaited.
-            let at = bench.now;
-            bench.live[0].started = at;
-            let instance = bench.live[0].instance.clone();
-            let upstream = Upstream {
-                instance,
-                handshake: Handshake::Connecting,
-                since: at,
-                uncertain: 0,
-            };
-            bench.upstreams.insert(life("L1"), upstream);
-            let waiting = bench.turn();
-            assert_eq!(status(&waiting, bench.now), "time/0 PENDING:  | 0 | -");
-            assert!(waiting.steps.is_empty() && waiting.fleet.members.contains_key(&life("L1")));
-            assert_eq!(waiting.wake_at, Some(at + SignedDuration::from_secs(1)));
-        }
-        let handshake = upset(true);
-        let instance = bench.live[0].instance.clone();
-        let since = bench.now;
-        bench.upstreams.insert(
-            life("L1"),
-            Upstream {
-                instance,
-                handshake,
-                since,
-                uncertain: 0,
-            },
-        );
-        let first = bench.settle();
-        assert_eq!(bench.lives(), ["L2"], "ended: {ended}");
-        assert_eq!(status(&first, bench.now), "time/0 STARTING:  | 0 | -");
-        // The second one has no excuse.
-        bench.handshake("L2", upset(false));
-        let second = bench.settle();
-        assert!(bench.lives().is_empty());
-        let want = "time/0 ERROR: the server closed its output | 1 | 30";
-        assert_eq!(status(&second, bench.now), want);
-        // Nor has what was ready meanwhile lost its own.
-        bench.pass(30);
-        bench.settle();
-        bench.ready("L3");
-        bench.settle();
-        bench.handshake("L3", upset(true));
-        let third = bench.settle();
-        assert_eq!((bench.lives(), third.statuses[0].failures), (vec!["L4"], 1));
-    }
-}
-
-/// A life whose end the gateway never makes anything of has failed after all.
-#[test]
-fn an_end_is_not_awaited_for_long() {
-    let mut bench = Bench::of(json!({"command": ["a"]}));
-    bench.settle();
-    bench.handshake("L1", Handshake::Connecting);
-    let connecting = bench.upstreams.clone();
-    bench.end("L1", "oops");
-    bench.upstreams = connecting;
-    assert!(bench.turn().steps.is_empty());
-    bench.pass(1);
-    let plan = bench.settle();
-    assert_eq!(
-        status(&plan, bench.now),
-        "time/0 ERROR: exited with code 1: oops | 1 | 30"
-    );
-}
-
-#[test]
-fn a_server_whose_questions_reach_nobody_is_told_what_it_needs() {
-    let mut bench = Bench::of(json!({"command": ["a"]}));
-    bench.settle();
-    bench.ready("L1");
-    assert_eq!(bench.settle().statuses[0].reason, "");
-    bench.upstreams.get_mut(&life("L1")).unwrap().uncertain = 3;
-    let told = bench.settle();
-    assert_eq!(told.statuses[0].state, State::Running);
-    assert!(told.statuses[0].reason.starts_with("needs \"isolation: session\": "));
 }

@@ -243,6 +243,7 @@ impl Daemon {
                 location,
                 interval: settings.reconcile_interval,
                 upstreams: gateway.upstreams(),
+                demand: gateway.demand(),
                 in_flight: Arc::new(move |life| counting.in_flight(life)),
                 fleet,
                 routes,

@@ -42,7 +42,7 @@ use tokio_util::sync::CancellationToken;
 use crate::kit::{Masks, Name};
 use crate::reconcile::agree::Standing;
 use crate::reconcile::converge::Memory;
-use crate::record::{Actor, Fleet, Life, Live, Routes, Upstreams};
+use crate::record::{Actor, Demand, Fleet, Life, Live, Routes, Upstreams};
 use crate::repo::Source;
 use crate::runtime::{Logs, Runtime};
 use crate::store::Store;
@@ -84,6 +84,8 @@ pub struct Parts {
     pub interval: Duration,
     /// The gateway's connections.
     pub upstreams: watch::Receiver<Arc<Upstreams>>,
+    /// The instances that sessions need.
+    pub demand: watch::Receiver<Arc<Demand>>,
     /// How many calls a life is answering.
     pub in_flight: Arc<dyn Fn(&Life) -> usize + Send + Sync>,
     /// Where the lives to connect to are published.

@@ -66,7 +66,8 @@ impl Inner {
 
     /// The instances that these rows ask for.
     pub(super) fn wanted(&self, rows: &ById<Row>) -> Vec<Desired> {
-        desired(self.resolved(rows), self.parts.runtime.images())
+        let demand = Arc::clone(&self.parts.demand.borrow());
+        desired(self.resolved(rows), self.parts.runtime.images(), &demand)
     }
 
     /// What would happen to what runs if these were the rows.

@@ -99,11 +99,13 @@ impl Loop {
         let mut repository = self.inner.parts.source.changed();
         let mut runtime = self.inner.parts.runtime.changed();
         let mut upstreams = self.inner.parts.upstreams.clone();
+        let mut demand = self.inner.parts.demand.clone();
         let mut agree = true;
         while !stop.is_cancelled() {
             // What changes from here on is a hint for the next round.
             runtime.mark_unchanged();
             upstreams.mark_unchanged();
+            demand.mark_unchanged();
             let next = self.round(agree).await;
             agree = next.agree;
             tokio::select! {
@@ -114,6 +116,7 @@ impl Loop {
                 Ok(()) = repository.changed() => agree = true,
                 Ok(()) = runtime.changed() => {}
                 Ok(()) = upstreams.changed() => {}
+                Ok(()) = demand.changed() => {}
                 Some(finished) = self.finished.recv() => self.take(finished),
             }
             tokio::time::sleep(DEBOUNCE).await;

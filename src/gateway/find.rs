@@ -10,11 +10,11 @@ use crate::kit::Name;
 use crate::mcp::level::Level;
 use crate::mcp::meta::{self, CAPABILITIES, CLIENT, LEVEL, PROTOCOL};
 use crate::mcp::{Call, CallError, Connection, MODERN, Wish};
-use crate::record::{Era, Life};
+use crate::record::{Era, FIRST_OF_SESSIONS, Life};
 
 use super::ask::Can;
 use super::asked::{Ask, Asked, Crossing, Round};
-use super::route::{Choice, Way, choose};
+use super::route::{Candidate, Choice, Way, choose};
 use super::session::Session;
 use super::subscriptions::Subscriptions;
 use super::view::{Callable, View};
@@ -149,14 +149,36 @@ pub async fn find(
                 _ => Err(Failure::Unknown),
             };
         }
-        let several = callable.candidates.len() > 1;
         let session = asker.session.as_ref();
+        let own_instance = match callable.isolated {
+            true => Some(inner.sessions.places.of(server, &asker.owner).ok_or_else(|| {
+                let most = super::places::MOST;
+                Failure::Server(format!(
+                    "{most} sessions have an instance of server {server} of their own already."
+                ))
+            })?),
+            false => None,
+        };
+        let of_session: Vec<Candidate>;
+        let candidates = match own_instance {
+            None => &callable.candidates,
+            Some(index) => {
+                of_session = callable
+                    .candidates
+                    .iter()
+                    .filter(|c| c.index == index)
+                    .cloned()
+                    .collect();
+                if of_session.is_empty() && callable.unavailable.is_none() {
+                    wait(&mut view, arrived, server, callable).await?;
+                    continue;
+                }
+                &of_session
+            }
+        };
+        let several = candidates.len() > 1;
         let sticks_to = session.filter(|_| several).and_then(|session| session.life(server));
-        match choose(
-            &callable.candidates,
-            sticks_to.as_ref(),
-            callable.unavailable.as_deref(),
-        ) {
+        match choose(candidates, sticks_to.as_ref(), callable.unavailable.as_deref()) {
             Choice::Go(life, connection) => {
                 if !known {
                     return Err(Failure::Unknown);
@@ -262,7 +284,14 @@ pub async fn around(inner: &Inner, asker: &Asker, asked: &Asked, servers: &[Name
     for server in servers {
         let seen = Arc::clone(&inner.view.borrow());
         let Some(callable) = seen.server(server) else { continue };
-        let Choice::Go(_, connection) = choose(&callable.candidates, None, callable.unavailable.as_deref()) else {
+        // No session's own instance answers for everybody.
+        let shared: Vec<Candidate> = callable
+            .candidates
+            .iter()
+            .filter(|candidate| !callable.isolated || candidate.index < FIRST_OF_SESSIONS)
+            .cloned()
+            .collect();
+        let Choice::Go(_, connection) = choose(&shared, None, callable.unavailable.as_deref()) else {
             silent.push(server.as_str());
             continue;
         };

@@ -25,6 +25,7 @@ mod merge;
 mod modern;
 mod names;
 mod page;
+mod places;
 mod route;
 mod seal;
 mod serve;
@@ -50,7 +51,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::kit::{Link, Name};
 use crate::mcp::envelope::text_of;
-use crate::record::{Fleet, InstanceName, Life, Routes, Upstreams};
+use crate::record::{Demand, Fleet, InstanceName, Life, Routes, Upstreams};
 
 pub use lock::Verdict;
 pub use told::ToldTool;
@@ -167,6 +168,12 @@ impl Gateway {
             stop,
         };
         tokio::spawn(keeper.run());
+        let view = inner.view.subscribe();
+        let busy = move |server: &Name, index: u32| {
+            let seen = Arc::clone(&view.borrow());
+            seen.server(server).is_some_and(|server| server.is_busy(index))
+        };
+        tokio::spawn(Arc::clone(&inner.sessions.places).tidy(busy, inner.stop.clone()));
         tokio::spawn(Arc::clone(&inner.waiting).tidy(inner.stop.clone()));
         Self(inner)
     }
@@ -175,6 +182,12 @@ impl Gateway {
     #[must_use]
     pub fn upstreams(&self) -> watch::Receiver<Arc<Upstreams>> {
         self.0.upstreams.subscribe()
+    }
+
+    /// The instances that sessions need beside the replicas of their servers.
+    #[must_use]
+    pub fn demand(&self) -> watch::Receiver<Arc<Demand>> {
+        self.0.sessions.places.demand()
     }
 
     /// How many requests a life is working on; 0 where it is not held.

@@ -95,6 +95,8 @@ pub enum Stage {
 pub struct Candidate {
     /// Which life.
     pub life: Life,
+    /// The index of its instance.
+    pub index: u32,
     /// Whether new calls go to it.
     pub serving: bool,
     /// How far it is.
@@ -227,6 +229,7 @@ mod tests {
     fn candidate(life: &str, serving: bool, stage: Stage) -> Candidate {
         Candidate {
             life: Life(life.into()),
+            index: 0,
             serving,
             stage,
         }

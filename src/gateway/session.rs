@@ -18,6 +18,7 @@ use crate::record::Life;
 
 use super::Endpoint;
 use super::ask::Can;
+use super::places::Places;
 use super::subscriptions::{Inbox, Subscriptions};
 
 /// Sessions that are kept; beyond, the one that was idle the longest goes.
@@ -48,10 +49,12 @@ pub struct Session {
     /// What waits to be told to the client.
     pub inbox: Arc<Inbox>,
     subscriptions: Arc<Subscriptions>,
+    places: Arc<Places>,
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
+        self.places.forget_session(&self.id);
         self.subscriptions.forget_session(&self.id);
     }
 }
@@ -243,6 +246,8 @@ pub struct Sessions {
     idle: Duration,
     /// What the sessions are subscribed to.
     pub subscriptions: Arc<Subscriptions>,
+    /// The instances that they have of their own.
+    pub places: Arc<Places>,
     all: Mutex<HashMap<String, Arc<Session>>>,
 }
 
@@ -253,6 +258,7 @@ impl Default for Sessions {
             most: MOST,
             idle: IDLE,
             subscriptions: Arc::default(),
+            places: Arc::default(),
             all: Mutex::default(),
         }
     }
@@ -280,6 +286,7 @@ impl Sessions {
             questions: Mutex::default(),
             inbox: Arc::default(),
             subscriptions: Arc::clone(&self.subscriptions),
+            places: Arc::clone(&self.places),
         });
         let mut all = locked(&self.all);
         if all.len() >= self.most {

@@ -137,6 +137,7 @@ impl Keeper {
             };
             let candidate = Candidate {
                 life: life.clone(),
+                index: held.member.instance.index,
                 serving: held.member.serving,
                 stage,
             };

@@ -8,14 +8,14 @@ use crate::kit::Name;
 use crate::mcp::Connection;
 use crate::mcp::lists::{Each, Lists};
 use crate::record::{Capability, Life, Routes};
-use crate::resource::{Project, Server};
+use crate::resource::{Isolation, Project, Server};
 
 use super::Endpoint;
 use super::asked::Ask;
 use super::lock::{Rules, naming};
 use super::merge::{Part, Table, Tables, Terms};
 use super::names::Naming;
-use super::route::{Candidate, Way, way};
+use super::route::{Candidate, Stage, Way, way};
 
 /// What is known of a server, from its first serving life or the last one that answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,11 +48,20 @@ pub struct Callable {
     pub unavailable: Option<String>,
     /// The longest a call may take.
     pub timeout: Duration,
+    /// Whether each session has an instance of its own.
+    pub isolated: bool,
     /// What it declared, where that is known.
     can: Option<BTreeSet<Capability>>,
 }
 
 impl Callable {
+    /// Whether an instance of it is answering.
+    #[must_use]
+    pub fn is_busy(&self, index: u32) -> bool {
+        let mut of_index = self.candidates.iter().filter(|candidate| candidate.index == index);
+        of_index.any(|candidate| matches!(&candidate.stage, Stage::Ready(connection) if connection.in_flight() > 0))
+    }
+
     /// Whether it declared something; one that nobody greeted yet may have.
     #[must_use]
     pub fn can(&self, what: Capability) -> bool {
@@ -100,6 +109,7 @@ impl View {
                 candidates: candidates.remove(name).unwrap_or_default(),
                 unavailable: routes.unavailable.get(name).cloned(),
                 timeout: Duration::from_secs(u64::from(server.timeout_seconds)),
+                isolated: server.isolation == Isolation::Session,
                 can: known.get(name).map(|known| known.can.clone()),
             };
             view.servers.insert(name.clone(), callable);

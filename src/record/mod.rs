@@ -23,8 +23,8 @@ pub use mutation::{
 pub use run::{Cause, Did, Run, RunState};
 pub use tools::{Remembered, Sight, ToolMemory};
 pub use upstream::{
-    Capability, Counts, Era, Fleet, FleetMember, Greeting, Handshake, MODERN, Routes, ToolSeen, Upstream, Upstreams,
-    Verdict, tokens_of,
+    Capability, Counts, Demand, Era, FIRST_OF_SESSIONS, Fleet, FleetMember, Greeting, Handshake, MODERN, Routes,
+    ToolSeen, Upstream, Upstreams, Verdict, tokens_of,
 };
 pub use view::StoreView;
 pub use workload::Workload;

@@ -116,6 +116,12 @@ pub struct Routes {
     pub lock: Arc<ToolsLock>,
 }
 
+/// gateway → engine: the instances that sessions need, by server, beside its replicas (`isolation: session`).
+pub type Demand = BTreeMap<Name, BTreeSet<u32>>;
+
+/// The first index of an instance that is a session's own: far above any replica's.
+pub const FIRST_OF_SESSIONS: u32 = 1000;
+
 /// gateway → engine: the connections by life.
 pub type Upstreams = BTreeMap<Life, Upstream>;
 

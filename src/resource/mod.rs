@@ -31,7 +31,7 @@ pub use project::{Project, ToolLock, ToolPrefix, ToolRules};
 pub use prompt::{Link, Prompt};
 pub use schema::any_document_schema;
 pub use secret::{Opening, Secret, SecretValue, masked};
-pub use server::{EnvironmentVariable, PackageRuntime, SecretReference, Server, Source, Update, ValueFrom};
+pub use server::{EnvironmentVariable, Isolation, PackageRuntime, SecretReference, Server, Source, Update, ValueFrom};
 pub use shape::{API_VERSION, Field, Fields, SCOPE_FIELDS, Shape, TOP_LEVEL, Word};
 pub use template::{Template, TemplateVariable};
 pub use tools_lock::{TOOLS_LOCK, ToolsLock};

@@ -64,6 +64,11 @@ pub struct Server {
     #[serde(default = "start_timeout", skip_serializing_if = "is_start_timeout")]
     #[schemars(range(min = 1, max = 3600), extend("default" = 300))]
     pub start_timeout_seconds: u32,
+    /// Whose calls an instance answers: everybody's, or one session's alone. A server that asks its callers something
+    /// (sampling, roots, elicitation) over stdio needs an instance for each session to know whom it asks.
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("default" = "shared"))]
+    pub isolation: Isolation,
     /// How a changed server replaces the running one: rolling starts the new one first, recreate stops the old one first.
     /// Where a volume is writable, it is always recreate.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -98,6 +103,17 @@ pub enum PackageRuntime {
     Node,
     /// PyPI, started by uvx.
     Python,
+}
+
+/// Whose calls an instance answers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Isolation {
+    /// Everybody's.
+    #[default]
+    Shared,
+    /// Those of one session; each session has an instance of its own.
+    Session,
 }
 
 /// How a changed server replaces the running one.
@@ -504,7 +520,7 @@ mod tests {
             problems(&json!({"command": ["a"], "transport": "SSE", "containerPort": 1})),
             ["transport: SSE needs a container"]
         );
-        for later in ["externalUrl", "healthCheck", "isolation", "suspend", "imagePullSecret"] {
+        for later in ["externalUrl", "healthCheck", "suspend", "imagePullSecret"] {
             let told = problems(&json!({"dockerImage": "a", later: "x"}));
             assert!(told[0].contains("unknown field"), "{told:?}");
         }

@@ -128,6 +128,7 @@ impl Bench {
             location: String::new(),
             interval: Duration::from_secs(30),
             upstreams: upstreams.subscribe(),
+            demand: watch::Sender::default().subscribe(),
             in_flight: Arc::new(|_| 0),
             fleet: watch::Sender::default(),
             routes: watch::Sender::default(),

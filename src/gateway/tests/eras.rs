@@ -567,6 +567,58 @@ async fn a_question_whose_caller_is_not_certain_is_put_to_nobody() {
     }
 }
 
+/// `isolation: session`: each session's calls go to an instance of its own, which is asked of the engine with the first call
+/// and given back with the session; its questions are certain to be that session's.
+#[tokio::test]
+async fn each_session_has_an_instance_of_its_own() {
+    let world = World::new(&["s"]).await;
+    world.declare(&["s"], &json!({"isolation": "session"}));
+    let start = |name: &'static str, instance: &'static str| {
+        let (fake, pipes) = Fake::scripted(script);
+        fake.set(Kind::Tools, ["slow", "form"].map(crate::mcp::fake::tool).into());
+        world.join(name, instance, true, Some(pipes));
+        fake
+    };
+    let shared = start("l0", "s/0");
+    world.ready("l0").await;
+    until("the isolation", || {
+        let view = world.gateway.0.view.borrow();
+        view.server(&"s".parse().unwrap()).is_some_and(|server| server.isolated)
+    })
+    .await;
+    let anna = Peer::new(&world, Era::Legacy, everything()).await;
+    let bert = Peer::of(&world, Era::Modern, everything(), "bert").await;
+    assert_eq!(world.demand(), Vec::<String>::new(), "lists need none");
+    let slow = anna.once(9, "tools/call", json!({"name": "s__slow"}));
+    let both = async {
+        until("anna's instance", || world.demand() == ["s/1000"]).await;
+        let annas = start("l1", "s/1000");
+        until("anna's call", || annas.heard("tools/call").len() == 1).await;
+        let asking = bert.call("s__form");
+        let starting = async {
+            until("bert's instance", || world.demand() == ["s/1000", "s/1001"]).await;
+            start("l2", "s/1001")
+        };
+        let (said, berts) = tokio::join!(asking, starting);
+        assert_eq!(said.asked.len(), 1, "{said:?}");
+        assert_eq!(berts.heard("tools/call").len(), 1);
+        assert_eq!(
+            (annas.heard("tools/call").len(), shared.heard("tools/call").len()),
+            (1, 0)
+        );
+    };
+    tokio::select! {
+        said = slow => panic!("a slow tool answered: {said:?}"),
+        () = both => {}
+    }
+    let ending = world
+        .client
+        .delete(&anna.url)
+        .header("mcp-session-id", anna.session.as_ref().unwrap());
+    assert_eq!(ending.header("x-caller", "anna").send().await.unwrap().status(), 204);
+    until("what ended is given back", || world.demand() == ["s/1001"]).await;
+}
+
 /// A client that goes away, or says so, cancels its call; the other way round a server may withdraw its question.
 #[tokio::test]
 async fn cancelling_crosses() {

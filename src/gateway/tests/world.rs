@@ -164,6 +164,16 @@ impl World {
         until("the deadline", in_force).await;
     }
 
+    /// The instances that sessions need, as the engine hears of them.
+    pub fn demand(&self) -> Vec<String> {
+        let demand = self.gateway.demand();
+        let demand = demand.borrow();
+        let all = demand
+            .iter()
+            .flat_map(|(server, of)| of.iter().map(move |index| format!("{server}/{index}")));
+        all.collect()
+    }
+
     /// Says why a server can't be called.
     pub fn unavailable(&self, server: &str, why: &str) {
         self.routes.send_modify(|routes| {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::kit::{Digest, Name};
-use crate::record::{InstanceName, Workload};
+use crate::record::{Demand, InstanceName, Workload};
+use crate::resource::Isolation;
 
 /// One instance that shall run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,8 +42,9 @@ pub struct Declaration {
     pub missing: Option<String>,
 }
 
-/// Server × replicas, in order of name and index. `images` says whether the runtime can run container images.
-pub fn desired(servers: impl IntoIterator<Item = Declaration>, images: bool) -> Vec<Desired> {
+/// Server × replicas and what sessions have of their own (`demand`), in order of name and index. `images` says whether the
+/// runtime can run container images.
+pub fn desired(servers: impl IntoIterator<Item = Declaration>, images: bool, demand: &Demand) -> Vec<Desired> {
     let mut all: Vec<Desired> = servers
         .into_iter()
         .flat_map(|Declaration { name, server, missing }| {
@@ -51,7 +53,9 @@ pub fn desired(servers: impl IntoIterator<Item = Declaration>, images: bool) -> 
             } else {
                 missing.map(Blocked::Secret)
             };
-            (0..server.replicas).map(move |index| Desired {
+            let isolated = server.isolation == Isolation::Session && server.replicas > 0;
+            let of_sessions = demand.get(&name).filter(|_| isolated).cloned().unwrap_or_default();
+            (0..server.replicas).chain(of_sessions).map(move |index| Desired {
                 instance: InstanceName {
                     server: name.clone(),
                     index,
@@ -137,8 +141,24 @@ mod tests {
     }
 
     fn one(value: Value) -> Desired {
-        let all = desired([declared("time", value)], true);
+        let all = desired([declared("time", value)], true, &Demand::new());
         all.into_iter().next().unwrap()
+    }
+
+    /// What sessions have of their own runs beside the replicas, of a server that is declared so and in service.
+    #[test]
+    fn sessions_have_instances_of_their_own() {
+        let demand = Demand::from([("time".parse().unwrap(), [1000, 1001].into())]);
+        for (isolation, replicas, want) in [
+            ("session", 1, &["time/0", "time/1000", "time/1001"][..]),
+            ("session", 0, &[]),
+            ("shared", 1, &["time/0"]),
+        ] {
+            let value = json!({"command": ["t"], "isolation": isolation, "replicas": replicas});
+            let all = desired([declared("time", value)], true, &demand);
+            let names: Vec<String> = all.iter().map(|one| one.instance.to_string()).collect();
+            assert_eq!(names, want, "{isolation} {replicas}");
+        }
     }
 
     #[test]
@@ -153,7 +173,7 @@ mod tests {
                 declared("git", json!({"command": ["git"], "replicas": 2})),
                 declared("off", json!({"command": ["x"], "replicas": 0})),
             ];
-            desired(servers, images)
+            desired(servers, images, &Demand::new())
                 .into_iter()
                 .map(|d| {
                     format!(

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::kit::time::SignedDuration;
-use crate::record::{ChainLink, Counts, Ending, Greeting, Handshake, LiveState, State, Upstream, Verdict};
+use crate::record::{ChainLink, Counts, Demand, Ending, Greeting, Handshake, LiveState, State, Upstream, Verdict};
 
 /// A small world with a hand on everything: it performs steps at once, and every start works.
 pub(super) struct Bench {
@@ -61,7 +61,7 @@ impl Bench {
 
     /// Declares server `time` (and nothing else).
     pub(super) fn declare(&mut self, value: Value) {
-        self.desired = desired([declared("time", value)], false);
+        self.desired = desired([declared("time", value)], false, &Demand::new());
     }
 
     /// The plan as it is, without adopting it.
@@ -554,7 +554,7 @@ fn a_change_taken_back_keeps_the_old_life() {
 #[test]
 fn nothing_is_touched_before_the_store_is_claimed() {
     let mut bench = Bench::of(json!({"command": ["a"], "replicas": 2}));
-    let other = desired([declared("gone", json!({"command": ["z"]}))], false);
+    let other = desired([declared("gone", json!({"command": ["z"]}))], false, &Demand::new());
     let two = bench.desired.clone();
     bench.found("X", &two[0]);
     bench.found("Z", &other[0]);

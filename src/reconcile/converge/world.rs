@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::*;
 use crate::kit::time::SignedDuration;
-use crate::record::{Counts, Ending, Greeting, Handshake, LiveState, State, Upstream, Verdict};
+use crate::record::{Counts, Demand, Ending, Greeting, Handshake, LiveState, State, Upstream, Verdict};
 
 const WORLDS: u64 = 1_500;
 const TURNS: usize = 50;
@@ -107,7 +107,7 @@ impl World {
             declared.push(tests::declared(name, value));
         }
         let keep = self.random.below(3);
-        let new = desired(declared, true);
+        let new = desired(declared, true, &Demand::new());
         let old = std::mem::take(&mut self.desired);
         // Often only one of the two changes.
         let kept = |d: &&Desired| {

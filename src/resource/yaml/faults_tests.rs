@@ -36,7 +36,7 @@ hint: did you mean "replicas"?
 error: a.yaml:4:1: unknown field "image" of a server
   image: y
   ^^^^^
-hint: fields are args, command, containerPort, description, dockerImage, env, imagePullPolicy, network, packageName, replicas, resources, runtime, security, startTimeoutSeconds, timeoutSeconds, transport, update, volumes
+hint: fields are args, command, containerPort, description, dockerImage, env, imagePullPolicy, isolation, network, packageName, replicas, resources, runtime, security, startTimeoutSeconds, timeoutSeconds, transport, update, volumes
 "##,
     ),
     (

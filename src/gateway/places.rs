@@ -1,0 +1,150 @@
+//! Instances of their own: where a server is declared with `isolation: session`, each session has one, asked of the engine
+//! and given back with the session. Nobody else's calls reach it, so whatever it asks is certain to be this session's.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::kit::Name;
+use crate::mcp::locked;
+use crate::record::{Demand, FIRST_OF_SESSIONS};
+
+/// Instances that the sessions of one server may have at once.
+pub const MOST: usize = 64;
+/// How long an instance is kept that nobody calls: a modern client has no session that ends, and a legacy one may forget
+/// to end it.
+const LAPSE: Duration = Duration::from_mins(10);
+/// How often those are looked for.
+const LOOK: Duration = Duration::from_secs(15);
+
+struct Place {
+    index: u32,
+    used: Instant,
+}
+
+/// Who has which instance.
+#[derive(Default)]
+pub struct Places {
+    all: Mutex<HashMap<(Name, Arc<str>), Place>>,
+    demand: watch::Sender<Arc<Demand>>,
+}
+
+impl Places {
+    /// The instance of a session at a server; it is asked for where the session has none yet. Nothing where there are too
+    /// many.
+    pub fn of(&self, server: &Name, session: &Arc<str>) -> Option<u32> {
+        let mut all = locked(&self.all);
+        let key = (server.clone(), Arc::clone(session));
+        if let Some(place) = all.get_mut(&key) {
+            place.used = Instant::now();
+            return Some(place.index);
+        }
+        let taken: Vec<u32> = all
+            .iter()
+            .filter(|((at, _), _)| at == server)
+            .map(|(_, place)| place.index)
+            .collect();
+        if taken.len() >= MOST {
+            return None;
+        }
+        let index = (FIRST_OF_SESSIONS..).find(|index| !taken.contains(index))?;
+        let used = Instant::now();
+        all.insert(key, Place { index, used });
+        self.publish(&all);
+        Some(index)
+    }
+
+    /// A session is gone, and with it its instances.
+    pub fn forget_session(&self, session: &str) {
+        self.retain(|(_, of), _| &**of != session);
+    }
+
+    /// What is asked of the engine.
+    pub fn demand(&self) -> watch::Receiver<Arc<Demand>> {
+        self.demand.subscribe()
+    }
+
+    /// Gives back what nobody has used for long, until `stop`. `busy` says whether a session's instance is answering.
+    pub async fn tidy(self: Arc<Self>, busy: impl Fn(&Name, u32) -> bool + Send, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = sleep(LOOK) => {}
+                () = stop.cancelled() => return,
+            }
+            self.give_back(&busy, LAPSE);
+        }
+    }
+
+    fn give_back(&self, busy: impl Fn(&Name, u32) -> bool, lapse: Duration) {
+        self.retain(|(server, _), place| {
+            if busy(server, place.index) {
+                place.used = Instant::now();
+                return true;
+            }
+            place.used.elapsed() < lapse
+        });
+    }
+
+    fn retain(&self, mut stays: impl FnMut(&(Name, Arc<str>), &mut Place) -> bool) {
+        let mut all = locked(&self.all);
+        let before = all.len();
+        all.retain(|key, place| stays(key, place));
+        if all.len() != before {
+            self.publish(&all);
+        }
+    }
+
+    fn publish(&self, all: &HashMap<(Name, Arc<str>), Place>) {
+        let mut demand = Demand::new();
+        for ((server, _), place) in all {
+            demand.entry(server.clone()).or_default().insert(place.index);
+        }
+        self.demand.send_replace(Arc::new(demand));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_session_has_a_place_of_its_own() {
+        let places = Places::default();
+        let demand = places.demand();
+        let (time, git): (Name, Name) = ("time".parse().unwrap(), "git".parse().unwrap());
+        let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
+        assert_eq!(places.of(&time, &a), Some(1000));
+        assert_eq!(places.of(&time, &b), Some(1001));
+        assert_eq!(places.of(&time, &a), Some(1000), "it stays");
+        assert_eq!(places.of(&git, &b), Some(1000));
+        assert_eq!(demand.borrow()[&time].iter().copied().collect::<Vec<_>>(), [1000, 1001]);
+        places.forget_session("a");
+        assert_eq!(demand.borrow()[&time].iter().copied().collect::<Vec<_>>(), [1001]);
+        assert_eq!(
+            places.of(&time, &"c".into()),
+            Some(1000),
+            "a free one is given out again"
+        );
+        for n in 0..MOST {
+            places.of(&time, &format!("s{n}").into());
+        }
+        assert_eq!(places.of(&time, &"late".into()), None);
+        assert_eq!(demand.borrow()[&time].len(), MOST);
+    }
+
+    #[test]
+    fn what_nobody_uses_is_given_back() {
+        let places = Places::default();
+        let time: Name = "time".parse().unwrap();
+        places.of(&time, &"idle".into());
+        let busy = places.of(&time, &"busy".into()).unwrap();
+        places.give_back(|_, _| false, LAPSE);
+        assert_eq!(places.demand().borrow()[&time].len(), 2, "not yet");
+        places.give_back(|_, index| index == busy, Duration::ZERO);
+        assert_eq!(places.demand().borrow()[&time].iter().collect::<Vec<_>>(), [&busy]);
+    }
+}

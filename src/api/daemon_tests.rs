@@ -112,6 +112,7 @@ async fn every_route_is_in_the_table_and_every_need_has_a_route() {
     let paths = [
         "/healthz",
         "/readyz",
+        "/metrics",
         "/projects/demo/mcp",
         "/projects/demo/servers/time/mcp",
         "/servers/time/mcp",

@@ -5,6 +5,7 @@ mod attach;
 mod calls;
 mod eras;
 mod follow;
+mod hostile;
 mod http;
 mod lists;
 mod lives;

@@ -173,12 +173,9 @@ fn proper(body: &str, head: &http::response::Parts, answer: &[u8]) {
             let failed = said.get("error").is_some();
             assert!(!refused || failed, "{status} {text} to {body}");
             if !refused {
-                // A number beyond all bounds crosses as it is, but the reader of this test takes none.
+                // What crosses as it is, the reader of this test may not take: a number beyond all bounds, half a character.
                 let asked: Result<Value, _> = serde_json::from_str(body);
-                assert!(
-                    asked.is_ok_and(|asked| said["id"] == asked["id"]) || body.contains("1e999"),
-                    "{text} to {body}"
-                );
+                assert!(asked.is_err() || said["id"] == asked.unwrap()["id"], "{text} to {body}");
             }
         }
         Some("text/event-stream") => {}
@@ -560,7 +557,7 @@ fn http_answer(length: usize, body: &str) -> Vec<u8> {
 async fn a_lying_http_server_costs_its_own_calls_alone() {
     let world = World::new(&["time", "git"]).await;
     world.start("b", "git/0", &["echo"]).await;
-    world.deadline(&["time", "git"], 2).await;
+    world.deadline(&["time", "git"], 1).await;
     let url = by_hand(|body| {
         let message: Value = serde_json::from_str(body).unwrap_or_default();
         let result = |result: Value| json!({"jsonrpc": "2.0", "id": message["id"], "result": result}).to_string();

@@ -248,13 +248,15 @@ impl<'a> Visitor<'a> {
 /// One server, declared anew for each round, so that its process is replaced.
 fn declare(folder: &Path, round: u64) {
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/echo_server.py");
-    let text = json!([
-        {"kind": "server", "name": "echo", "command": ["python3", "-IS", program], "env": [{"name": "ROUND", "value": round.to_string()}]},
-        {"kind": "project", "name": "demo", "servers": ["echo"]},
-    ]);
-    let new = folder.join("all.json.new");
-    std::fs::write(&new, text.to_string()).expect("the declaration");
-    std::fs::rename(new, folder.join("all.json")).expect("the declaration");
+    let env = json!([{"name": "ROUND", "value": round.to_string()}]);
+    let server = json!({"kind": "server", "name": "echo", "command": ["python3", "-IS", program], "env": env});
+    let text = format!(
+        "{server}\n---\n{}\n",
+        json!({"kind": "project", "name": "demo", "servers": ["echo"]})
+    );
+    let new = folder.join("all.yaml.new");
+    std::fs::write(&new, text).expect("the declaration");
+    std::fs::rename(new, folder.join("all.yaml")).expect("the declaration");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -63,13 +63,6 @@ impl Gateway {
                 meter.bytes(),
             ),
             (
-                "mcpd_mcp_questions",
-                "Questions of servers to clients: delivered, or uncertain, because nobody could tell whose they were.",
-                "fate",
-                ["delivered", "uncertain"],
-                meter.questions(),
-            ),
-            (
                 "mcpd_upstream_handshakes",
                 "Handshakes with servers, the first of a life and later ones.",
                 "outcome",
@@ -83,15 +76,21 @@ impl Gateway {
             }
         }
 
-        let mut upstreams: BTreeMap<&str, [u64; 4]> = BTreeMap::new();
+        let help = "Questions of servers that were put to the client whose call they belong to.";
+        encoder
+            .encode_descriptor("mcpd_mcp_questions_delivered", help, None, MetricType::Counter)?
+            .encode_counter::<NoLabelSet, u64, f64>(&meter.questions(), None)?;
+
+        let mut upstreams: BTreeMap<&str, [u64; 5]> = BTreeMap::new();
         for (name, server) in view.servers() {
-            let [ready, others, busy, ignored] = upstreams.entry(name.as_str()).or_default();
+            let [ready, others, busy, ignored, uncertain] = upstreams.entry(name.as_str()).or_default();
             for candidate in &server.candidates {
                 match &candidate.stage {
                     Stage::Ready(connection) if connection.is_open() => {
                         *ready += 1;
                         *busy += connection.in_flight() as u64;
                         *ignored += connection.ignored();
+                        *uncertain += *connection.uncertain().borrow();
                     }
                     _ => *others += 1,
                 }
@@ -109,14 +108,19 @@ impl Gateway {
         let help = "Requests that a server is working on.";
         let mut metric =
             encoder.encode_descriptor("mcpd_upstream_requests_in_flight", help, None, MetricType::Gauge)?;
-        for (server, [_, _, busy, _]) in &upstreams {
+        for (server, [_, _, busy, ..]) in &upstreams {
             metric.encode_family(&[("server", *server)])?.encode_gauge(busy)?;
         }
         let help = "What the servers that run now said and nobody waited for: noise, unasked and late answers.";
         let mut metric =
             encoder.encode_descriptor("mcpd_upstream_ignored_messages", help, None, MetricType::Counter)?;
-        for (server, [.., ignored]) in &upstreams {
+        for (server, [.., ignored, _]) in &upstreams {
             counter(&mut metric, &[("server", *server)], *ignored)?;
+        }
+        let help = "Questions and log messages of the servers that run now of which nobody could tell whose they were.";
+        let mut metric = encoder.encode_descriptor("mcpd_upstream_uncertain", help, None, MetricType::Counter)?;
+        for (server, [.., uncertain]) in &upstreams {
+            counter(&mut metric, &[("server", *server)], *uncertain)?;
         }
         Ok(())
     }

@@ -5,14 +5,15 @@
 //! memory.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::kit::Name;
 use crate::mcp::one_line;
+use crate::record::Era;
 
 use super::correlation::Correlation;
 use super::{Attach, Endpoint};
@@ -126,15 +127,6 @@ impl Outcome {
     }
 }
 
-/// What became of the questions that servers put to clients.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Question {
-    /// It reached the client whose call it belongs to.
-    Delivered,
-    /// Nobody could tell whose it was.
-    Uncertain,
-}
-
 /// One counter for each outcome.
 #[derive(Debug, Default)]
 struct Counts([AtomicU64; Outcome::ALL.len()]);
@@ -190,7 +182,7 @@ pub struct Meter {
     streams: AtomicU64,
     received: AtomicU64,
     sent: AtomicU64,
-    questions: [AtomicU64; 2],
+    questions: AtomicU64,
     handshakes: [AtomicU64; 2],
 }
 
@@ -214,26 +206,26 @@ impl Meter {
             streams: AtomicU64::new(0),
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
-            questions: Default::default(),
+            questions: AtomicU64::new(0),
             handshakes: Default::default(),
         }
     }
 
-    /// Begins to count a request. What is dropped before it ended was given up by its client.
-    pub fn begin(self: &Arc<Self>, endpoint: &Endpoint, asking: Asking, method: &str) -> Timed {
+    /// Begins to count a request, whose method is said when it is known. What is dropped before it ended was given up by
+    /// its client.
+    pub fn begin(self: &Arc<Self>, endpoint: &Endpoint, caller: &str, correlation: Correlation) -> Arc<Timed> {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
-        Timed {
+        Arc::new(Timed {
             meter: Arc::clone(self),
             endpoint: endpoint.clone(),
-            asking,
-            method: METHODS[..METHODS.len() - 1]
-                .binary_search(&method)
-                .unwrap_or(METHODS.len() - 1),
-            server: None,
-            tool: None,
+            caller: caller.into(),
+            correlation,
+            method: AtomicUsize::new(METHODS.len() - 1),
+            modern: AtomicBool::new(false),
+            reached: OnceLock::new(),
             begun: Instant::now(),
-            ended: false,
-        }
+            ended: AtomicBool::new(false),
+        })
     }
 
     /// Counts an open stream of events while the returned value lives.
@@ -252,9 +244,9 @@ impl Meter {
         self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// Counts questions of servers.
-    pub fn asked(&self, what: Question, many: u64) {
-        self.questions[usize::from(what == Question::Uncertain)].fetch_add(many, Ordering::Relaxed);
+    /// Counts a question of a server that was put to its client.
+    pub fn asked(&self) {
+        self.questions.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts a handshake with a server, the first or a later one.
@@ -280,10 +272,10 @@ impl Meter {
         [&self.received, &self.sent].map(|bytes| bytes.load(Ordering::Relaxed))
     }
 
-    /// Questions that were delivered, and that nobody could tell whose they were.
+    /// Questions of servers that were put to their clients.
     #[must_use]
-    pub fn questions(&self) -> [u64; 2] {
-        [0, 1].map(|at: usize| self.questions[at].load(Ordering::Relaxed))
+    pub fn questions(&self) -> u64 {
+        self.questions.load(Ordering::Relaxed)
     }
 
     /// Handshakes that went well, and that did not.
@@ -395,75 +387,80 @@ impl Meter {
     }
 }
 
-/// Who asks, as the log names it.
-#[derive(Debug, Clone)]
-pub struct Asking {
-    /// The key of the caller; no credential.
-    pub caller: Box<str>,
-    /// The id that the client sees too.
-    pub correlation: Correlation,
-    /// `legacy` or `modern`.
-    pub era: &'static str,
-}
-
 /// A request that is being worked on.
 pub struct Timed {
     meter: Arc<Meter>,
     endpoint: Endpoint,
-    asking: Asking,
-    method: usize,
-    server: Option<Name>,
-    tool: Option<Box<str>>,
+    /// The key of the caller; no credential.
+    caller: Box<str>,
+    correlation: Correlation,
+    /// Where it stands in [`METHODS`].
+    method: AtomicUsize,
+    modern: AtomicBool,
+    reached: OnceLock<(Name, Option<Box<str>>)>,
     begun: Instant,
-    ended: bool,
+    ended: AtomicBool,
 }
 
 impl Timed {
+    /// Notes what is asked for, and in which era's words.
+    pub fn asks(&self, method: &str, era: Era) {
+        let known = METHODS[..METHODS.len() - 1].binary_search(&method);
+        self.method.store(known.unwrap_or(METHODS.len() - 1), Ordering::Relaxed);
+        self.modern.store(era == Era::Modern, Ordering::Relaxed);
+    }
+
     /// Notes which server answers, and for a call of a tool that it lists, which.
-    pub fn reaches(&mut self, server: &Name, tool: Option<&str>) {
-        self.server = Some(server.clone());
-        self.tool = tool.map(Into::into);
+    pub fn reaches(&self, server: &Name, tool: Option<&str>) {
+        self.reached.get_or_init(|| (server.clone(), tool.map(Into::into)));
     }
 
-    /// The id that the client sees too.
+    /// What a client is told of a failure that we word: with the id under which the log has it, too.
     #[must_use]
-    pub fn correlation(&self) -> &Correlation {
-        &self.asking.correlation
+    pub fn fails(&self, outcome: Outcome, message: &str) -> String {
+        self.end(outcome, message);
+        self.correlation.told(message)
     }
 
-    /// Ends it. What failed leaves one line in the log, with the `reason` as far as it may be told.
-    pub fn end(mut self, outcome: Outcome, reason: &str) {
-        self.finish(outcome, reason);
-    }
-
-    fn finish(&mut self, outcome: Outcome, reason: &str) {
-        self.ended = true;
-        let took = self.begun.elapsed();
+    /// Ends it; only the first end counts. What failed leaves one line in the log, with the `reason` as far as it may be
+    /// told.
+    pub fn end(&self, outcome: Outcome, reason: &str) {
+        if self.ended.swap(true, Ordering::Relaxed) {
+            return;
+        }
         self.meter.in_flight.fetch_sub(1, Ordering::Relaxed);
+        let took = self.begun.elapsed();
         let (project, of_endpoint) = match &self.endpoint {
             Endpoint::Project(project) => (project.as_str(), ""),
             Endpoint::ProjectServer(project, server) => (project.as_str(), server.as_str()),
             Endpoint::Server(server) => ("", server.as_str()),
         };
-        let server = self.server.as_ref().map_or(of_endpoint, Name::as_str);
+        let reached = self.reached.get();
+        let server = reached.map_or(of_endpoint, |(server, _)| server.as_str());
+        let tool = reached.and_then(|(_, tool)| tool.as_deref());
+        let method = self.method.load(Ordering::Relaxed);
         let place = self.meter.place(project, server);
         place.seconds.add(took);
-        match &self.tool {
-            Some(tool) if METHODS[self.method] == "tools/call" => self.meter.tool(&place, tool).add(outcome),
-            _ => place.methods[self.method].add(outcome),
+        match tool {
+            Some(tool) if METHODS[method] == "tools/call" => self.meter.tool(&place, tool).add(outcome),
+            _ => place.methods[method].add(outcome),
         }
         if outcome == Outcome::Ok {
             return;
         }
         let reason = one_line(&self.meter.masks.mask(reason), REASON);
-        let tool = self.tool.as_deref().unwrap_or_default();
         let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let era = if self.modern.load(Ordering::Relaxed) {
+            "modern"
+        } else {
+            "legacy"
+        };
         macro_rules! line {
             ($level:ident) => {
                 tracing::$level!(
-                    correlation = %self.asking.correlation, caller = &*self.asking.caller, project, server,
-                    method = METHODS[self.method], tool, era = self.asking.era, outcome = outcome.word(), ms,
-                    reason = &*reason, "a request failed"
+                    correlation = %self.correlation, caller = &*self.caller, project, server, method = METHODS[method],
+                    tool = tool.unwrap_or_default(), era, outcome = outcome.word(), ms, reason = &*reason,
+                    "a request failed"
                 )
             };
         }
@@ -473,18 +470,30 @@ impl Timed {
             line!(info);
         }
     }
+
+    /// It was no request after all: nothing is counted.
+    pub fn forget(&self) {
+        if !self.ended.swap(true, Ordering::Relaxed) {
+            self.meter.in_flight.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Drop for Timed {
     fn drop(&mut self) {
-        if !self.ended {
-            self.finish(Outcome::Cancelled, "the client hung up");
-        }
+        self.end(Outcome::Cancelled, "the client hung up");
     }
 }
 
 /// A stream of events that is counted as open.
 pub struct CountedStream(Arc<Meter>);
+
+impl CountedStream {
+    /// Counts bytes that are sent on it.
+    pub fn sent(&self, bytes: usize) {
+        self.0.sent(bytes);
+    }
+}
 
 impl Drop for CountedStream {
     fn drop(&mut self) {
@@ -511,12 +520,10 @@ mod tests {
         }
     }
 
-    fn asking() -> Asking {
-        Asking {
-            caller: "admin:a".into(),
-            correlation: Correlation::mint(),
-            era: "legacy",
-        }
+    fn begun(meter: &Arc<Meter>, endpoint: &Endpoint, method: &str) -> Arc<Timed> {
+        let timed = meter.begin(endpoint, "admin:a", Correlation::mint());
+        timed.asks(method, Era::Legacy);
+        timed
     }
 
     fn meter() -> Arc<Meter> {
@@ -538,7 +545,7 @@ mod tests {
     }
 
     fn call(meter: &Arc<Meter>, project_name: &str, server: &str, tool: &str, outcome: Outcome) {
-        let mut timed = meter.begin(&project(project_name), asking(), "tools/call");
+        let timed = begun(meter, &project(project_name), "tools/call");
         timed.reaches(&server.parse().unwrap(), Some(tool));
         timed.end(outcome, "why");
     }
@@ -557,17 +564,15 @@ mod tests {
         call(&meter, "demo", "time", "now", Outcome::Ok);
         call(&meter, "demo", "time", "now", Outcome::ToolError);
         call(&meter, "demo", "git", "log", Outcome::Timeout);
-        meter
-            .begin(&project("demo"), asking(), "tools/call")
-            .end(Outcome::Unknown, "no such tool");
-        meter
-            .begin(&project("demo"), asking(), "never/heard\nof")
-            .end(Outcome::Unknown, "");
+        begun(&meter, &project("demo"), "tools/call").end(Outcome::Unknown, "no such tool");
+        begun(&meter, &project("demo"), "never/heard\nof").end(Outcome::Unknown, "");
         let server = Endpoint::Server("time".parse().unwrap());
-        drop(meter.begin(&server, asking(), "resources/read"));
-        let running = meter.begin(&server, asking(), "ping");
+        drop(begun(&meter, &server, "resources/read"));
+        begun(&meter, &server, "notifications/cancelled").forget();
+        let running = begun(&meter, &server, "ping");
         assert_eq!(meter.in_flight(), 1);
         running.end(Outcome::Ok, "");
+        running.end(Outcome::Error, "it ended before");
         assert_eq!(meter.in_flight(), 0);
         let want = [
             "|time|ping||ok 1",

@@ -170,6 +170,7 @@ impl Gateway {
             routes,
             upstreams: inner.upstreams.clone(),
             view: inner.view.clone(),
+            meter: Arc::clone(&inner.meter),
             subscriptions: Arc::clone(&inner.sessions.subscriptions),
             stop,
         };

@@ -199,7 +199,7 @@ fn page(kind: Kind, text: &str) {
         return;
     }
     let mut keys = HashSet::new();
-    for entry in &gathered.entries {
+    for entry in &gathered.list.entries {
         let [key] = members(&entry.text, [kind.key()]).expect("an entry is an object");
         let key = key.expect("with a key");
         assert_eq!(entry.own_key(), key.get());

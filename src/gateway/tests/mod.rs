@@ -9,5 +9,6 @@ mod hostile;
 mod http;
 mod lists;
 mod lives;
+mod metered;
 mod peers;
 mod world;

@@ -184,7 +184,7 @@ pub async fn find(
                             subscribing.stays();
                             Ok(Found::Answered(b"{}"))
                         }
-                        Err(_) => Err(Failure::Server(too_slow(server, callable.timeout))),
+                        Err(_) => Err(Failure::Server(Outcome::Timeout, too_slow(server, callable.timeout))),
                     };
                 }
                 let deadline = arrived + callable.timeout;

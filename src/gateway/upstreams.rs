@@ -125,7 +125,7 @@ impl Keeper {
     fn note(&self, news: &News) {
         match news {
             News::Ready(..) => self.meter.greeted(true),
-            News::Failed(_) => self.meter.greeted(false),
+            News::Failed(..) => self.meter.greeted(false),
             News::Connecting | News::List(..) | News::Behind(_) => {}
         }
     }

@@ -126,7 +126,7 @@ impl Keeper {
         match news {
             News::Ready(..) => self.meter.greeted(true),
             News::Failed(..) => self.meter.greeted(false),
-            News::Connecting | News::List(..) | News::Behind(_) => {}
+            News::Connecting | News::List(..) | News::Behind(_) | News::Uncertain(_) => {}
         }
     }
 

@@ -30,10 +30,10 @@ assert_line "$well" '[0-9a-f]{32}'
 
 # A server that dies in the middle of a call.
 text=$(call_text fake__die '{}')
-id=$(correlation)
-assert_line "$id" '[0-9a-f]{32}'
-assert_contains "$text" "(correlation id $id)"
-died=$(line "$id")
+seen=$(correlation)
+assert_line "$seen" '[0-9a-f]{32}'
+assert_contains "$text" "(correlation id $seen)"
+died=$(line "$seen")
 assert_eq "$(jq -r '[.project, .server, .method, .tool, .era, .outcome] | join(" ")' <<<"$died")" \
     'demo fake tools/call fake__die legacy unavailable'
 assert_contains "$(jq -r .reason <<<"$died")" 'server fake was lost during the call'

@@ -780,6 +780,7 @@ fn a_server_that_a_question_upset_is_replaced_and_has_not_failed() {
                 handshake: Handshake::Connecting,
                 since: at,
                 uncertain: 0,
+                tools: Arc::default(),
             };
             bench.upstreams.insert(life("L1"), upstream);
             let waiting = bench.turn();
@@ -797,6 +798,7 @@ fn a_server_that_a_question_upset_is_replaced_and_has_not_failed() {
                 handshake,
                 since,
                 uncertain: 0,
+                tools: Arc::default(),
             },
         );
         let first = bench.settle();

@@ -398,7 +398,7 @@ async fn every_figure_has_its_row() {
     let answer = asking
         .client
         .get(format!("{}/metrics", asking.url))
-        .bearer_auth(&asking.token)
+        .bearer_auth(asking.token.trim())
         .send()
         .await
         .unwrap();

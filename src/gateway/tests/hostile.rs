@@ -606,6 +606,7 @@ async fn a_lying_http_server_costs_its_own_calls_alone() {
             start_timeout_seconds: 300,
             fresh: true,
             remembered: None,
+            era: None,
         },
     );
     world.ready("a").await;

@@ -36,6 +36,7 @@ scripts!(
     secrets,
     cli_contract,
     completion,
+    correlation,
     crash_and_retry,
     dev_saves,
     docker_deaths,

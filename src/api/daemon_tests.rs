@@ -112,6 +112,7 @@ async fn every_route_is_in_the_table_and_every_need_has_a_route() {
     let paths = [
         "/healthz",
         "/readyz",
+        "/metrics",
         "/projects/demo/mcp",
         "/projects/demo/servers/time/mcp",
         "/servers/time/mcp",
@@ -381,6 +382,43 @@ async fn what_ships_is_shown_and_replaced_and_never_deleted() {
     assert!(!folder.join("templates/time.yaml").exists());
     let (status, ..) = daemon.ask("DELETE /templates/time", &Value::Null, None).await;
     assert_eq!(status, 409);
+    stop.cancel();
+    serving.await.unwrap();
+}
+
+/// docs/METRICS.md has a row for every figure that a scrape has, and none for another.
+#[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::disallowed_methods, reason = "a client beside the daemon, and a document")]
+async fn every_figure_has_its_row() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path().canonicalize().unwrap();
+    std::fs::write(folder.join("all.yaml"), DEMO).unwrap();
+    let stop = CancellationToken::new();
+    let (asking, serving) = asking(&folder, &stop).await;
+    let answer = asking
+        .client
+        .get(format!("{}/metrics", asking.url))
+        .bearer_auth(asking.token.trim())
+        .send()
+        .await
+        .unwrap();
+    let kind = answer.headers()["content-type"].to_str().unwrap().to_owned();
+    assert_eq!(kind, "text/plain; version=0.0.4; charset=utf-8");
+    let text = answer.text().await.unwrap();
+    let names = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+    let told: std::collections::BTreeSet<&str> = names.collect();
+    let document = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/METRICS.md");
+    let document = std::fs::read_to_string(document).unwrap();
+    let rows = document
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('|').next());
+    let rows = rows.flat_map(|cell| cell.split(['`', ',', ' ']));
+    let rows: std::collections::BTreeSet<&str> = rows
+        .filter(|name| name.contains('_') && *name != "tool_error")
+        .collect();
+    assert_eq!(told, rows);
     stop.cancel();
     serving.await.unwrap();
 }

@@ -20,6 +20,7 @@ mod gate;
 mod health;
 mod items;
 mod logs;
+mod metrics;
 mod need;
 mod past;
 mod plans;

@@ -39,6 +39,8 @@ pub(super) fn need(method: &Method, uri: &Uri) -> Option<Need> {
     let parts: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
     match (method.as_str(), parts.as_slice()) {
         ("GET" | "HEAD", ["healthz" | "readyz"]) => Some(Need::Open),
+        // It names projects, servers and tools, as the status does.
+        ("GET" | "HEAD", ["metrics"]) => Some(Need::Right(Action::ViewStatus)),
         ("GET" | "POST" | "DELETE", ["projects", project, "mcp"] | ["projects", project, "servers", _, "mcp"]) => {
             run::<Project>(project)
         }
@@ -161,6 +163,9 @@ mod tests {
             ("GET /healthz", "open"),
             ("GET /readyz", "open"),
             ("POST /healthz", "not there"),
+            ("GET /metrics", "view *"),
+            ("POST /metrics", "not there"),
+            ("GET /metrics/", "not there"),
             ("GET /git/config.git/info/refs?service=git-upload-pack", "view *"),
             (
                 "GET /git/config.git/info/refs?service=git-receive-pack",

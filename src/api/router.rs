@@ -14,7 +14,7 @@ use crate::repo::{GIT_PATH, Source};
 use crate::resource::{KINDS, Kind};
 
 use super::ask::Ask;
-use super::{ApiError, App, backup, gate, health, logs, past, plans, records, resources, tools, webhook};
+use super::{ApiError, App, backup, gate, health, logs, metrics, past, plans, records, resources, tools, webhook};
 
 pub(super) fn router(app: App) -> Router {
     let mut api = Router::new()
@@ -53,6 +53,7 @@ pub(super) fn router(app: App) -> Router {
     Router::new()
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
+        .route("/metrics", get(metrics::metrics))
         .route("/projects/{project}/mcp", any(project))
         .route("/projects/{project}/servers/{server}/mcp", any(server_of_project))
         .route("/servers/{server}/mcp", any(server))

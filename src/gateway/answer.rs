@@ -10,6 +10,15 @@ use crate::mcp::envelope;
 /// The header that names a session.
 pub const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 
+/// Stands in the extensions of a response that refuses: what it says, for the log and the counters.
+#[derive(Debug, Clone)]
+pub struct Refusal {
+    /// The JSON-RPC error code.
+    pub code: i32,
+    /// The message.
+    pub message: Box<str>,
+}
+
 /// A JSON body.
 pub fn json(status: StatusCode, body: Vec<u8>) -> Response {
     let mut response = Response::new(Body::from(body));
@@ -26,12 +35,18 @@ pub fn result(id: &str, result: &[u8]) -> Response {
 
 /// A JSON-RPC error as the answer to a request.
 pub fn error(id: &str, code: i32, message: &str) -> Response {
-    json(StatusCode::OK, envelope::error(id, code, message))
+    noted(json(StatusCode::OK, envelope::error(id, code, message)), code, message)
+}
+
+fn noted(mut response: Response, code: i32, message: &str) -> Response {
+    let message = message.into();
+    response.extensions_mut().insert(Refusal { code, message });
+    response
 }
 
 /// A request that is refused as such, before it has an id.
 pub fn refused(status: StatusCode, code: i32, message: &str) -> Response {
-    let mut response = json(status, envelope::error("null", code, message));
+    let mut response = noted(json(status, envelope::error("null", code, message)), code, message);
     if status == StatusCode::METHOD_NOT_ALLOWED {
         let methods = HeaderValue::from_static("GET, POST, DELETE");
         response.headers_mut().insert(ALLOW, methods);

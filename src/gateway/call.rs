@@ -19,6 +19,7 @@ use super::asked::{Ask, Asked, Round, failed};
 use super::exchange::{Exchange, Step, Whole};
 use super::find::{Asker, Failure, Found, around, find};
 use super::held::Held;
+use super::meter::Outcome;
 use super::seal::{Bound, State};
 use super::session::Running;
 use super::{Endpoint, Inner, answer};
@@ -99,17 +100,30 @@ async fn begin(
             let exchange = Exchange::new(Arc::clone(inner), endpoint.clone(), asker, asked, sent, listed);
             return run(exchange).await;
         }
-        Ok(Found::Around(servers)) => around(inner, &asker, &asked, &servers).await,
+        Ok(Found::Around(servers)) => match around(inner, &asker, &asked, &servers).await {
+            Ok(whole) => whole,
+            Err(whole) => {
+                asker.timed.end(Outcome::Unknown, "no server has this resource");
+                whole
+            }
+        },
         Ok(Found::Answered(result)) if asker.era == Era::Modern => {
             let result = [br#"{"resultType":"complete","#, result.get(1..).unwrap_or_default()].concat();
             envelope::result(asked.id(), &result)
         }
         Ok(Found::Answered(result)) => envelope::result(asked.id(), result),
-        Err(Failure::Unknown) => asked.unknown(asker.era),
-        Err(Failure::Server(message)) => failed(asked.ask, asked.id(), &message),
-        Err(Failure::Unable(message)) => envelope::error(asked.id(), code::METHOD_NOT_FOUND, &message),
+        Err(Failure::Unknown) => {
+            asker.timed.end(Outcome::Unknown, "no server has what was asked for");
+            asked.unknown(asker.era)
+        }
+        Err(Failure::Server(outcome, message)) => failed(asked.ask, asked.id(), &asker.timed.fails(outcome, &message)),
+        Err(Failure::Unable(message)) => {
+            asker.timed.end(Outcome::Refused, &message);
+            envelope::error(asked.id(), code::METHOD_NOT_FOUND, &message)
+        }
         Err(Failure::TooMany) => {
             let message = "this session is subscribed to as many resources as one may be";
+            asker.timed.end(Outcome::Refused, message);
             envelope::error(asked.id(), code::INVALID_REQUEST, message)
         }
     };
@@ -119,7 +133,8 @@ async fn begin(
 /// Goes on with a call that waited for its client.
 async fn go_on(inner: &Arc<Inner>, number: &str, asker: Asker, asked: Asked) -> Response {
     let Some(held) = inner.waiting.take(number) else {
-        return answer::json(StatusCode::OK, failed(asked.ask, asked.id(), GONE));
+        let message = asker.timed.fails(Outcome::Unavailable, GONE);
+        return answer::json(StatusCode::OK, failed(asked.ask, asked.id(), &message));
     };
     let Held {
         mut exchange,
@@ -157,7 +172,10 @@ async fn run(mut exchange: Exchange) -> Response {
                     None => exchange.next().await,
                 };
                 let (message, rest) = match step {
-                    Step::Event(message) => (message, Some((exchange, None))),
+                    Step::Event(message) => {
+                        exchange.inner.meter.sent(message.len());
+                        (message, Some((exchange, None)))
+                    }
                     Step::Last(whole) => (whole.bytes, None),
                     Step::Hold(questions) => (hold(exchange, questions).bytes, None),
                 };
@@ -172,6 +190,8 @@ async fn run(mut exchange: Exchange) -> Response {
 fn hold(exchange: Exchange, questions: BTreeMap<String, Question>) -> Whole {
     let inner = Arc::clone(&exchange.inner);
     let (ask, id) = (exchange.asked.ask, exchange.asked.id().to_owned());
+    let timed = Arc::clone(&exchange.asker.timed);
+    let fails = |message: &str| failed(ask, &id, &timed.fails(Outcome::Refused, message)).into();
     let texts: Vec<(String, String, Option<String>)> = questions
         .iter()
         .map(|(key, question)| {
@@ -185,12 +205,17 @@ fn hold(exchange: Exchange, questions: BTreeMap<String, Question>) -> Whole {
         Err(exchange) => {
             let server = &exchange.sent.server;
             let message = format!("server {server} asks something, and too many calls wait for their clients already.");
-            return failed(ask, &id, &message).into();
+            return fails(&message);
         }
     };
     let Some(state) = bound.seal(&inner, State::Held(number)) else {
-        return failed(ask, &id, "the call can't be held: no chance is to be had").into();
+        return fails("the call can't be held: no chance is to be had");
     };
+    for _ in &texts {
+        inner.meter.asked();
+    }
+    // The client was answered; it comes back with a request of its own.
+    timed.end(Outcome::Ok, "");
     let questions = texts
         .iter()
         .map(|(key, method, params)| (key.clone(), &**method, params.as_deref()));

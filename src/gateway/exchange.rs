@@ -21,6 +21,7 @@ use crate::record::Era;
 use super::ask::{Required, Wanted, input_required, required, with_state};
 use super::asked::{Asked, Round, failed};
 use super::find::{Asker, Failure, Found, Sent, find, too_slow};
+use super::meter::Outcome;
 use super::seal::{Bound, State};
 use super::session::{Awaited, Reply, Running};
 use super::{Endpoint, Inner, across};
@@ -141,6 +142,7 @@ impl Exchange {
                 Some(replied) = replied(&mut self.replies) => self.take_reply(replied).await,
                 () = cancelled(&mut self.cancelled) => {
                     let message = "the request was cancelled";
+                    self.asker.timed.end(Outcome::Cancelled, message);
                     Some(Step::Last(envelope::error(self.asked.id(), code::CANCELLED, message).into()))
                 }
                 () = sleep_until(self.deadline) => Some(self.late()),
@@ -151,19 +153,22 @@ impl Exchange {
         }
     }
 
-    fn fails(&self, message: &str) -> Step {
-        Step::Last(failed(self.asked.ask, self.asked.id(), message).into())
+    /// It failed, in words for people.
+    fn fails(&self, outcome: Outcome, message: &str) -> Step {
+        let message = self.asker.timed.fails(outcome, message);
+        Step::Last(failed(self.asked.ask, self.asked.id(), &message).into())
     }
 
     fn late(&self) -> Step {
         let server = &self.sent.server;
         if self.slots.is_empty() {
-            return self.fails(&too_slow(server, self.sent.timeout));
+            return self.fails(Outcome::Timeout, &too_slow(server, self.sent.timeout));
         }
         let minutes = PERSON.as_secs() / 60;
-        self.fails(&format!(
+        let message = format!(
             "server {server} asked something, and nobody answered within {minutes} minutes; the call was cancelled."
-        ))
+        );
+        self.fails(Outcome::Timeout, &message)
     }
 
     async fn take(&mut self, heard: Heard) -> Option<Step> {
@@ -217,6 +222,7 @@ impl Exchange {
         };
         let message = question.with_id(&awaited.id().to_string());
         let withdrawn = question.withdrawn();
+        self.inner.meter.asked();
         self.wait_for(awaited, Slot::Question(question), Some(withdrawn));
         Some(Step::Event(message))
     }
@@ -270,7 +276,10 @@ impl Exchange {
                 line.pop();
                 Step::Event(line)
             }),
-            (Slot::Input(_), None) => Some(self.fails("whoever was asked is gone; the call was given up.")),
+            (Slot::Input(_), None) => {
+                let message = "whoever was asked is gone; the call was given up.";
+                Some(self.fails(Outcome::Cancelled, message))
+            }
             (Slot::Input(key), Some(reply)) => self.gathered(key, reply).await,
         }
     }
@@ -288,7 +297,7 @@ impl Exchange {
                     .and_then(|said| said["message"].as_str())
                     .unwrap_or("no reason was given");
                 let message = format!("the client did not give what the server asked for: {said}");
-                return Some(self.fails(&message));
+                return Some(self.fails(Outcome::Refused, &message));
             }
         };
         let gathering = self.gathering.as_mut()?;
@@ -315,7 +324,7 @@ impl Exchange {
                 "server {} asked {MOST_ROUNDS} times; the call was given up.",
                 self.sent.server
             );
-            return Some(self.fails(&message));
+            return Some(self.fails(Outcome::Error, &message));
         }
         match find(&self.inner, &self.endpoint, &self.asker, &self.asked, Some(round)).await {
             Ok(Found::Sent(sent)) => {
@@ -324,9 +333,13 @@ impl Exchange {
                 None
             }
             Ok(Found::Around(_) | Found::Answered(_)) | Err(Failure::Unknown) => {
+                self.asker
+                    .timed
+                    .end(Outcome::Unknown, "no server has what was asked for");
                 Some(Step::Last(self.asked.unknown(self.asker.era).into()))
             }
-            Err(Failure::Server(message) | Failure::Unable(message)) => Some(self.fails(&message)),
+            Err(Failure::Server(outcome, message)) => Some(self.fails(outcome, &message)),
+            Err(Failure::Unable(message)) => Some(self.fails(Outcome::Refused, &message)),
             Err(Failure::TooMany) => None,
         }
     }
@@ -338,13 +351,13 @@ impl Exchange {
             Err(CallError::Failed(why)) => {
                 let message =
                     format!("server {server} did not answer: {why}. The call may have run; it was not repeated.");
-                return Some(self.fails(&message));
+                return Some(self.fails(Outcome::Unavailable, &message));
             }
             Err(error) => {
                 let message = format!(
                     "server {server} was lost during the call ({error}). The call may have run; it was not repeated."
                 );
-                return Some(self.fails(&message));
+                return Some(self.fails(Outcome::Unavailable, &message));
             }
         };
         if let Some(subscribing) = self.sent.subscribing.take().filter(|_| answer.outcome().is_ok()) {
@@ -356,7 +369,10 @@ impl Exchange {
             return match asks {
                 Ok(_) if self.asker.era == Era::Modern => Some(self.pass_on(&answer)),
                 Ok(asks) => self.ask_for(asks).await,
-                Err(wrong) => Some(self.fails(&format!("server {server} wants something, but {wrong}."))),
+                Err(wrong) => {
+                    let message = format!("server {server} wants something, but {wrong}.");
+                    Some(self.fails(Outcome::Error, &message))
+                }
             };
         }
         if self.asker.era == Era::Modern && self.sent.era == Era::Legacy {
@@ -368,6 +384,7 @@ impl Exchange {
                 return Some(self.lacks(&lacked));
             }
         }
+        self.count(&answer);
         let bytes = across::result(self.asker.era, self.sent.era, &self.asked, &answer);
         let status = match answer.outcome().err().filter(|_| self.asker.era == Era::Modern) {
             Some(error) => across::code_of(error).map_or(StatusCode::OK, across::status_of),
@@ -376,9 +393,31 @@ impl Exchange {
         Some(Step::Last(Whole { bytes, status }))
     }
 
+    /// Counts a server's own answer by what it says.
+    fn count(&self, answer: &Answer) {
+        match answer.outcome() {
+            Ok(result) if says_error(result) => {
+                self.asker
+                    .timed
+                    .end(Outcome::ToolError, "the tool's result says that it is an error");
+            }
+            Ok(_) => self.asker.timed.end(Outcome::Ok, ""),
+            Err(error) => {
+                let said: Option<Value> = serde_json::from_slice(error).ok();
+                let (code, message) = said.as_ref().map_or((&Value::Null, ""), |said| {
+                    (&said["code"], said["message"].as_str().unwrap_or_default())
+                });
+                self.asker
+                    .timed
+                    .end(Outcome::Error, &format!("{message} (code {code})"));
+            }
+        }
+    }
+
     /// That the client did not declare what the call turned out to need.
     fn lacks(&self, lacked: &Value) -> Step {
         let message = "the client did not declare a capability that this request needs";
+        self.asker.timed.end(Outcome::Refused, message);
         let data = serde_json::json!({"requiredCapabilities": lacked});
         let id = self.asked.id();
         Step::Last(Whole {
@@ -392,15 +431,19 @@ impl Exchange {
         let result = std::str::from_utf8(answer.outcome().unwrap_or_default()).unwrap_or_default();
         let state = required(result.as_bytes()).and_then(|asks| asks.ok()?.state);
         let Some(state) = state else {
+            self.asker.timed.end(Outcome::Ok, "");
             return Step::Last(answer.with_id(self.asked.id()).into());
         };
         let sealed = self.seal(State::Server(state));
         match sealed.and_then(|sealed| with_state(result, &sealed)) {
-            Some(result) => Step::Last(envelope::result(self.asked.id(), result.as_bytes()).into()),
-            None => self.fails(&format!(
-                "server {} sent a requestState that is too long.",
-                self.sent.server
-            )),
+            Some(result) => {
+                self.asker.timed.end(Outcome::Ok, "");
+                Step::Last(envelope::result(self.asked.id(), result.as_bytes()).into())
+            }
+            None => {
+                let message = format!("server {} sent a requestState that is too long.", self.sent.server);
+                self.fails(Outcome::Error, &message)
+            }
         }
     }
 
@@ -419,9 +462,10 @@ impl Exchange {
                     "server {} needs {method}, which this client can't do.",
                     self.sent.server
                 );
-                return Some(self.fails(&message));
+                return Some(self.fails(Outcome::Refused, &message));
             };
             self.events.push_back(wanted.request(awaited.id()));
+            self.inner.meter.asked();
             let mark = if method == "elicitation/create" {
                 ELICITATION
             } else {
@@ -454,6 +498,7 @@ impl Exchange {
             .enumerate()
             .map(|(at, url)| (format!("q{at}"), METHOD, Some(&**url)));
         let result = input_required(questions, self.seal(State::Anew).as_deref());
+        self.asker.timed.end(Outcome::Ok, "");
         Step::Last(envelope::result(self.asked.id(), result.as_bytes()).into())
     }
 
@@ -488,6 +533,15 @@ impl Binding {
         };
         inner.seal.seal(state, &bound, crate::kit::time::now())
     }
+}
+
+/// Whether a tool's result says that it is an error. Few do, and the whole is only read where the word is there at all.
+fn says_error(result: &[u8]) -> bool {
+    memchr::memmem::find(result, b"\"isError\"").is_some()
+        && std::str::from_utf8(result)
+            .ok()
+            .and_then(|text| members(text, ["isError"]).ok()?[0])
+            .is_some_and(|said| said.get() == "true")
 }
 
 /// A JSON text of a text.

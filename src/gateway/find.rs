@@ -14,6 +14,7 @@ use crate::record::{Era, FIRST_OF_SESSIONS, Life};
 
 use super::ask::Can;
 use super::asked::{Ask, Asked, Crossing, Round};
+use super::meter::{Outcome, Timed};
 use super::route::{Candidate, Choice, Way, choose};
 use super::session::Session;
 use super::subscriptions::Subscriptions;
@@ -44,6 +45,8 @@ pub struct Asker {
     pub can: Can,
     /// The least important log message that it wants; nothing where none was named.
     pub level: Option<Level>,
+    /// What is counted of the request.
+    pub timed: Arc<Timed>,
 }
 
 impl Asker {
@@ -87,7 +90,7 @@ pub enum Failure {
     /// No server has it.
     Unknown,
     /// The server can't answer, in words for people.
-    Server(String),
+    Server(Outcome, String),
     /// The server does not do that, in words for people.
     Unable(String),
     /// The session wants too much.
@@ -143,6 +146,8 @@ pub async fn find(
             Way::Nowhere => return Err(Failure::Unknown),
         };
         let callable = seen.server(server).ok_or(Failure::Unknown)?;
+        let tool = (known && asked.ask == Ask::Tool).then_some(&*asked.key);
+        asker.timed.reaches(server, tool);
         if known && !callable.can(asked.ask.needs()) {
             return match asked.ask {
                 Ask::CompletePrompt | Ask::CompleteResource => Ok(Found::Answered(NO_COMPLETION)),
@@ -201,7 +206,7 @@ pub async fn find(
                             subscribing.stays();
                             Ok(Found::Answered(b"{}"))
                         }
-                        Err(_) => Err(Failure::Server(too_slow(server, callable.timeout))),
+                        Err(_) => Err(Failure::Server(Outcome::Timeout, too_slow(server, callable.timeout))),
                     };
                 }
                 let deadline = arrived + callable.timeout;
@@ -218,13 +223,17 @@ pub async fn find(
                     }
                     // It ended before it had the call, which may therefore go to another.
                     Ok(Err(CallError::NotSent(_))) => {}
-                    Ok(Err(error)) => return Err(Failure::Server(format!("server {server}: {error}."))),
-                    Err(_) => return Err(Failure::Server(too_slow(server, callable.timeout))),
+                    Ok(Err(error)) => {
+                        let message = format!("server {server}: {error}.");
+                        return Err(Failure::Server(Outcome::Unavailable, message));
+                    }
+                    Err(_) => return Err(Failure::Server(Outcome::Timeout, too_slow(server, callable.timeout))),
                 }
             }
             Choice::Wait => wait(&mut view, arrived, server, callable).await?,
             Choice::Down(reason) => {
-                return Err(Failure::Server(format!("server {server} is not available: {reason}.")));
+                let message = format!("server {server} is not available: {reason}.");
+                return Err(Failure::Server(Outcome::Unavailable, message));
             }
         }
     }
@@ -270,15 +279,17 @@ async fn wait(
         .unavailable
         .as_ref()
         .map_or(String::new(), |why| format!(" ({why})"));
-    Err(Failure::Server(format!(
+    let message = format!(
         "server {server} is still starting after {} s{why}; try again later.",
         patience.as_secs()
-    )))
+    );
+    Err(Failure::Server(Outcome::Unavailable, message))
 }
 
 /// Asks servers for a resource that is in no list, one after the other, until one has it. Reading changes nothing, so
-/// that asking one that does not have it does no harm. One that is not ready is not waited for.
-pub async fn around(inner: &Inner, asker: &Asker, asked: &Asked, servers: &[Name]) -> Vec<u8> {
+/// that asking one that does not have it does no harm. One that is not ready is not waited for. The error is the whole
+/// answer where none has it.
+pub async fn around(inner: &Inner, asker: &Asker, asked: &Asked, servers: &[Name]) -> Result<Vec<u8>, Vec<u8>> {
     let last = Instant::now() + AROUND;
     let mut silent = vec![];
     for server in servers {
@@ -304,16 +315,18 @@ pub async fn around(inner: &Inner, asker: &Asker, asked: &Asked, servers: &[Name
         let deadline = last.min(Instant::now() + callable.timeout);
         match timeout_at(deadline, asking).await {
             Ok(Ok(answer)) if answer.outcome().is_ok() => {
-                return super::across::result(asker.era, connection.era(), asked, &answer);
+                asker.timed.reaches(server, None);
+                return Ok(super::across::result(asker.era, connection.era(), asked, &answer));
             }
             Ok(Ok(_)) => {}
             Ok(Err(_)) | Err(_) => silent.push(server.as_str()),
         }
     }
     if silent.is_empty() {
-        return asked.not_found(asker.era, "");
+        return Err(asked.not_found(asker.era, ""));
     }
-    asked.not_found(asker.era, &format!(" (did not answer: {})", silent.join(", ")))
+    let silent = silent.join(", ");
+    Err(asked.not_found(asker.era, &format!(" (did not answer: {silent})")))
 }
 
 /// A session that is to hear of a resource once its server has agreed; where it does not, it is as if nobody had asked.

@@ -16,6 +16,7 @@ use crate::record::Era;
 use super::ask::Can;
 use super::asked::Asked;
 use super::find::Asker;
+use super::meter::Timed;
 use super::serve::{Refused, accepts, check_version, refusal};
 use super::session::{About, Session};
 use super::{Endpoint, Inner, answer, call, stream};
@@ -42,6 +43,7 @@ pub fn delete(inner: &Arc<Inner>, endpoint: &Endpoint, caller: &str, headers: &H
 }
 
 /// Takes one message.
+#[expect(clippy::too_many_arguments, reason = "what a request is made of, read once")]
 pub async fn post(
     inner: &Arc<Inner>,
     endpoint: &Endpoint,
@@ -50,6 +52,7 @@ pub async fn post(
     body: &Bytes,
     text: &str,
     message: Message<'_>,
+    timed: &Arc<Timed>,
 ) -> Result<Response, Refused> {
     let (id, method, params) = match message {
         Message::Request { id, method, params } if method == "initialize" => {
@@ -102,6 +105,7 @@ pub async fn post(
                 can: session.about.can,
                 level: session.level(),
                 session: Some(session),
+                timed: Arc::clone(timed),
             };
             Ok(call::call(inner, endpoint, asker, asked).await)
         }

@@ -21,6 +21,7 @@ use crate::mcp::lists::{Each, Kind};
 use crate::mcp::meta::{self, SUBSCRIPTION};
 
 use super::asked::Ask;
+use super::meter::CountedStream;
 use super::route::Way;
 use super::subscriptions::{Inbox, Subscriptions};
 use super::view::View;
@@ -100,6 +101,7 @@ struct Listening {
     alive: Instant,
     acknowledged: bool,
     ended: bool,
+    counted: CountedStream,
     _leaves: Leaves,
 }
 
@@ -143,6 +145,7 @@ pub fn listen(inner: &Inner, endpoint: &Endpoint, caller: &str, id: Id<'_>, para
         alive: Instant::now() + ALIVE,
         acknowledged: false,
         ended: false,
+        counted: inner.meter.stream(),
         _leaves: leaves,
     };
     let events = futures_util::stream::unfold(listening, |mut listening| async {
@@ -280,6 +283,7 @@ impl Listening {
         self.alive = Instant::now() + ALIVE;
         let params = meta::written(params);
         let message = format!("{{\"jsonrpc\":\"2.0\",\"method\":\"{method}\",\"params\":{params}}}");
+        self.counted.sent(message.len());
         answer::event(message.as_bytes())
     }
 }

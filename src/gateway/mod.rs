@@ -6,13 +6,16 @@
 //! apart (`legacy`, `modern`), `find` hands a request to the life that answers it, `exchange` follows it, `call` makes the
 //! response, `held` keeps calls that wait for their client and `seal` what the client carries meanwhile; `stream` and
 //! `listen` tell clients what changed, `subscriptions` knows who wants to hear of which resource.
+//! `meter` counts, `figures` writes the counters down, `correlation` names a request to client and log alike.
 
 mod across;
 mod answer;
 mod ask;
 mod asked;
 mod call;
+mod correlation;
 mod exchange;
+mod figures;
 mod find;
 mod follow;
 mod held;
@@ -22,6 +25,7 @@ mod levels;
 mod listen;
 mod lock;
 mod merge;
+mod meter;
 mod modern;
 mod names;
 mod page;
@@ -57,6 +61,7 @@ pub use lock::Verdict;
 pub use told::ToldTool;
 
 use held::Waiting;
+use meter::Meter;
 use seal::Seal;
 use session::Sessions;
 use view::View;
@@ -113,6 +118,7 @@ struct Inner {
     waiting: Arc<Waiting>,
     seal: Seal,
     listening: Arc<AtomicUsize>,
+    meter: Arc<Meter>,
     stop: CancellationToken,
 }
 
@@ -156,6 +162,7 @@ impl Gateway {
             waiting: Arc::default(),
             seal: Seal::new(key),
             listening: Arc::default(),
+            meter: Arc::new(Meter::new(Arc::clone(&attach))),
             stop: stop.clone(),
         });
         let keeper = upstreams::Keeper {
@@ -164,6 +171,7 @@ impl Gateway {
             routes,
             upstreams: inner.upstreams.clone(),
             view: inner.view.clone(),
+            meter: Arc::clone(&inner.meter),
             subscriptions: Arc::clone(&inner.sessions.subscriptions),
             stop,
         };

@@ -18,6 +18,7 @@ use crate::record::Era;
 use super::ask::Can;
 use super::asked::{Ask, Asked};
 use super::find::Asker;
+use super::meter::{Outcome, Timed};
 use super::serve::{Refused, VERSION, accepts, refusal};
 use super::{Endpoint, Inner, answer, call, listen};
 
@@ -37,6 +38,7 @@ pub async fn post(
     text: &str,
     message: Message<'_>,
     meta: Result<Meta<'_>, &'static str>,
+    timed: &Arc<Timed>,
 ) -> Result<Response, Refused> {
     let (id, method, params) = match message {
         Message::Request { id, method, params } => (id, method, params),
@@ -66,7 +68,12 @@ pub async fn post(
             let message = "Not Acceptable: subscriptions/listen is answered with text/event-stream";
             return Err(refusal(StatusCode::NOT_ACCEPTABLE, message));
         }
-        return Ok(listen::listen(inner, endpoint, caller, id, params));
+        let response = listen::listen(inner, endpoint, caller, id, params);
+        if response.status().is_success() && response.extensions().get::<answer::Refusal>().is_none() {
+            // How long somebody listens says nothing of us: it is answered once it is open.
+            timed.end(Outcome::Ok, "");
+        }
+        return Ok(response);
     }
     match Asked::read(body, text, id, &method, params) {
         Some(Ok(asked)) if !matches!(asked.ask, Ask::Subscribe | Ask::Unsubscribe) => {
@@ -79,6 +86,7 @@ pub async fn post(
                 owner: owner(caller, &meta),
                 caller: caller.into(),
                 session: None,
+                timed: Arc::clone(timed),
                 streams,
                 can: Can::read(meta.capabilities),
                 level,

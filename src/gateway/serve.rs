@@ -4,7 +4,7 @@ use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, HttpBody as _, to_bytes};
 use axum::response::Response;
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE};
@@ -13,7 +13,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use crate::mcp::envelope::{self, Message, code, too_deep};
 use crate::mcp::meta::Meta;
 use crate::mcp::{MODERN, VERSIONS};
+use crate::record::Era;
 
+use super::correlation::{CORRELATION, Correlation};
+use super::meter::{Outcome, Timed};
 use super::{Endpoint, Inner, answer, legacy, modern};
 
 /// The largest request.
@@ -23,8 +26,22 @@ const SLOWEST: Duration = Duration::from_secs(30);
 /// The header that names the protocol version.
 pub const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 
-/// Answers one request.
+/// Answers one request. Every answer names the id under which the log knows it.
 pub async fn serve(inner: &Arc<Inner>, endpoint: &Endpoint, caller: &str, request: Request<Body>) -> Response {
+    let correlation = Correlation::of(request.headers());
+    let header = correlation.header();
+    let mut response = served(inner, endpoint, caller, request, correlation).await;
+    response.headers_mut().insert(CORRELATION, header);
+    response
+}
+
+async fn served(
+    inner: &Arc<Inner>,
+    endpoint: &Endpoint,
+    caller: &str,
+    request: Request<Body>,
+    correlation: Correlation,
+) -> Response {
     if inner.stop.is_cancelled() {
         return answer::refused(StatusCode::SERVICE_UNAVAILABLE, code::SERVER, "mcpd is stopping");
     }
@@ -34,7 +51,13 @@ pub async fn serve(inner: &Arc<Inner>, endpoint: &Endpoint, caller: &str, reques
     }
     let says_modern = says(request.headers()) == Some(MODERN);
     let answered = match *request.method() {
-        Method::POST => post(inner, endpoint, caller, request).await,
+        Method::POST => {
+            let timed = inner.meter.begin(endpoint, caller, correlation);
+            let response = post(inner, endpoint, caller, request, &timed).await;
+            let response = response.unwrap_or_else(|refused| *refused.0);
+            count(inner, &timed, &response);
+            Ok(response)
+        }
         // The modern era has neither.
         Method::GET | Method::DELETE if says_modern => Err(refusal(
             StatusCode::METHOD_NOT_ALLOWED,
@@ -45,6 +68,35 @@ pub async fn serve(inner: &Arc<Inner>, endpoint: &Endpoint, caller: &str, reques
         _ => Err(refusal(StatusCode::METHOD_NOT_ALLOWED, "use POST, GET or DELETE")),
     };
     answered.unwrap_or_else(|refused| *refused.0)
+}
+
+/// Ends what nobody else ended: what was answered without a server, or refused.
+fn count(inner: &Inner, timed: &Timed, response: &Response) {
+    if response
+        .headers()
+        .get(CONTENT_TYPE)
+        .is_some_and(|kind| kind == "text/event-stream")
+    {
+        // It counts its own bytes, and its request ends with it.
+        return;
+    }
+    let bytes = response.body().size_hint().exact().unwrap_or_default();
+    inner.meter.sent(usize::try_from(bytes).unwrap_or(usize::MAX));
+    match response.extensions().get::<answer::Refusal>() {
+        Some(refusal) => {
+            let outcome = match refusal.code {
+                code::METHOD_NOT_FOUND | code::RESOURCE_NOT_FOUND => Outcome::Unknown,
+                code::CANCELLED => Outcome::Cancelled,
+                _ => Outcome::Refused,
+            };
+            timed.end(outcome, &refusal.message);
+        }
+        None if response.status().is_success() => timed.end(Outcome::Ok, ""),
+        None => timed.end(
+            Outcome::Refused,
+            response.status().canonical_reason().unwrap_or_default(),
+        ),
+    }
 }
 
 /// A refusal is a response too; boxed, for it is large and rare.
@@ -66,6 +118,7 @@ async fn post(
     endpoint: &Endpoint,
     caller: &str,
     request: Request<Body>,
+    timed: &Arc<Timed>,
 ) -> Result<Response, Refused> {
     let (head, body) = request.into_parts();
     let headers = &head.headers;
@@ -86,16 +139,22 @@ async fn post(
         let fault = envelope::Fault::TooDeep;
         return Err(bad(fault.code(), &fault.to_string()));
     }
+    inner.meter.received(body.len());
     let params = match &message {
         Message::Request { params, .. } | Message::Notification { params, .. } => *params,
         Message::Response { .. } => None,
     };
     let meta = Meta::read(params);
-    if says(headers) == Some(MODERN) || meta.is_ok_and(|meta| meta.version.is_some()) {
-        return modern::post(inner, endpoint, caller, headers, &body, text, message, meta).await;
+    let is_modern = says(headers) == Some(MODERN) || meta.is_ok_and(|meta| meta.version.is_some());
+    match &message {
+        Message::Request { method, .. } => timed.asks(method, if is_modern { Era::Modern } else { Era::Legacy }),
+        Message::Notification { .. } | Message::Response { .. } => timed.forget(),
+    }
+    if is_modern {
+        return modern::post(inner, endpoint, caller, headers, &body, text, message, meta, timed).await;
     }
     check_version(headers)?;
-    legacy::post(inner, endpoint, caller, headers, &body, text, message).await
+    legacy::post(inner, endpoint, caller, headers, &body, text, message, timed).await
 }
 
 async fn read(body: Body) -> Result<Bytes, Refused> {

@@ -326,6 +326,12 @@ impl Sessions {
         session.end();
     }
 
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        locked(&self.all).len()
+    }
+
     fn now(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }

@@ -13,6 +13,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::kit::Digest;
 use crate::mcp::lists::Each;
 
+use super::meter::CountedStream;
 use super::session::Session;
 use super::view::View;
 use super::{Endpoint, Inner, answer};
@@ -30,6 +31,7 @@ struct Stream {
     ended: CancellationToken,
     alive: Instant,
     greeted: bool,
+    counted: CountedStream,
     _closes: DropGuard,
 }
 
@@ -45,6 +47,7 @@ pub fn stream(inner: &Inner, endpoint: &Endpoint, session: &Arc<Session>) -> Res
         ended,
         alive: Instant::now() + ALIVE,
         greeted: false,
+        counted: inner.meter.stream(),
     };
     let events = futures_util::stream::unfold(stream, |mut stream| async {
         let event = stream.next().await?;
@@ -87,6 +90,7 @@ impl Stream {
 
     fn event(&mut self, message: &[u8]) -> Vec<u8> {
         self.alive = Instant::now() + ALIVE;
+        self.counted.sent(message.len());
         answer::event(message)
     }
 

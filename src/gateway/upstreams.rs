@@ -18,6 +18,7 @@ use crate::resource::Server;
 
 use super::Attach;
 use super::hold::{Holder, News};
+use super::meter::Meter;
 use super::route::{Candidate, Stage};
 use super::subscriptions::Subscriptions;
 use super::view::{Known, View};
@@ -52,6 +53,8 @@ pub struct Keeper {
     pub upstreams: watch::Sender<Arc<Upstreams>>,
     /// Where requests read.
     pub view: watch::Sender<Arc<View>>,
+    /// What is counted.
+    pub meter: Arc<Meter>,
     /// What clients want to hear of.
     pub subscriptions: Arc<Subscriptions>,
     /// The end.
@@ -106,8 +109,10 @@ impl Keeper {
                 () = next(&mut self.fleet) => {}
                 () = next(&mut self.routes) => {}
                 Some((life, news)) = heard.recv() => {
+                    self.note(&news);
                     take(&mut lives, &life, news);
                     while let Ok((life, news)) = heard.try_recv() {
+                        self.note(&news);
                         take(&mut lives, &life, news);
                     }
                 }
@@ -115,6 +120,14 @@ impl Keeper {
         }
         // Whoever still asks is told at once that there is nobody.
         self.view.send_replace(Arc::default());
+    }
+
+    fn note(&self, news: &News) {
+        match news {
+            News::Ready(..) => self.meter.greeted(true),
+            News::Failed(..) => self.meter.greeted(false),
+            News::Connecting | News::List(..) | News::Behind(_) | News::Uncertain(_) => {}
+        }
     }
 
     fn publish(&self, lives: &BTreeMap<Life, Held>, known: &BTreeMap<Name, Known>, routes: &Routes) {

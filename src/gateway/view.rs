@@ -163,6 +163,21 @@ impl View {
         }
     }
 
+    /// Whether a server is declared in a project; the empty project has all servers, the empty server is all of a project.
+    #[must_use]
+    pub fn declares(&self, project: &str, server: &str) -> bool {
+        let is = |name: &Name| server.is_empty() || name.as_str() == server;
+        match self.projects.iter().find(|(name, _)| name.as_str() == project) {
+            Some((_, servers)) => server.is_empty() || servers.keys().any(is),
+            None => project.is_empty() && (server.is_empty() || self.servers.keys().any(is)),
+        }
+    }
+
+    /// The servers that are declared.
+    pub fn servers(&self) -> impl Iterator<Item = (&Name, &Callable)> {
+        self.servers.iter()
+    }
+
     /// A server by name.
     pub fn server(&self, name: &Name) -> Option<&Callable> {
         self.servers.get(name)

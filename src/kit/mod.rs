@@ -2,6 +2,8 @@
 
 mod diagnostic;
 mod digest;
+#[cfg(test)]
+pub mod fuzz;
 mod glob;
 mod masks;
 mod name;

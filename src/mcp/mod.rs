@@ -8,6 +8,8 @@ mod discover;
 pub mod envelope;
 #[cfg(test)]
 pub(crate) mod fake;
+#[cfg(test)]
+mod fuzz_tests;
 pub mod handshake;
 pub mod headers;
 mod http;

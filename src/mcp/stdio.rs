@@ -119,3 +119,16 @@ async fn write(
     let Err(error) = ended;
     error
 }
+
+/// The lines that are heard of a server whose output comes in these pieces.
+#[cfg(test)]
+pub(super) fn lines_of(pieces: &[&[u8]], longest: usize) -> Vec<Vec<u8>> {
+    use futures_util::FutureExt as _;
+    let pieces: Vec<std::io::Result<Bytes>> = pieces.iter().map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
+    let reader = tokio_util::io::StreamReader::new(futures_util::stream::iter(pieces));
+    let lines = std::cell::RefCell::new(vec![]);
+    let hear = |line: Bytes| lines.borrow_mut().push(line.to_vec());
+    let reason = read(hear, Box::new(reader), longest).now_or_never();
+    assert_eq!(reason.as_deref(), Some(CLOSED), "it is read to its end, at once");
+    lines.into_inner()
+}

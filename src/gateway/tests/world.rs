@@ -311,11 +311,11 @@ impl Client {
             .await
     }
 
-    /// A call that is expected to be answered by a tool's error; its text.
+    /// A call that is expected to be answered by a tool's error; its text, without the id under which the log has it.
     pub async fn fails(&self, tool: &str) -> String {
         let answer = self.call(1, tool).await;
         assert_eq!(answer["result"]["isError"], true, "{answer}");
-        answer["result"]["content"][0]["text"].as_str().unwrap().to_owned()
+        uncorrelated(answer["result"]["content"][0]["text"].as_str().unwrap())
     }
 
     pub async fn tools(&self) -> Vec<String> {
@@ -338,6 +338,15 @@ impl Client {
         assert_eq!(response.status(), 200);
         response
     }
+}
+
+/// What a failed call is told, without the id at its end, which must be there.
+pub fn uncorrelated(text: &str) -> String {
+    let (text, id) = text
+        .rsplit_once(" (correlation id ")
+        .unwrap_or_else(|| panic!("no id: {text}"));
+    assert!(id.len() == 33 && id.ends_with(')'), "{id}");
+    text.to_owned()
 }
 
 /// Reads a stream until it has said `wanted`.

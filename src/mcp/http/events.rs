@@ -154,6 +154,20 @@ impl Events {
     }
 }
 
+/// The events of a stream that comes in these pieces: name and data.
+#[cfg(test)]
+pub(in crate::mcp) fn events_of(pieces: &[&[u8]]) -> Vec<(String, Vec<u8>)> {
+    let mut parser = Parser::default();
+    let mut events = vec![];
+    for piece in pieces {
+        assert!(parser.push(piece, 1 << 20), "too long");
+        while let Some(event) = parser.next() {
+            events.push((event.name, event.data));
+        }
+    }
+    events
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -32,6 +32,9 @@ use super::envelope::{Message, Outcome, members, text_of};
 use super::headers::VERSION;
 use super::{Options, one_line};
 
+#[cfg(test)]
+pub(super) use events::events_of;
+
 /// What is said of a connection whose server does not know its session any more: a new one may be opened.
 pub const LOST: &str = "the server ended the session";
 

@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# The official conformance suite against a project of two servers, in each pairing of the eras of client and servers; and
+# against the fixture by itself, which is the floor.
+source "$ROOT/tests/support/lib.sh"
+source "$ROOT/tests/support/conformance.sh"
+
+# What the suite runs beyond what is required. The fixture has no tasks.
+tasks=(tasks-capability-negotiation tasks-dispatch-and-envelope tasks-lifecycle tasks-mrtr-composition tasks-mrtr-input
+    tasks-request-headers tasks-request-state-removal tasks-required-task-error tasks-wire-fields)
+
+say '-- by itself'
+background legacy "$MCPCTL_TEST_NODE" "$fixture/server.mjs" legacy http
+conforms direct-legacy "http://127.0.0.1:$port_of_it/mcp" 2025-11-25 30
+background modern "$MCPCTL_TEST_NODE" "$fixture/server.mjs" modern http
+conforms direct-modern "http://127.0.0.1:$port_of_it/mcp" 2026-07-28 37 "${tasks[@]}" http-custom-header-server-validation
+
+say '-- through a project of two servers of an era'
+start_mcpd
+clone work
+mkdir -p work/servers work/projects
+for era in legacy modern; do
+    for part in first second all; do
+        cat >work/servers/$era-$part.yaml <<TEXT
+kind: server
+name: $era-$part
+command: ["$MCPCTL_TEST_NODE", "$fixture/server.mjs", "$era", "stdio", "$part"]
+env:
+  - {name: MCPCTL_TEST_NODE_MODULES, value: "$MCPCTL_TEST_NODE_MODULES"}
+TEXT
+    done
+    printf 'kind: project\nname: %s\nservers: [%s]\n' "$era" "$era-first, $era-second, $era-all" >work/projects/$era.yaml
+done
+commit work 'Two projects of two servers'
+push_ok work -o wait=100
+assert_eq "$(grep -c 'RUNNING server' <<<"${said//·/$'\n'}")" 6 "$said"
+background bearer "$MCPCTL_TEST_NODE" "$ROOT/tests/support/bearer.mjs" "$url" "$token"
+proxy=http://127.0.0.1:$port_of_it
+
+for servers in legacy modern; do
+    conforms legacy-over-$servers "$proxy/projects/$servers/servers/$servers-all/mcp" 2025-11-25 30
+    conforms modern-over-$servers "$proxy/projects/$servers/servers/$servers-all/mcp" 2026-07-28 37 "${tasks[@]}"
+done

@@ -10,9 +10,9 @@ tasks=(tasks-capability-negotiation tasks-dispatch-and-envelope tasks-lifecycle 
 
 say '-- by itself'
 background legacy "$MCPCTL_TEST_NODE" "$fixture/server.mjs" legacy http
-conforms direct-legacy "http://127.0.0.1:$port_of_it/mcp" 2025-11-25 30
+conforms direct-legacy server 2025-11-25 30 "http://127.0.0.1:$port_of_it/mcp"
 background modern "$MCPCTL_TEST_NODE" "$fixture/server.mjs" modern http
-conforms direct-modern "http://127.0.0.1:$port_of_it/mcp" 2026-07-28 37 "${tasks[@]}" http-custom-header-server-validation
+conforms direct-modern server 2026-07-28 37 "http://127.0.0.1:$port_of_it/mcp" "${tasks[@]}" http-custom-header-server-validation
 
 say '-- through a project of two servers of an era'
 start_mcpd
@@ -37,6 +37,6 @@ background bearer "$MCPCTL_TEST_NODE" "$ROOT/tests/support/bearer.mjs" "$url" "$
 proxy=http://127.0.0.1:$port_of_it
 
 for servers in legacy modern; do
-    conforms legacy-over-$servers "$proxy/projects/$servers/servers/$servers-all/mcp" 2025-11-25 30
-    conforms modern-over-$servers "$proxy/projects/$servers/servers/$servers-all/mcp" 2026-07-28 37 "${tasks[@]}"
+    conforms legacy-over-$servers server 2025-11-25 30 "$proxy/projects/$servers/servers/$servers-all/mcp"
+    conforms modern-over-$servers server 2026-07-28 37 "$proxy/projects/$servers/servers/$servers-all/mcp" "${tasks[@]}"
 done

@@ -75,7 +75,9 @@ await step("resources", async () => {
   assert.match((await read("test://static-binary")).blob, /^iVBOR/);
   assert.equal(JSON.parse((await read("test://template/7/data")).text).id, "7");
   const gone = await refused(client.readResource({ uri: "test://template/7/8/data" }));
-  assert.equal(gone.code, modern ? -32602 : -32002, gone.message);
+  // The modern era has no code of its own for that, nor has the SDK 2.
+  const codes = era === "legacy" && first.startsWith("legacy") ? [-32002] : [-32002, -32602];
+  assert.ok(codes.includes(gone.code), JSON.stringify(gone));
 });
 
 await step("prompts", async () => {

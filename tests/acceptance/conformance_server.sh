@@ -19,7 +19,7 @@ start_mcpd
 clone work
 mkdir -p work/servers work/projects
 for era in legacy modern; do
-    for part in first second all; do
+    for part in first second; do
         cat >work/servers/$era-$part.yaml <<TEXT
 kind: server
 name: $era-$part
@@ -28,15 +28,15 @@ env:
   - {name: MCPCTL_TEST_NODE_MODULES, value: "$MCPCTL_TEST_NODE_MODULES"}
 TEXT
     done
-    printf 'kind: project\nname: %s\nservers: [%s]\n' "$era" "$era-first, $era-second, $era-all" >work/projects/$era.yaml
+    printf 'kind: project\nname: %s\nservers: [%s-first, %s-second]\ntoolPrefix: none\n' "$era" "$era" "$era" >work/projects/$era.yaml
 done
 commit work 'Two projects of two servers'
 push_ok work -o wait=100
-assert_eq "$(grep -c 'RUNNING server' <<<"${said//·/$'\n'}")" 6 "$said"
+assert_eq "$(grep -c 'RUNNING server' <<<"${said//·/$'\n'}")" 4 "$said"
 background bearer "$MCPCTL_TEST_NODE" "$ROOT/tests/support/bearer.mjs" "$url" "$token"
 proxy=http://127.0.0.1:$port_of_it
 
 for servers in legacy modern; do
-    conforms legacy-over-$servers server 2025-11-25 30 "$proxy/projects/$servers/servers/$servers-all/mcp"
-    conforms modern-over-$servers server 2026-07-28 37 "$proxy/projects/$servers/servers/$servers-all/mcp" "${tasks[@]}"
+    conforms legacy-over-$servers server 2025-11-25 30 "$proxy/projects/$servers/mcp"
+    conforms modern-over-$servers server 2026-07-28 37 "$proxy/projects/$servers/mcp" "${tasks[@]}"
 done

@@ -101,16 +101,14 @@ await step("subscriptions", async () => {
   await call(second, "test_touch_resource");
   await hear(({ method, params }) => method === "notifications/resources/updated" && params.uri === uri, `${uri} updated`);
   const there = async (list, field, name) => (await all(client, list, field)).some((entry) => entry.name === name);
-  const tool = `${second}__test_added`;
-  const before = await there("listTools", "tools", tool);
-  await call(second, "test_trigger_tool_change");
+  const name = `added_by_${process.pid}`;
+  await call(second, "test_trigger_tool_change", { name });
   await hear(({ method }) => method === "notifications/tools/list_changed", "tools changed");
-  assert.equal(await there("listTools", "tools", tool), !before);
-  await call(first, "test_trigger_prompt_change");
+  assert.equal(text(await call(second, name)), "I am there");
+  assert.ok(await there("listTools", "tools", `${second}__${name}`), "the list lacks what was added");
+  await call(first, "test_trigger_prompt_change", { name });
   await hear(({ method }) => method === "notifications/prompts/list_changed", "prompts changed");
-  // As it was.
-  await call(second, "test_trigger_tool_change");
-  await call(first, "test_trigger_prompt_change");
+  assert.ok(await there("listPrompts", "prompts", `${first}__${name}`), "the list lacks what was added");
   if (modern) await subscription.close();
   else await client.unsubscribeResource({ uri });
 });

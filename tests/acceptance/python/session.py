@@ -5,6 +5,7 @@ with an error where something is not as it should be."""
 import base64
 import contextlib
 import json
+import os
 import sys
 from importlib.metadata import version
 
@@ -77,7 +78,7 @@ async def opened():
     else:
         async with create_mcp_http_client(headers=headers) as http:
             transport = streamable_http_client(URL, http_client=http)
-            async with mcp.Client(transport, mode="2026-07-28", log_level="info", **answers) as client:
+            async with mcp.Client(transport, mode="auto", log_level="info", **answers) as client:
                 yield client
 
 
@@ -211,8 +212,7 @@ async def completion(session):
 async def subscriptions(session):
     async def change():
         await call(session, SECOND, "test_touch_resource")
-        await call(session, SECOND, "test_trigger_tool_change")
-        await call(session, SECOND, "test_trigger_tool_change")
+        await call(session, SECOND, "test_trigger_tool_change", {"name": f"added_by_{os.getpid()}"})
 
     if LEGACY:
         await session.subscribe_resource(WATCHED)

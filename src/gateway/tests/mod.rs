@@ -9,4 +9,5 @@ mod http;
 mod lists;
 mod lives;
 mod peers;
+mod rmcp;
 mod world;

@@ -6,7 +6,8 @@ import { all, connect } from "../../support/sdk.mjs";
 
 const [url, token, era, first, second] = process.argv.slice(2);
 const { client, asked, told, hear } = await connect({ url, era, token });
-const modern = era === "modern" || client.getNegotiatedProtocolVersion?.() === "2026-07-28";
+const modern = era !== "legacy";
+if (modern) assert.equal(client.getNegotiatedProtocolVersion(), "2026-07-28");
 const text = ({ content, isError }) => {
   assert.ok(!isError, JSON.stringify(content));
   return content[0].text;

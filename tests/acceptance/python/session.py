@@ -78,7 +78,9 @@ async def opened():
     else:
         async with create_mcp_http_client(headers=headers) as http:
             transport = streamable_http_client(URL, http_client=http)
-            async with mcp.Client(transport, mode="auto", log_level="info", **answers) as client:
+            # It finds the era out by itself.
+            async with mcp.Client(transport, log_level="info", **answers) as client:
+                assert client.session.protocol_version == "2026-07-28", client.session.protocol_version
                 yield client
 
 

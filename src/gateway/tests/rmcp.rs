@@ -1,6 +1,9 @@
 //! rmcp, an SDK that is none of ours, on both sides of the gateway: its client in each era before servers in each era, over
 //! pipes, that ask their client and tell it how far they are.
-#![expect(deprecated, reason = "sampling is what both eras of rmcp can ask without a further feature")]
+#![expect(
+    deprecated,
+    reason = "sampling is what both eras of rmcp can ask without a further feature"
+)]
 
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex};
@@ -121,16 +124,14 @@ impl ClientHandler for Client {
 async fn rmcp_of_each_era_calls_rmcp_of_each_era() {
     let world = World::new(&["time", "git"]).await;
     for (name, instance, server) in [("a", "time/0", Server::Legacy), ("b", "git/0", Server::Modern)] {
-        let hand = move || {
-            let (ours, theirs) = tokio::io::duplex(4_096);
-            tokio::spawn(async move { server.serve(theirs).await.unwrap().waiting().await });
-            let (reader, writer) = tokio::io::split(ours);
-            Pipes {
-                reader: Box::new(reader),
-                writer: Box::new(writer),
-            }
+        let (ours, theirs) = tokio::io::duplex(4_096);
+        tokio::spawn(async move { server.serve(theirs).await.unwrap().waiting().await });
+        let (reader, writer) = tokio::io::split(ours);
+        let pipes = Pipes {
+            reader: Box::new(reader),
+            writer: Box::new(writer),
         };
-        world.join(name, instance, true, Some(hand()));
+        world.join(name, instance, true, Some(pipes));
         world.ready(name).await;
     }
     let modern = ClientLifecycleMode::Discover {

@@ -11,7 +11,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use http::StatusCode;
 use serde_json::Value;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::mcp::envelope::{self, code, members};
 use crate::mcp::level::Level;
@@ -28,6 +28,8 @@ use super::{Endpoint, Inner, across};
 
 /// How long a question may wait for a person.
 const PERSON: Duration = Duration::from_mins(10);
+/// What a legacy server asks within this time after a first question is put to a modern client together with it.
+const TOGETHER: Duration = Duration::from_millis(50);
 /// Rounds of one request.
 const MOST_ROUNDS: usize = 16;
 
@@ -178,7 +180,7 @@ impl Exchange {
                 Some(Step::Event(progress.with_token(token)))
             }
             Heard::Notice(notice) => self.wants(&notice).then(|| Step::Event(notice.line.to_vec())),
-            Heard::Question(question) => self.put(*question),
+            Heard::Question(question) => self.put(*question).await,
             Heard::Answer(answered) => self.finish(answered).await,
         }
     }
@@ -204,7 +206,7 @@ impl Exchange {
     }
 
     /// Puts a legacy server's question to the client.
-    fn put(&mut self, question: Question) -> Option<Step> {
+    async fn put(&mut self, question: Question) -> Option<Step> {
         if let Some(lacked) = self.asker.can.lacks(question.method(), question.params()) {
             self.lacked = Some(lacked);
             let message = format!("the client does not support {}", question.method());
@@ -212,7 +214,7 @@ impl Exchange {
             return None;
         }
         if self.asker.era == Era::Modern {
-            return Some(self.hold(question));
+            return self.hold(question).await;
         }
         let awaited = self.asker.session.as_ref().filter(|_| self.asker.streams);
         let Some(awaited) = awaited.and_then(|session| session.ask()) else {
@@ -227,19 +229,25 @@ impl Exchange {
         Some(Step::Event(message))
     }
 
-    /// This question and those that came with it.
-    fn hold(&mut self, question: Question) -> Step {
+    /// This question and those that come with it: a server that asks several things writes them one after the other, and the
+    /// client shall see them at once. What comes later it sees when it has answered these.
+    async fn hold(&mut self, question: Question) -> Option<Step> {
         let mut questions = BTreeMap::from([("q0".to_owned(), question)]);
-        while let Some(heard) = self.sent.call.said() {
-            match heard {
-                Heard::Question(question) if self.asker.can.lacks(question.method(), question.params()).is_none() => {
+        let over = Instant::now() + TOGETHER;
+        loop {
+            match timeout_at(over, self.sent.call.heard()).await {
+                Err(_) => return Some(Step::Hold(questions)),
+                Ok(Heard::Question(question))
+                    if self.asker.can.lacks(question.method(), question.params()).is_none() =>
+                {
                     questions.insert(format!("q{}", questions.len()), *question);
                 }
                 // Refused by being dropped, or of no use any more: the request that it belongs to is over.
-                Heard::Question(_) | Heard::Progress(_) | Heard::Notice(_) | Heard::Answer(_) => {}
+                Ok(Heard::Question(_) | Heard::Progress(_) | Heard::Notice(_)) => {}
+                // A server that did not wait to be told.
+                Ok(Heard::Answer(answered)) => return self.finish(answered).await,
             }
         }
-        Step::Hold(questions)
     }
 
     fn wait_for(&mut self, mut awaited: Awaited, slot: Slot, withdrawn: Option<tokio_util::sync::CancellationToken>) {

@@ -12,10 +12,10 @@ use http::StatusCode;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::kit::Digest;
+use crate::kit::{Digest, Name};
 use crate::mcp::envelope::{self, Id, code, members};
 use crate::mcp::lists::{Each, Kind};
 use crate::mcp::meta::{self, SUBSCRIPTION};
@@ -29,6 +29,8 @@ use super::{Endpoint, Inner, answer};
 
 /// How long changes are gathered before they are told.
 const GATHER: Duration = Duration::from_millis(50);
+/// How long servers have to take what a client wants to hear of, before that is acknowledged all the same.
+const AGREE: Duration = Duration::from_secs(5);
 /// How often something is written, so that proxies and clients keep the stream.
 const ALIVE: Duration = Duration::from_secs(15);
 /// Streams that are open at once.
@@ -102,7 +104,9 @@ struct Listening {
     acknowledged: bool,
     ended: bool,
     counted: CountedStream,
-    _leaves: Leaves,
+    /// The servers that are to tell of resources.
+    asked: Vec<(Name, String)>,
+    leaves: Leaves,
 }
 
 /// Opens the stream.
@@ -123,11 +127,18 @@ pub fn listen(inner: &Inner, endpoint: &Endpoint, caller: &str, id: Id<'_>, para
     };
     let inbox = Arc::new(Inbox::default());
     let subscriptions = &inner.sessions.subscriptions;
+    let mut asked = vec![];
     // What no server tells of is not acknowledged.
     filter
         .resources
         .retain(|uri| match seen.way(endpoint, Ask::Subscribe, uri) {
-            Way::To(server, _) => subscriptions.add(server, uri, &leaves.name, &inbox).is_some(),
+            Way::To(server, _) => {
+                let added = subscriptions.add(server, uri, &leaves.name, &inbox).is_some();
+                if added {
+                    asked.push((server.clone(), uri.clone()));
+                }
+                added
+            }
             _ => false,
         });
     if !filter.resources.is_empty() {
@@ -146,7 +157,8 @@ pub fn listen(inner: &Inner, endpoint: &Endpoint, caller: &str, id: Id<'_>, para
         acknowledged: false,
         ended: false,
         counted: inner.meter.stream(),
-        _leaves: leaves,
+        asked,
+        leaves,
     };
     let events = futures_util::stream::unfold(listening, |mut listening| async {
         let event = listening.next().await?;
@@ -186,6 +198,9 @@ impl Listening {
     async fn next(&mut self) -> Option<Vec<u8>> {
         if !self.acknowledged {
             self.acknowledged = true;
+            // What changes after that is told.
+            let agreed = self.leaves.subscriptions.all_taken(&self.asked);
+            let _ = timeout(AGREE, agreed).await;
             let meta = format!("{{\"{SUBSCRIPTION}\":{}}}", self.id);
             let filter = self.filter.shown().to_string();
             let params = [("_meta", &*meta), ("notifications", &*filter)];

@@ -172,6 +172,7 @@ impl Subscriptions {
         }
         drop(all);
         self.tidy(|_, _| {});
+        self.came.send_replace(());
     }
 
     /// Hands a server's message about a resource to every session that wants it.
@@ -214,17 +215,29 @@ impl Subscriptions {
     pub async fn taken(&self, server: &Name, uri: &str, life: &Life) {
         let mut came = self.came.subscribe();
         self.changed.send_replace(());
-        let is_told = || {
-            let all = locked(&self.all);
-            all.get(server)
-                .and_then(|uris| uris.get(uri))
-                .is_some_and(|wanted| wanted.lives.contains(life))
-        };
-        while !is_told() {
+        while !self.lives(server, uri, |lives| lives.contains(life)) {
             if came.changed().await.is_err() {
                 return;
             }
         }
+    }
+
+    /// Waits until of each of these resources some life of its server tells, or was asked in vain.
+    pub async fn all_taken(&self, wanted: &[(Name, String)]) {
+        let mut came = self.came.subscribe();
+        for (server, uri) in wanted {
+            while !self.lives(server, uri, |lives| !lives.is_empty()) {
+                if came.changed().await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+
+    fn lives(&self, server: &Name, uri: &str, are: impl Fn(&BTreeSet<Life>) -> bool) -> bool {
+        let all = locked(&self.all);
+        let wanted = all.get(server).and_then(|uris| uris.get(uri));
+        wanted.is_some_and(|wanted| are(&wanted.lives))
     }
 
     /// Wakes when there may be something due.

@@ -468,11 +468,6 @@ impl Call {
         Heard::Answer(self.stashed.take().unwrap_or_else(gone))
     }
 
-    /// What was said aside and not yet heard, without waiting.
-    pub fn said(&mut self) -> Option<Heard> {
-        self.aside.as_mut()?.try_recv().ok()
-    }
-
     /// The answer.
     pub async fn answer(mut self) -> Result<Answer, CallError> {
         loop {

@@ -10,6 +10,9 @@ deny_version=0.20.2
 # The packages that examples/repo declares, read from there so that they can't differ.
 everything_package=$(sed -n 's/^packageName: "\{0,1\}\([^"]*\)"\{0,1\}$/\1/p' "$root/examples/repo/servers/everything.yaml")
 time_package=$(sed -n 's/^packageName: "\{0,1\}\([^"]*\)"\{0,1\}$/\1/p' "$root/examples/repo/servers/time.yaml")
+# Real servers that only tests declare.
+real_npm_packages=(@modelcontextprotocol/server-{filesystem,memory,sequential-thinking}@2026.8.31)
+real_python_packages=(mcp-server-git==2026.10.19 mcp-server-fetch==2026.10.24)
 
 # The virtual environment first: its python3 is the one that uv finds, and uvx is in it.
 export PATH="$tools/python/bin:$PATH:$tools/cargo/bin"
@@ -17,6 +20,8 @@ export PATH="$tools/python/bin:$PATH:$tools/cargo/bin"
 MCPCTL_TEST_NODE=$(find "$tools/npm/node_modules" -maxdepth 4 -path '*/node-linux-*/bin/node' -print -quit 2>/dev/null || true)
 export MCPCTL_TEST_NODE
 export MCPCTL_TEST_NODE_MODULES="$tools/npm/node_modules"
+# The Python SDK 1, for a PYTHONPATH; its version 2 is in the environment itself.
+export MCPCTL_TEST_PYTHON_LEGACY="$tools/python/legacy"
 export npm_config_cache="$tools/npm-cache" npm_config_prefer_offline=true npm_config_update_notifier=false
 export npm_config_audit=false npm_config_fund=false
 export UV_CACHE_DIR="$tools/uv-cache" UV_PYTHON_DOWNLOADS=never UV_NO_PROGRESS=1

@@ -11,4 +11,5 @@ mod lists;
 mod lives;
 mod metered;
 mod peers;
+mod rmcp;
 mod world;

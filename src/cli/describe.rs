@@ -1,5 +1,7 @@
 //! `mcpctl describe`.
 
+use std::collections::BTreeSet;
+
 use clap::Args;
 
 use crate::kit::Name;
@@ -155,6 +157,16 @@ fn facts(terminal: &Terminal, status: &ItemStatus, revision: u64, url: &str) -> 
     if let Some(tools) = status.tools {
         let tokens = status.schema_tokens.map(|tokens| format!(", about {tokens} tokens"));
         fact("tools", &format!("{tools}{}", tokens.unwrap_or_default()))?;
+    }
+    let protocols: BTreeSet<&str> = status
+        .instances
+        .iter()
+        .filter_map(|instance| instance.protocol.as_deref())
+        .filter(|protocol| !protocol.is_empty())
+        .collect();
+    if !protocols.is_empty() {
+        let protocols: Vec<&str> = protocols.into_iter().collect();
+        fact("mcp", &plain(&protocols.join(", ")))?;
     }
     if !status.endpoint.is_empty() {
         fact("url", &format!("{url}{}", plain(&status.endpoint)))?;

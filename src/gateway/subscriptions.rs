@@ -211,7 +211,7 @@ impl Subscriptions {
         self.came.send_replace(());
     }
 
-    /// Lets the holders of modern servers see to what was added, and waits until this life tells of it.
+    /// Lets the holders see to what was added, and waits until this life tells of it.
     pub async fn taken(&self, server: &Name, uri: &str, life: &Life) {
         let mut came = self.came.subscribe();
         self.changed.send_replace(());

@@ -201,6 +201,9 @@ pub struct InstanceStatus {
     /// The life behind it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub life: Option<Life>,
+    /// The protocol version that was agreed on with it, as `2026-07-28`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<String>,
     /// How many tools it lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tools: Option<usize>,

@@ -114,7 +114,11 @@ impl Shared {
             sender
         };
         let Some(sender) = sender else {
-            self.uncertain.send_modify(|times| *times += 1);
+            // Many ask for the roots as soon as they are initialised, when nobody has called anything yet: that is no sign of
+            // a server which needs to know who calls.
+            if &*question.method != "roots/list" || self.is_called() {
+                self.uncertain.send_modify(|times| *times += 1);
+            }
             let why = "nobody can be asked: it is not certain whose call this belongs to";
             return question.refuse(code::SERVER, why);
         };
@@ -122,6 +126,11 @@ impl Shared {
         if let Err(unheard) = sender.try_send(Heard::Question(Box::new(question))) {
             drop(unheard);
         }
+    }
+
+    /// Whether a call of somebody's is in flight.
+    fn is_called(&self) -> bool {
+        locked(&self.calls).pending.values().any(|pending| pending.owner.is_some())
     }
 
     /// Tells the one whom it is certainly about; else nobody.

@@ -376,3 +376,33 @@ async fn a_standing_request_is_not_in_flight_and_may_be_taken_back() {
     }
     assert!(fake.heard("notifications/cancelled").is_empty());
 }
+
+/// Who asks for the roots while nobody calls anything is refused, and is not taken for one that needs to know who calls.
+#[tokio::test]
+async fn asking_for_the_roots_of_nobody_is_no_sign() {
+    let (fake, pipes) = Fake::with_tools(&["slow"]);
+    let connection = open(pipes);
+    greet(&connection, PROBED, LONG).await.unwrap();
+    let uncertain = connection.uncertain();
+    let question = |id: &str, method: &str| {
+        fake.say(&json!({"jsonrpc": "2.0", "id": id, "method": method}));
+        id.to_owned()
+    };
+    let refused = async |id: String| {
+        let is_refusal = |message: &Value| message["id"] == id.as_str() && message["error"].is_object();
+        until("the refusal", || locked(&fake.heard).iter().any(is_refusal)).await;
+        *uncertain.borrow()
+    };
+    assert_eq!(refused(question("a", "roots/list")).await, 0);
+    assert_eq!(refused(question("b", "elicitation/create")).await, 1);
+    let called = |owner: &str| Wish {
+        asides: true,
+        owner: Some(owner.into()),
+        ..Wish::default()
+    };
+    let line = |id| envelope::request(id, "tools/call", &json!({"name": "slow"}));
+    let one = connection.call(line, called("anna")).await.unwrap();
+    let other = connection.call(line, called("bert")).await.unwrap();
+    assert_eq!(refused(question("c", "roots/list")).await, 2);
+    drop((one, other));
+}

@@ -563,6 +563,7 @@ impl<'a> Planner<'a, '_> {
             .or_else(|| self.lives.iter().find(|l| l.running))
             .map(|l| l.live.life.clone());
         let counts = candidate.and_then(|at| self.counts(&self.lives[at].live.life));
+        let protocol = candidate.and_then(|at| self.protocol(&self.lives[at].live.life));
         self.plan.statuses.push(InstanceStatus {
             instance: self.name.clone(),
             state,
@@ -572,6 +573,7 @@ impl<'a> Planner<'a, '_> {
             failed_at: self.attempts.failed_at,
             next_retry: self.attempts.next_try.filter(|at| *at > now && state == State::Error),
             life,
+            protocol,
             tools: counts.map(|counts| counts.tools),
             resources: counts.map(|counts| counts.resources),
             prompts: counts.map(|counts| counts.prompts),
@@ -585,6 +587,13 @@ impl<'a> Planner<'a, '_> {
                 "needs \"isolation: session\": it asked something, and on a connection that callers share nobody can tell whom"
             }
             _ => "",
+        }
+    }
+
+    fn protocol(&self, life: &Life) -> Option<String> {
+        match &self.seen.upstreams.get(life)?.handshake {
+            Handshake::Ready { greeting, .. } => Some(greeting.protocol.clone()),
+            _ => None,
         }
     }
 

@@ -16,7 +16,7 @@ use crate::wire::{PlanBody, SyncBody};
 use super::ask::Ask;
 use super::body::{self, documents};
 use super::resources::{Asked, committed};
-use super::{ApiError, App};
+use super::{ApiError, App, tools};
 
 /// The longest that `sync` waits, in seconds.
 const LONGEST: u64 = 3600;
@@ -94,8 +94,10 @@ pub(super) async fn sync(
     if let Some(seconds) = asked.wait.filter(|seconds| *seconds > 0) {
         report = app.0.engine.settled(Duration::from_secs(seconds.min(LONGEST))).await;
     }
+    let mut status = report.status.clone();
+    status.warnings.extend(tools::warnings(&app));
     Ok(Json(SyncBody {
-        status: report.status.clone(),
+        status,
         run: Some(synced.run.id.to_string()),
         look: Some(synced.run),
         passed_over: synced.passed_over.into_iter().map(str::to_owned).collect(),

@@ -62,7 +62,7 @@ assert_contains "$out" 'two servers have the name, so none of them is shown: ech
 expect 0 mcpctl status
 assert_contains "$out$err" 'tools of project/ops'
 expect 1 mcpctl why project ops
-assert_contains "$out" '!! tools: two servers have the name'
+assert_contains "$out" '!!  tools      two servers have the name'
 expect 0 mcpctl patch project ops 'servers=[a]'
 wait_for lists /projects/ops/mcp 'echo env pid'
 unknown /projects/ops/mcp die nothing

@@ -155,14 +155,15 @@ pub async fn find(
             };
         }
         let session = asker.session.as_ref();
-        let own_instance = match callable.isolated {
-            true => Some(inner.sessions.places.of(server, &asker.owner).ok_or_else(|| {
+        let own_instance = if callable.isolated {
+            let place = inner.sessions.places.of(server, &asker.owner);
+            Some(place.ok_or_else(|| {
                 let most = super::places::MOST;
-                Failure::Server(format!(
-                    "{most} sessions have an instance of server {server} of their own already."
-                ))
-            })?),
-            false => None,
+                let message = format!("{most} sessions have an instance of server {server} of their own already.");
+                Failure::Server(Outcome::Unavailable, message)
+            })?)
+        } else {
+            None
         };
         let of_session: Vec<Candidate>;
         let candidates = match own_instance {

@@ -130,7 +130,10 @@ impl Shared {
 
     /// Whether a call of somebody's is in flight.
     fn is_called(&self) -> bool {
-        locked(&self.calls).pending.values().any(|pending| pending.owner.is_some())
+        locked(&self.calls)
+            .pending
+            .values()
+            .any(|pending| pending.owner.is_some())
     }
 
     /// Tells the one whom it is certainly about; else nobody.

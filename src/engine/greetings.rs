@@ -194,7 +194,7 @@ mod tests {
         };
         let life = Life("a".into());
         let said = |greetings: &mut Greetings, desired: &Desired, handshake: Option<Handshake>| {
-            let live = Live {
+            let found = Live {
                 instance: desired.instance.clone(),
                 life: life.clone(),
                 spec: spec_mark("01", desired),
@@ -205,7 +205,7 @@ mod tests {
                 .map(|handshake| (life.clone(), upstream(handshake)))
                 .into_iter()
                 .collect();
-            greetings.take_eras(&[live], &upstreams, std::slice::from_ref(desired));
+            greetings.take_eras(&[found], &upstreams, std::slice::from_ref(desired));
             let member = FleetMember {
                 instance: desired.instance.clone(),
                 serving: true,

@@ -233,9 +233,9 @@ mod tests {
 
     use super::*;
 
-    fn shown(outcome: Result<Value, Value>) -> String {
+    fn shown(outcome: &Result<Value, Value>) -> String {
         let bytes = |value: &Value| value.to_string().into_bytes();
-        let said = match &outcome {
+        let said = match outcome {
             Ok(result) => judge(Ok(&bytes(result))),
             Err(error) => judge(Err(&bytes(error))),
         };
@@ -294,7 +294,7 @@ mod tests {
             (Err(json!("no")), "legacy"),
         ];
         for (outcome, want) in table {
-            assert_eq!(shown(outcome.clone()), want, "{outcome:?}");
+            assert_eq!(shown(&outcome), want, "{outcome:?}");
         }
     }
 

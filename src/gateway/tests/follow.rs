@@ -41,7 +41,7 @@ fn verdict(world: &World, name: &str) -> Verdict {
 
 /// A modern server with a tool and a resource.
 fn modern() -> (Fake, crate::kit::Pipes) {
-    let made = Fake::modern(|fake, message| fake.standard(message));
+    let made = Fake::modern(Fake::standard);
     made.0.set(Kind::Tools, vec![tool("echo")]);
     made.0.set(Kind::Resources, vec![entry(Kind::Resources, "x:1")]);
     made

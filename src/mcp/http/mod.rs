@@ -144,12 +144,12 @@ impl Server {
         &self,
         method: Method,
         url: &Uri,
-        accept: &'static str,
         body: Vec<u8>,
         further: &[(HeaderName, HeaderValue)],
         ear: &Ear,
         last_event: Option<&str>,
     ) -> Result<Response<Incoming>, Fault> {
+        let accept = if method == Method::POST { BOTH } else { EVENTS };
         let mut request = Request::builder().method(method).uri(url.clone());
         if let Some(headers) = request.headers_mut() {
             headers.insert(ACCEPT, HeaderValue::from_static(accept));

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::kit::HttpTransport;
 
 use super::events::Events;
-use super::{AGAIN, BOTH, EVENTS, Fault, JSON, LOST, Server, is_of, is_starting, some_of, status_words};
+use super::{AGAIN, EVENTS, Fault, JSON, LOST, Server, is_of, is_starting, some_of, status_words};
 use crate::mcp::connection::{Ear, Outgoing, Role};
 use crate::mcp::discover::is_modern;
 use crate::mcp::envelope::{self, Message, Outcome, code, members, text_of};
@@ -194,15 +194,7 @@ async fn post(server: &Server, url: Uri, ear: Ear, mut message: Outgoing) -> Pos
     }
     loop {
         let sent = server
-            .exchange(
-                Method::POST,
-                &url,
-                BOTH,
-                message.line.clone(),
-                &message.headers,
-                &ear,
-                None,
-            )
+            .exchange(Method::POST, &url, message.line.clone(), &message.headers, &ear, None)
             .await;
         // Before the handshake nothing can be lost by asking again: the server is starting.
         let starting = request.is_some() && ear.protocol().is_none();
@@ -370,9 +362,7 @@ async fn follow(server: &Server, url: &Uri, ear: &Ear, answer: Response<Incoming
         let last = events.last_id().filter(|_| !is_in_modern(ear));
         let last = last.map(str::to_owned).ok_or(ended)?;
         sleep(retry(events.retry())).await;
-        let again = server
-            .exchange(Method::GET, url, EVENTS, vec![], &[], ear, Some(&last))
-            .await;
+        let again = server.exchange(Method::GET, url, vec![], &[], ear, Some(&last)).await;
         let again = match again {
             Ok(again) => again,
             Err(Fault::Unreachable(why)) => {

@@ -36,7 +36,7 @@ pub(super) async fn carry(wire: Wire, server: &Server, url: &Uri) -> String {
 /// Opens the stream, as soon as the server listens, and reads where to post to.
 async fn open(server: &Server, url: &Uri, ear: &Ear) -> Result<(Events, Uri), String> {
     let answer = loop {
-        match server.exchange(Method::GET, url, EVENTS, vec![], &[], ear, None).await {
+        match server.exchange(Method::GET, url, vec![], &[], ear, None).await {
             Ok(answer) if is_starting(answer.status()) => ear.note(Some(&status_words(answer.status(), b""))),
             Ok(answer) => break answer,
             Err(Fault::Unreachable(why) | Fault::Broken(why)) => ear.note(Some(&why)),

@@ -30,7 +30,7 @@ async fn listen(server: &Server, url: &Uri, ear: &Ear, initialized: Cancellation
     let mut patience = 1;
     loop {
         let last = before.as_ref().and_then(Events::last_id);
-        match server.exchange(Method::GET, url, EVENTS, vec![], &[], ear, last).await {
+        match server.exchange(Method::GET, url, vec![], &[], ear, last).await {
             Ok(answer) if server.is_lost(&answer) => return LOST.to_owned(),
             Ok(answer) if answer.status() == StatusCode::OK && is_of(&answer, EVENTS) => {
                 let mut events = match before.take() {

@@ -34,6 +34,8 @@ async fn asked(
     (methods, result)
 }
 
+/// What it is, the server, how it is spoken to first, what it hears, and what comes of it.
+type Row<'t> = (&'t str, (Fake, Pipes), Opening, Vec<&'t str>, &'t str);
 type Script = Box<dyn Fn(&Fake, &Value) + Send + Sync>;
 
 /// Each way in which the question can be answered; with whether a fresh process is to take its place.
@@ -102,7 +104,7 @@ async fn every_answer_to_the_question_has_its_outcome() {
         })
     };
     let (discover, initialize, all) = ("server/discover", "initialize", "notifications/initialized");
-    let table: Vec<(&str, (Fake, Pipes), Opening, Vec<&str>, &str)> = vec![
+    let table: Vec<Row> = vec![
         (
             "modern",
             Fake::modern(standard),
@@ -288,7 +290,7 @@ async fn a_modern_server_hears_of_each_request_who_asks() {
         assert_eq!(own[meta::CLIENT]["name"], "mcpctl");
         assert!(own[meta::CAPABILITIES].is_object());
     }
-    let again = Fake::modern(|fake, message| fake.standard(message));
+    let again = Fake::modern(Fake::standard);
     again.0.set(Kind::Tools, vec![tool("c")]);
     let connection = open(again.1);
     let lists = handshake::read_lists(&connection, &greeting, LONG).await.unwrap();
@@ -344,7 +346,7 @@ async fn what_belongs_to_no_open_stream_is_not_heard() {
 
 #[tokio::test]
 async fn a_standing_request_is_not_in_flight_and_may_be_taken_back() {
-    let (fake, pipes) = Fake::modern(|fake, message| fake.standard(message));
+    let (fake, pipes) = Fake::modern(Fake::standard);
     let connection = open(pipes);
     greet(&connection, PROBED, LONG).await.unwrap();
     for gracefully in [true, false] {

@@ -153,13 +153,13 @@ impl World {
                 started: self.now,
             },
             answers_at: (!mute).then(|| self.now + SignedDuration::from_secs(slowness)),
-            upset: self.is_delicate(desired) && self.delicate.insert(desired.server.command.clone()),
+            upset: Self::is_delicate(desired) && self.delicate.insert(desired.server.command.clone()),
         });
         life
     }
 
     /// Every third command is of a server that ends when it is asked for its era.
-    fn is_delicate(&self, desired: &Desired) -> bool {
+    fn is_delicate(desired: &Desired) -> bool {
         desired.server.command == ["v2"]
     }
 

@@ -192,6 +192,13 @@ impl Asked {
         serde_json::from_str(self.part(place)).ok()
     }
 
+    /// The arguments, a JSON text.
+    #[must_use]
+    pub fn arguments(&self) -> Option<&RawValue> {
+        let place = self.arguments.as_ref()?;
+        serde_json::from_str(self.part(place)).ok()
+    }
+
     /// The `requestState` that the client sends back; nothing where that is no text.
     #[must_use]
     pub fn state(&self) -> Option<String> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::{HeaderName, HeaderValue};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
@@ -211,7 +212,11 @@ pub async fn find(
                     };
                 }
                 let deadline = arrived + callable.timeout;
-                match hand_over(connection, asker, asked, own, round, deadline).await {
+                let headers = match connection.era() {
+                    Era::Modern if asked.ask == Ask::Tool => seen.headers(endpoint, asked),
+                    _ => vec![],
+                };
+                match hand_over(connection, asker, asked, own, round, headers, deadline).await {
                     Ok(Ok(call)) => {
                         return Ok(Found::Sent(Box::new(Sent {
                             call,
@@ -246,12 +251,14 @@ async fn hand_over(
     asked: &Asked,
     own: Option<&str>,
     round: Option<&Round>,
+    headers: Vec<(HeaderName, HeaderValue)>,
     deadline: Instant,
 ) -> Result<Result<Call, CallError>, tokio::time::error::Elapsed> {
     let crossing = asker.crossing(asked, connection.era(), round.cloned());
     let wish = Wish {
         asides: asker.streams,
         owner: Some(Arc::clone(&asker.owner)),
+        headers,
         ..Wish::default()
     };
     timeout_at(deadline, connection.call(|id| asked.line(id, own, &crossing), wish)).await

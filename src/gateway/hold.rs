@@ -160,6 +160,11 @@ impl Holder {
         let (greeting, lists) = match self.first_words(connection, opening, deadline).await {
             Ok((mut greeting, lists)) => {
                 greeting.server = self.attach.mask(&greeting.server).into_owned();
+                let mut lists = lists;
+                if has_headers(connection, opening) {
+                    let tools = lists.of_mut(Kind::Tools);
+                    *tools = self.offered(Arc::clone(tools));
+                }
                 (greeting, lists)
             }
             Err(error) => return self.first_words_failed(&error, opening),
@@ -170,7 +175,7 @@ impl Holder {
         let rereading = Kind::ALL
             .into_iter()
             .filter(has)
-            .map(|kind| self.reread(connection, kind, changed.clone()));
+            .map(|kind| self.reread(connection, opening, kind, changed.clone()));
         let keeping = async {
             tokio::join!(
                 futures_util::future::join_all(rereading),
@@ -224,7 +229,13 @@ impl Holder {
     }
 
     /// Reads a list again whenever the server says that it changed; meanwhile the one known last is served.
-    async fn reread(&self, connection: &Connection, kind: Kind, mut changed: watch::Receiver<Each<u64>>) {
+    async fn reread(
+        &self,
+        connection: &Connection,
+        opening: Opening,
+        kind: Kind,
+        mut changed: watch::Receiver<Each<u64>>,
+    ) {
         let mut seen = 0;
         while changed.wait_for(|times| *times.of(kind) != seen).await.is_ok() {
             sleep(GATHER).await;
@@ -241,8 +252,24 @@ impl Holder {
                 sleep(wait).await;
                 wait = (wait * 2).min(SLOWEST_RETRY);
             };
-            self.tell(News::List(kind, Arc::new(list))).await;
+            let mut list = Arc::new(list);
+            if kind == Kind::Tools && has_headers(connection, opening) {
+                list = self.offered(list);
+            }
+            self.tell(News::List(kind, list)).await;
         }
+    }
+
+    /// The tools without those that must not be offered over HTTP.
+    fn offered(&self, tools: Arc<List>) -> Arc<List> {
+        let Some((kept, wrong)) = tools.without_invalid() else {
+            return tools;
+        };
+        for wrong in wrong {
+            let wrong = one_line(&self.attach.mask(&wrong), REASON);
+            tracing::warn!(instance = %self.member.instance, %wrong, "a tool is left out: its x-mcp-header is not valid");
+        }
+        Arc::new(kept)
     }
 
     /// Sees to it that the server tells what clients want to hear of, in the way of its era.
@@ -340,6 +367,11 @@ async fn ask(connection: &Connection, method: &str, params: &serde_json::Value) 
     };
     let answered: Result<Result<Answer, CallError>, _> = timeout(ANSWER, asking).await;
     matches!(&answered, Ok(Ok(answer)) if answer.outcome().is_ok())
+}
+
+/// Whether arguments are repeated by headers.
+fn has_headers(connection: &Connection, opening: Opening) -> bool {
+    connection.era() == Era::Modern && matches!(opening, Opening::Http)
 }
 
 /// Ends a connection when its life is let go of, whoever else still holds the handle.

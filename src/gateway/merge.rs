@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use crate::kit::{Digest, Name};
 use crate::mcp::envelope::splice;
+use crate::mcp::headers::Annotations;
 use crate::mcp::lists::{Each, Entry, Freshness, Kind, List};
 
 use super::lock::{Rules, Verdict};
@@ -64,6 +65,8 @@ pub struct Table {
     terms: Terms,
     parts: Vec<Part>,
     targets: HashMap<String, Target>,
+    /// The tools whose arguments headers repeat, by the name that is shown.
+    annotations: HashMap<String, Annotations>,
 }
 
 impl Table {
@@ -84,11 +87,17 @@ impl Table {
         let mut list = vec![b'['];
         let mut pages = page::Pages::default();
         let mut targets = HashMap::new();
+        let mut annotations = HashMap::new();
         for (server, entry, shown, verdict) in &mut all {
             if *verdict != Verdict::Shown {
                 continue;
             }
             let renamed = (naming != Naming::Own).then(|| (entry.key_at.clone(), format!("\"{shown}\"")));
+            if kind == Kind::Tools
+                && let Ok(Some(annotated)) = entry.annotations()
+            {
+                annotations.insert(shown.clone(), annotated);
+            }
             // Two servers may list one URI: the first of them has it. Within one server two names can only meet by
             // forging a digest.
             let Place::Vacant(free) = targets.entry(std::mem::take(shown)) else {
@@ -122,7 +131,17 @@ impl Table {
             terms,
             parts,
             targets,
+            annotations,
         }
+    }
+
+    /// The arguments of a tool that headers repeat.
+    #[must_use]
+    pub fn annotations(&self, shown: &str) -> Option<&Annotations> {
+        if self.annotations.is_empty() {
+            return None;
+        }
+        self.annotations.get(shown)
     }
 
     /// Whether it was made of the same lists (the very same, not equal ones) on the same terms.

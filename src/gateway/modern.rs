@@ -77,6 +77,9 @@ pub async fn post(
     }
     match Asked::read(body, text, id, &method, params) {
         Some(Ok(asked)) if !matches!(asked.ask, Ask::Subscribe | Ask::Unsubscribe) => {
+            if let Err(fault) = check_arguments(inner, endpoint, headers, &asked) {
+                return Ok(fault.answer(id));
+            }
             let level = meta.level.and_then(Level::read);
             if let Some(level) = level {
                 inner.sessions.subscriptions.levels.want(level);
@@ -181,6 +184,21 @@ fn check_name(headers: &HeaderMap, method: &str, params: Option<&RawValue>) -> R
         return Ok(());
     };
     same(headers, &NAME, "Mcp-Name", &named, true)
+}
+
+/// That the headers which repeat a tool's arguments say the same.
+fn check_arguments(inner: &Inner, endpoint: &Endpoint, headers: &HeaderMap, asked: &Asked) -> Result<(), Fault> {
+    if asked.ask != Ask::Tool {
+        return Ok(());
+    }
+    let view = Arc::clone(&inner.view.borrow());
+    let tables = view.tables(endpoint).ok();
+    match tables.and_then(|tables| tables.of(Kind::Tools).annotations(&asked.key)) {
+        None => Ok(()),
+        Some(annotations) => annotations
+            .check(headers, asked.arguments())
+            .map_err(|wrong| Fault::mismatch(format!("Header mismatch: {wrong}"))),
+    }
 }
 
 /// That a header is there, once, and says what the body says.

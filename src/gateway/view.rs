@@ -4,14 +4,16 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::{HeaderName, HeaderValue};
+
 use crate::kit::Name;
 use crate::mcp::Connection;
-use crate::mcp::lists::{Each, Lists};
+use crate::mcp::lists::{Each, Kind, Lists};
 use crate::record::{Capability, Life, Routes};
 use crate::resource::{Isolation, Project, Server};
 
 use super::Endpoint;
-use super::asked::Ask;
+use super::asked::{Ask, Asked};
 use super::lock::{Rules, naming};
 use super::merge::{Part, Table, Tables, Terms};
 use super::names::Naming;
@@ -176,6 +178,14 @@ impl View {
     /// The servers that are declared.
     pub fn servers(&self) -> impl Iterator<Item = (&Name, &Callable)> {
         self.servers.iter()
+    }
+
+    /// The headers that repeat arguments of a call, where its tool wants any.
+    #[must_use]
+    pub fn headers(&self, endpoint: &Endpoint, asked: &Asked) -> Vec<(HeaderName, HeaderValue)> {
+        let tables = self.tables(endpoint).ok();
+        let annotations = tables.and_then(|tables| tables.of(Kind::Tools).annotations(&asked.key));
+        annotations.map_or_else(Vec::new, |annotations| annotations.headers(asked.arguments()))
     }
 
     /// A server by name.

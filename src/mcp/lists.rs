@@ -10,6 +10,7 @@ use crate::record::{Capability, Counts};
 
 use super::definition::Definition;
 use super::envelope::{Fault, members, place_of, text_of};
+use super::headers::{self, Annotations};
 
 /// One of the lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -206,6 +207,39 @@ impl From<Vec<Entry>> for List {
             entries,
             freshness: Freshness::ALWAYS,
         }
+    }
+}
+
+impl Entry {
+    /// The arguments of a tool that headers repeat (`x-mcp-header`), where there are any.
+    ///
+    /// # Errors
+    /// The tool says so in a way that breaks the rules.
+    pub fn annotations(&self) -> Result<Option<Annotations>, headers::Invalid> {
+        // Most tools have none, and need no second look.
+        if memchr::memmem::find(self.text.as_bytes(), b"x-mcp-header").is_none() {
+            return Ok(None);
+        }
+        let schema = members(&self.text, ["inputSchema"]).ok().and_then(|[schema]| schema);
+        schema.map_or(Ok(None), Annotations::of)
+    }
+}
+
+impl List {
+    /// The list without the tools that a client over HTTP must not offer (2026-07-28, Custom Headers from Tool Parameters),
+    /// and what is wrong with each; nothing where all may be offered.
+    #[must_use]
+    pub fn without_invalid(&self) -> Option<(Self, Vec<String>)> {
+        let mut wrong = vec![];
+        let mut kept = self.clone();
+        kept.entries.retain(|entry| match entry.annotations() {
+            Ok(_) => true,
+            Err(invalid) => {
+                wrong.push(format!("{}: {invalid}", entry.key));
+                false
+            }
+        });
+        (!wrong.is_empty()).then_some((kept, wrong))
     }
 }
 

@@ -4,8 +4,7 @@
 source "$ROOT/tests/support/lib.sh"
 source "$ROOT/tests/support/conformance.sh"
 
-# What the suite runs beyond what is required, and fails: the fixture has no tasks, and what headers say of a call's arguments
-# is not checked yet.
+# What the suite runs beyond what is required, and fails: the fixture has no tasks.
 beyond=(http-custom-header-server-validation tasks-capability-negotiation tasks-dispatch-and-envelope tasks-lifecycle
     tasks-mrtr-composition tasks-mrtr-input tasks-request-headers tasks-request-state-removal tasks-required-task-error
     tasks-wire-fields)

@@ -50,6 +50,7 @@ scripts!(
     docker_wiped_host,
     folder_storm,
     guards,
+    http_upstreams,
     init_and_import,
     kill_nine,
     look,

@@ -39,7 +39,8 @@ assert_eq "$(grep -o 'RUNNING server' <<<"$said" | wc -l)" 7 "$said"
 
 say '-- every tool is listed, under the name of its server'
 session_open /projects/real/mcp
-cursor= tools=
+cursor=''
+tools=''
 while
     answer=$(mcp tools/list "$(jq -nc --arg cursor "$cursor" 'if $cursor == "" then {} else {$cursor} end')")
     tools+=$(jq -r '.result.tools[].name' <<<"$answer")$'\n'

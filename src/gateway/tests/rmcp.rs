@@ -82,14 +82,12 @@ impl ServerHandler for Server {
                 .map(|result| Self::answered(&result.model))
                 .map_err(|error| ErrorData::internal_error(error.to_string(), None));
         }
-        match request.input_responses {
-            Some(answers) => Ok(Self::answered(answers["who"]["model"].as_str().unwrap_or("nobody"))),
-            None => {
-                let question = InputRequest::CreateMessage(CreateMessageRequest::new(Self::question()));
-                let questions = InputRequests::from([("who".to_owned(), question)]);
-                Ok(InputRequiredResult::new(Some(questions), None).into())
-            }
+        if let Some(answers) = request.input_responses {
+            return Ok(Self::answered(answers["who"]["model"].as_str().unwrap_or("nobody")));
         }
+        let question = InputRequest::CreateMessage(CreateMessageRequest::new(Self::question()));
+        let questions = InputRequests::from([("who".to_owned(), question)]);
+        Ok(InputRequiredResult::new(Some(questions), None).into())
     }
 }
 

@@ -621,6 +621,22 @@ mod tests {
         assert_eq!(counted(&meter), ["demo|git|tools/call|t9|ok 1"], "there is room again");
     }
 
+    /// No time is asserted: what a request pays for being counted is printed, for whoever asks (`--no-capture`).
+    #[test]
+    fn counting_is_cheap() {
+        const MANY: u32 = 100_000;
+        let (meter, endpoint, server) = (meter(), project("demo"), "time".parse().unwrap());
+        let begin = Instant::now();
+        for _ in 0..MANY {
+            let timed = meter.begin(&endpoint, "admin:a", Correlation::mint());
+            timed.asks("tools/call", Era::Legacy);
+            timed.reaches(&server, Some("time__now"));
+            timed.end(Outcome::Ok, "");
+        }
+        println!("{:?} a request", begin.elapsed() / MANY);
+        assert_eq!(counted(&meter), [format!("demo|time|tools/call|time__now|ok {MANY}")]);
+    }
+
     #[test]
     fn streams_are_counted_while_they_live() {
         let meter = meter();

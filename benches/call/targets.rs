@@ -68,7 +68,7 @@ impl Target {
             "http" => own_with("--http-echo", &port)?,
             "rmcp" => own_with("--forwarder", &port)?,
             "mcpd" | "modern" => {
-                at.path = "/projects/bench/mcp".to_owned();
+                "/projects/bench/mcp".clone_into(&mut at.path);
                 at.tool = "server__echo";
                 at.modern = name == "modern";
                 mcpd(&place.join(name), &port, &echo)?
@@ -76,7 +76,7 @@ impl Target {
             "mcp-proxy (py)" => {
                 let mut command = peer("mcp-proxy/bin/mcp-proxy")?;
                 command.args(["--port", &port, "--", &echo, "--echo-server"]);
-                at.path = "/mcp/".to_owned();
+                "/mcp/".clone_into(&mut at.path);
                 command
             }
             "mcp-proxy (js)" => {

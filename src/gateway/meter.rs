@@ -429,7 +429,7 @@ impl Timed {
             return;
         }
         self.meter.in_flight.fetch_sub(1, Ordering::Relaxed);
-        let took = self.begun.elapsed();
+        let lasted = self.begun.elapsed();
         let (project, of_endpoint) = match &self.endpoint {
             Endpoint::Project(project) => (project.as_str(), ""),
             Endpoint::ProjectServer(project, server) => (project.as_str(), server.as_str()),
@@ -440,7 +440,7 @@ impl Timed {
         let tool = reached.and_then(|(_, tool)| tool.as_deref());
         let method = self.method.load(Ordering::Relaxed);
         let place = self.meter.place(project, server);
-        place.seconds.add(took);
+        place.seconds.add(lasted);
         match tool {
             Some(tool) if METHODS[method] == "tools/call" => self.meter.tool(&place, tool).add(outcome),
             _ => place.methods[method].add(outcome),
@@ -449,7 +449,7 @@ impl Timed {
             return;
         }
         let reason = one_line(&self.meter.masks.mask(reason), REASON);
-        let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let ms = u64::try_from(lasted.as_millis()).unwrap_or(u64::MAX);
         let era = if self.modern.load(Ordering::Relaxed) {
             "modern"
         } else {

@@ -175,6 +175,37 @@ fn reliability_says_what_is_there() {
     report(&faults);
 }
 
+/// The figures of docs/PERFORMANCE.md are those of its file, rounded.
+#[test]
+fn performance_says_what_was_measured() {
+    let text = std::fs::read_to_string(root().join("docs/PERFORMANCE.md")).expect("the document");
+    let section = text.split_once("## Figures\n").map_or("", |(_, rest)| rest);
+    let rows: Vec<&str> = section.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    if rows.is_empty() {
+        return;
+    }
+    let file = std::fs::read(root().join("docs/perf/gateway.json")).expect("docs/perf/gateway.json");
+    let mut there = BTreeSet::new();
+    let mut left = vec![serde_json::from_slice::<serde_json::Value>(&file).expect("JSON")];
+    while let Some(value) = left.pop() {
+        match value {
+            serde_json::Value::Number(number) => {
+                there.extend(number.as_f64().map(|number| format!("{number:.0}")));
+            }
+            serde_json::Value::Array(values) => left.extend(values),
+            serde_json::Value::Object(members) => left.extend(members.into_iter().map(|(_, value)| value)),
+            _ => {}
+        }
+    }
+    let wrong = rows.iter().flat_map(|row| figures(row));
+    let wrong: Vec<String> = wrong
+        .map(|figure| figure.to_string())
+        .filter(|figure| !there.contains(figure))
+        .map(|figure| format!("{figure} does not stand in docs/perf/gateway.json"))
+        .collect();
+    report(&wrong);
+}
+
 /// The whole numbers in a text, thousands with commas.
 fn figures(text: &str) -> Vec<u64> {
     let words = text.split(|c: char| !c.is_ascii_digit() && c != ',');

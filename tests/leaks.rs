@@ -5,7 +5,6 @@
 #![cfg(unix)]
 #![expect(
     clippy::disallowed_methods,
-    clippy::print_stderr,
     clippy::expect_used,
     reason = "a test that starts mcpd, asks /proc for what it takes, and writes its figures"
 )]

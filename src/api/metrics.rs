@@ -64,19 +64,22 @@ impl Scrape {
                 ("cluster", &status.cluster),
                 ("runtime", &status.runtime.name),
             ])?;
-        let mut states: BTreeMap<InstanceState, u64> = STATES.into_iter().map(|state| (state, 0)).collect();
+        let mut counts: BTreeMap<InstanceState, u64> = STATES.into_iter().map(|state| (state, 0)).collect();
         for instance in &status.instances {
-            *states.entry(instance.state).or_default() += 1;
+            *counts.entry(instance.state).or_default() += 1;
         }
         let help = "Instances of servers by their state.";
         let mut metric = encoder.encode_descriptor("mcpd_instances", help, None, MetricType::Gauge)?;
-        for (state, many) in &states {
+        for (state, many) in &counts {
             metric
                 .encode_family(&[("state", state.to_string())])?
                 .encode_gauge(many)?;
         }
         let failing = status.source.state == SourceState::Failing;
-        let last_sync = status.source.last_sync_at.map_or(0, |at| at.as_second());
+        let last_sync = status
+            .source
+            .last_sync_at
+            .map_or(0, crate::kit::time::Timestamp::as_second);
         #[expect(clippy::cast_possible_wrap, reason = "counts of what is in memory")]
         for (name, help, value) in [
             (

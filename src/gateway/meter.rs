@@ -429,7 +429,7 @@ impl Timed {
             return;
         }
         self.meter.in_flight.fetch_sub(1, Ordering::Relaxed);
-        let took = self.begun.elapsed();
+        let lasted = self.begun.elapsed();
         let (project, of_endpoint) = match &self.endpoint {
             Endpoint::Project(project) => (project.as_str(), ""),
             Endpoint::ProjectServer(project, server) => (project.as_str(), server.as_str()),
@@ -440,7 +440,7 @@ impl Timed {
         let tool = reached.and_then(|(_, tool)| tool.as_deref());
         let method = self.method.load(Ordering::Relaxed);
         let place = self.meter.place(project, server);
-        place.seconds.add(took);
+        place.seconds.add(lasted);
         match tool {
             Some(tool) if METHODS[method] == "tools/call" => self.meter.tool(&place, tool).add(outcome),
             _ => place.methods[method].add(outcome),
@@ -449,7 +449,7 @@ impl Timed {
             return;
         }
         let reason = one_line(&self.meter.masks.mask(reason), REASON);
-        let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let ms = u64::try_from(lasted.as_millis()).unwrap_or(u64::MAX);
         let era = if self.modern.load(Ordering::Relaxed) {
             "modern"
         } else {
@@ -619,6 +619,22 @@ mod tests {
         assert!(counted(&meter).is_empty());
         call(&meter, "demo", "git", "t9", Outcome::Ok);
         assert_eq!(counted(&meter), ["demo|git|tools/call|t9|ok 1"], "there is room again");
+    }
+
+    /// No time is asserted: what a request pays for being counted is printed, for whoever asks (`--no-capture`).
+    #[test]
+    fn counting_is_cheap() {
+        const MANY: u32 = 100_000;
+        let (meter, endpoint, server) = (meter(), project("demo"), "time".parse().unwrap());
+        let begin = Instant::now();
+        for _ in 0..MANY {
+            let timed = meter.begin(&endpoint, "admin:a", Correlation::mint());
+            timed.asks("tools/call", Era::Legacy);
+            timed.reaches(&server, Some("time__now"));
+            timed.end(Outcome::Ok, "");
+        }
+        println!("{:?} a request", begin.elapsed() / MANY);
+        assert_eq!(counted(&meter), [format!("demo|time|tools/call|time__now|ok {MANY}")]);
     }
 
     #[test]

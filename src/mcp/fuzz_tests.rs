@@ -142,7 +142,18 @@ fn streams(bytes: &[u8], random: &mut Random) {
     assert_eq!(lines_of(&pieces, 1 << 20), whole, "lines");
     let split: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').collect();
     assert_eq!(whole, split, "lines are what stands between line feeds");
-    assert_eq!(events_of(&pieces), events_of(&[bytes]), "events");
+    let events = events_of(&[bytes]);
+    assert_eq!(events_of(&pieces), events, "events");
+    // The three ends of a line are one.
+    let mut plain = vec![];
+    for (at, byte) in bytes.iter().enumerate() {
+        match byte {
+            b'\r' => plain.push(b'\n'),
+            b'\n' if at > 0 && bytes[at - 1] == b'\r' => {}
+            other => plain.push(*other),
+        }
+    }
+    assert_eq!(events_of(&[&plain]), events, "ends of lines");
 }
 
 fn envelope(text: &str, message: &Message<'_>) {

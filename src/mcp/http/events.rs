@@ -201,6 +201,10 @@ mod tests {
             ),
             ("event: x\n\ndata: a\n\n", vec![message("a")]),
             ("data\n\n", vec![message("")]),
+            (
+                "event: e\r\ndata: a\r\ndata: b\r\n\r\n",
+                vec![("e".into(), "a\nb".into())],
+            ),
             ("data: unfinished\n", vec![]),
             ("data: a\r\n\r\n", vec![message("a")]),
             ("other: x\nid: 7\nretry: 250\ndata: a\n\n", vec![message("a")]),

@@ -224,7 +224,7 @@ fn differences(before: &Value, after: &Value) -> Vec<String> {
         if before == after {
             continue;
         }
-        let text = |lines: &[String]| lines.iter().map(|line| format!("{line}\n")).collect::<String>();
+        let text = |lines: &[String]| lines.iter().flat_map(|line| [&**line, "\n"]).collect::<String>();
         let (before, after) = (text(&before), text(&after));
         let diff = TextDiff::from_lines(&before, &after);
         let mut unified = diff.unified_diff();

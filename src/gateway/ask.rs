@@ -13,6 +13,7 @@ const MOST: usize = 64;
 
 /// What a client can be asked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "four capabilities, each there or not")]
 pub struct Can {
     /// `sampling/createMessage`.
     pub sampling: bool,

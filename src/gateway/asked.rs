@@ -129,8 +129,8 @@ impl Asked {
         };
         let read = || {
             let params = params.ok_or(wrong)?;
-            let names = [key, "_meta", "arguments", "requestState", "inputResponses"];
-            let [named, meta, arguments, state, responses] = members(params.get(), names).map_err(|_| wrong)?;
+            let parts = [key, "_meta", "arguments", "requestState", "inputResponses"];
+            let [named, meta, arguments, state, responses] = members(params.get(), parts).map_err(|_| wrong)?;
             let (ask, named) = match ask {
                 Ask::CompletePrompt => Self::completed(named.ok_or(wrong)?).ok_or(wrong)?,
                 ask => (ask, named.ok_or(wrong)?),
@@ -241,12 +241,11 @@ impl Asked {
         let rewritten = (crossing.meta.is_some() || crossing.round.is_some())
             .then(|| self.rewritten(&number, own, crossing))
             .flatten();
-        match &rewritten {
-            Some(params) => edits.push((self.params.clone(), params)),
-            None => {
-                edits.extend(own.map(|own| (self.written.clone(), own)));
-                edits.extend(self.token.clone().map(|token| (token, &*number)));
-            }
+        if let Some(params) = &rewritten {
+            edits.push((self.params.clone(), params));
+        } else {
+            edits.extend(own.map(|own| (self.written.clone(), own)));
+            edits.extend(self.token.clone().map(|token| (token, &*number)));
         }
         edits.sort_by_key(|(place, _)| place.start);
         splice(&self.body, &edits, true)

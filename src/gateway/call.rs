@@ -29,9 +29,9 @@ const GONE: &str = "the call that waited for this answer is gone: it waited for 
                     was restarted. It was not run again; call the tool anew";
 
 /// Runs a request.
-pub async fn call(inner: &Arc<Inner>, endpoint: &Endpoint, asker: Asker, asked: Asked) -> Response {
+pub async fn call(inner: &Arc<Inner>, endpoint: &Endpoint, who: Asker, asked: Asked) -> Response {
     let mut listed = None;
-    if let Some(session) = &asker.session {
+    if let Some(session) = &who.session {
         match session.run(asked.id()) {
             Ok(running) => listed = Some(running),
             Err(error) => return answer::error(asked.id(), code::INVALID_REQUEST, &error.to_string()),
@@ -43,11 +43,11 @@ pub async fn call(inner: &Arc<Inner>, endpoint: &Endpoint, asker: Asker, asked: 
         }
     }
     let mut round = None;
-    if asker.era == Era::Modern
+    if who.era == Era::Modern
         && let Some(state) = asked.state()
     {
-        match open(inner, endpoint, &asker, &asked, &state) {
-            Some(State::Held(number)) => return go_on(inner, &number, asker, asked).await,
+        match open(inner, endpoint, &who, &asked, &state) {
+            Some(State::Held(number)) => return go_on(inner, &number, who, asked).await,
             Some(State::Server(state)) => {
                 let responses = asked.responses();
                 let mut responses: Vec<(&str, &str)> = responses.iter().map(|(k, v)| (&**k, &**v)).collect();
@@ -65,13 +65,13 @@ pub async fn call(inner: &Arc<Inner>, endpoint: &Endpoint, asker: Asker, asked: 
             }
         }
     }
-    begin(inner, endpoint, asker, asked, round, listed).await
+    begin(inner, endpoint, who, asked, round, listed).await
 }
 
-fn open(inner: &Inner, endpoint: &Endpoint, asker: &Asker, asked: &Asked, state: &str) -> Option<State> {
+fn open(inner: &Inner, endpoint: &Endpoint, who: &Asker, asked: &Asked, state: &str) -> Option<State> {
     let (subject, endpoint) = (asked.subject(), endpoint.to_string());
     let bound = Bound {
-        caller: &asker.caller,
+        caller: &who.caller,
         endpoint: &endpoint,
         subject: &subject,
     };
@@ -81,12 +81,12 @@ fn open(inner: &Inner, endpoint: &Endpoint, asker: &Asker, asked: &Asked, state:
 async fn begin(
     inner: &Arc<Inner>,
     endpoint: &Endpoint,
-    asker: Asker,
+    who: Asker,
     asked: Asked,
     round: Option<Round>,
     mut listed: Option<(Running, oneshot::Receiver<()>)>,
 ) -> Response {
-    let finding = find(inner, endpoint, &asker, &asked, round.as_ref());
+    let finding = find(inner, endpoint, &who, &asked, round.as_ref());
     let found = match &mut listed {
         None => finding.await,
         Some((_, cancelled)) => tokio::select! {
@@ -97,33 +97,33 @@ async fn begin(
     };
     let whole = match found {
         Ok(Found::Sent(sent)) => {
-            let exchange = Exchange::new(Arc::clone(inner), endpoint.clone(), asker, asked, sent, listed);
+            let exchange = Exchange::new(Arc::clone(inner), endpoint.clone(), who, asked, sent, listed);
             return run(exchange).await;
         }
-        Ok(Found::Around(servers)) => match around(inner, &asker, &asked, &servers).await {
+        Ok(Found::Around(servers)) => match around(inner, &who, &asked, &servers).await {
             Ok(whole) => whole,
             Err(whole) => {
-                asker.timed.end(Outcome::Unknown, "no server has this resource");
+                who.timed.end(Outcome::Unknown, "no server has this resource");
                 whole
             }
         },
-        Ok(Found::Answered(result)) if asker.era == Era::Modern => {
+        Ok(Found::Answered(result)) if who.era == Era::Modern => {
             let result = [br#"{"resultType":"complete","#, result.get(1..).unwrap_or_default()].concat();
             envelope::result(asked.id(), &result)
         }
         Ok(Found::Answered(result)) => envelope::result(asked.id(), result),
         Err(Failure::Unknown) => {
-            asker.timed.end(Outcome::Unknown, "no server has what was asked for");
-            asked.unknown(asker.era)
+            who.timed.end(Outcome::Unknown, "no server has what was asked for");
+            asked.unknown(who.era)
         }
-        Err(Failure::Server(outcome, message)) => failed(asked.ask, asked.id(), &asker.timed.fails(outcome, &message)),
+        Err(Failure::Server(outcome, message)) => failed(asked.ask, asked.id(), &who.timed.fails(outcome, &message)),
         Err(Failure::Unable(message)) => {
-            asker.timed.end(Outcome::Refused, &message);
+            who.timed.end(Outcome::Refused, &message);
             envelope::error(asked.id(), code::METHOD_NOT_FOUND, &message)
         }
         Err(Failure::TooMany) => {
             let message = "this session is subscribed to as many resources as one may be";
-            asker.timed.end(Outcome::Refused, message);
+            who.timed.end(Outcome::Refused, message);
             envelope::error(asked.id(), code::INVALID_REQUEST, message)
         }
     };
@@ -131,9 +131,9 @@ async fn begin(
 }
 
 /// Goes on with a call that waited for its client.
-async fn go_on(inner: &Arc<Inner>, number: &str, asker: Asker, asked: Asked) -> Response {
+async fn go_on(inner: &Arc<Inner>, number: &str, who: Asker, asked: Asked) -> Response {
     let Some(held) = inner.waiting.take(number) else {
-        let message = asker.timed.fails(Outcome::Unavailable, GONE);
+        let message = who.timed.fails(Outcome::Unavailable, GONE);
         return answer::json(StatusCode::OK, failed(asked.ask, asked.id(), &message));
     };
     let Held {
@@ -142,7 +142,7 @@ async fn go_on(inner: &Arc<Inner>, number: &str, asker: Asker, asked: Asked) -> 
         ..
     } = held;
     let mut responses = asked.responses();
-    exchange.resume(asked, asker);
+    exchange.resume(asked, who);
     let keys: Vec<String> = questions.keys().cloned().collect();
     for key in keys {
         if let Some(response) = responses.remove(&key)
@@ -190,7 +190,7 @@ async fn run(mut exchange: Exchange) -> Response {
 fn hold(exchange: Exchange, questions: BTreeMap<String, Question>) -> Whole {
     let inner = Arc::clone(&exchange.inner);
     let (ask, id) = (exchange.asked.ask, exchange.asked.id().to_owned());
-    let timed = Arc::clone(&exchange.asker.timed);
+    let timed = Arc::clone(&exchange.who.timed);
     let fails = |message: &str| failed(ask, &id, &timed.fails(Outcome::Refused, message)).into();
     let texts: Vec<(String, String, Option<String>)> = questions
         .iter()

@@ -23,7 +23,7 @@ use super::asked::{Asked, Round, failed};
 use super::find::{Asker, Failure, Found, Sent, find, too_slow};
 use super::meter::Outcome;
 use super::seal::{Bound, State};
-use super::session::{Awaited, Reply, Running};
+use super::session::{Awaited, Reply, Running, Session};
 use super::{Endpoint, Inner, across};
 
 /// How long a question may wait for a person.
@@ -82,7 +82,7 @@ struct Gathering {
 pub struct Exchange {
     pub(super) inner: Arc<Inner>,
     pub(super) endpoint: Endpoint,
-    pub(super) asker: Asker,
+    pub(super) who: Asker,
     pub(super) asked: Asked,
     pub(super) sent: Box<Sent>,
     deadline: Instant,
@@ -101,7 +101,7 @@ impl Exchange {
     pub fn new(
         inner: Arc<Inner>,
         endpoint: Endpoint,
-        asker: Asker,
+        who: Asker,
         asked: Asked,
         sent: Box<Sent>,
         listed: Option<(Running, oneshot::Receiver<()>)>,
@@ -110,7 +110,7 @@ impl Exchange {
         Self {
             inner,
             endpoint,
-            asker,
+            who,
             asked,
             deadline: sent.deadline,
             sent,
@@ -126,9 +126,9 @@ impl Exchange {
     }
 
     /// Goes on with a request that was held, as the client asks it now.
-    pub fn resume(&mut self, asked: Asked, asker: Asker) {
+    pub fn resume(&mut self, asked: Asked, who: Asker) {
         self.asked = asked;
-        self.asker = asker;
+        self.who = who;
         self.deadline = Instant::now() + self.sent.timeout;
     }
 
@@ -144,7 +144,7 @@ impl Exchange {
                 Some(replied) = replied(&mut self.replies) => self.take_reply(replied).await,
                 () = cancelled(&mut self.cancelled) => {
                     let message = "the request was cancelled";
-                    self.asker.timed.end(Outcome::Cancelled, message);
+                    self.who.timed.end(Outcome::Cancelled, message);
                     Some(Step::Last(envelope::error(self.asked.id(), code::CANCELLED, message).into()))
                 }
                 () = sleep_until(self.deadline) => Some(self.late()),
@@ -157,7 +157,7 @@ impl Exchange {
 
     /// It failed, in words for people.
     fn fails(&self, outcome: Outcome, message: &str) -> Step {
-        let message = self.asker.timed.fails(outcome, message);
+        let message = self.who.timed.fails(outcome, message);
         Step::Last(failed(self.asked.ask, self.asked.id(), &message).into())
     }
 
@@ -176,7 +176,7 @@ impl Exchange {
     async fn take(&mut self, heard: Heard) -> Option<Step> {
         match heard {
             Heard::Progress(progress) => {
-                let token = self.asked.token().filter(|_| self.asker.streams)?;
+                let token = self.asked.token().filter(|_| self.who.streams)?;
                 Some(Step::Event(progress.with_token(token)))
             }
             Heard::Notice(notice) => self.wants(&notice).then(|| Step::Event(notice.line.to_vec())),
@@ -187,18 +187,18 @@ impl Exchange {
 
     /// Whether the client wants a notification: log messages as important as it said, others in the legacy era alone.
     fn wants(&self, notice: &Notice) -> bool {
-        if !self.asker.streams {
+        if !self.who.streams {
             return false;
         }
         if &*notice.method != "notifications/message" {
-            return self.asker.era == Era::Legacy && self.sent.era == Era::Legacy;
+            return self.who.era == Era::Legacy && self.sent.era == Era::Legacy;
         }
         let level = || -> Option<Level> {
             let [params] = members(std::str::from_utf8(&notice.line).ok()?, ["params"]).ok()?;
             let [level] = members(params?.get(), ["level"]).ok()?;
             Level::read(level?)
         };
-        match (self.asker.level, self.asker.era) {
+        match (self.who.level, self.who.era) {
             (Some(wanted), _) => level().is_some_and(|level| level >= wanted),
             // Who never said leaves it to the server; in the modern era that means nothing at all.
             (None, era) => era == Era::Legacy,
@@ -207,17 +207,17 @@ impl Exchange {
 
     /// Puts a legacy server's question to the client.
     async fn put(&mut self, question: Question) -> Option<Step> {
-        if let Some(lacked) = self.asker.can.lacks(question.method(), question.params()) {
+        if let Some(lacked) = self.who.can.lacks(question.method(), question.params()) {
             self.lacked = Some(lacked);
             let message = format!("the client does not support {}", question.method());
             question.refuse(code::METHOD_NOT_FOUND, &message);
             return None;
         }
-        if self.asker.era == Era::Modern {
+        if self.who.era == Era::Modern {
             return self.hold(question).await;
         }
-        let awaited = self.asker.session.as_ref().filter(|_| self.asker.streams);
-        let Some(awaited) = awaited.and_then(|session| session.ask()) else {
+        let awaited = self.who.session.as_ref().filter(|_| self.who.streams);
+        let Some(awaited) = awaited.and_then(Session::ask) else {
             let message = "the client takes no stream on which it could be asked, or has too many questions open";
             question.refuse(code::SERVER, message);
             return None;
@@ -237,9 +237,7 @@ impl Exchange {
         loop {
             match timeout_at(over, self.sent.call.heard()).await {
                 Err(_) => return Some(Step::Hold(questions)),
-                Ok(Heard::Question(question))
-                    if self.asker.can.lacks(question.method(), question.params()).is_none() =>
-                {
+                Ok(Heard::Question(question)) if self.who.can.lacks(question.method(), question.params()).is_none() => {
                     questions.insert(format!("q{}", questions.len()), *question);
                 }
                 // Refused by being dropped, or of no use any more: the request that it belongs to is over.
@@ -274,7 +272,7 @@ impl Exchange {
         }
         match (slot, reply) {
             (Slot::Question(question), Some(reply)) => {
-                question.answer(reply.as_deref().map(str::as_bytes).map_err(|error| error.as_bytes()));
+                question.answer(reply.as_deref().map(str::as_bytes).map_err(String::as_bytes));
                 None
             }
             (Slot::Question(_), None) => withdrawn.then(|| {
@@ -334,17 +332,15 @@ impl Exchange {
             );
             return Some(self.fails(Outcome::Error, &message));
         }
-        match find(&self.inner, &self.endpoint, &self.asker, &self.asked, Some(round)).await {
+        match find(&self.inner, &self.endpoint, &self.who, &self.asked, Some(round)).await {
             Ok(Found::Sent(sent)) => {
                 self.deadline = sent.deadline;
                 self.sent = sent;
                 None
             }
             Ok(Found::Around(_) | Found::Answered(_)) | Err(Failure::Unknown) => {
-                self.asker
-                    .timed
-                    .end(Outcome::Unknown, "no server has what was asked for");
-                Some(Step::Last(self.asked.unknown(self.asker.era).into()))
+                self.who.timed.end(Outcome::Unknown, "no server has what was asked for");
+                Some(Step::Last(self.asked.unknown(self.who.era).into()))
             }
             Err(Failure::Server(outcome, message)) => Some(self.fails(outcome, &message)),
             Err(Failure::Unable(message)) => Some(self.fails(Outcome::Refused, &message)),
@@ -375,7 +371,7 @@ impl Exchange {
             && let Some(asks) = answer.outcome().ok().and_then(required)
         {
             return match asks {
-                Ok(_) if self.asker.era == Era::Modern => Some(self.pass_on(&answer)),
+                Ok(_) if self.who.era == Era::Modern => Some(self.pass_on(&answer)),
                 Ok(asks) => self.ask_for(asks).await,
                 Err(wrong) => {
                     let message = format!("server {server} wants something, but {wrong}.");
@@ -383,7 +379,7 @@ impl Exchange {
                 }
             };
         }
-        if self.asker.era == Era::Modern && self.sent.era == Era::Legacy {
+        if self.who.era == Era::Modern && self.sent.era == Era::Legacy {
             let urls = answer.outcome().err().and_then(across::urls_first);
             if let Some(urls) = urls {
                 return Some(self.visit(&urls));
@@ -393,8 +389,8 @@ impl Exchange {
             }
         }
         self.count(&answer);
-        let bytes = across::result(self.asker.era, self.sent.era, &self.asked, &answer);
-        let status = match answer.outcome().err().filter(|_| self.asker.era == Era::Modern) {
+        let bytes = across::result(self.who.era, self.sent.era, &self.asked, &answer);
+        let status = match answer.outcome().err().filter(|_| self.who.era == Era::Modern) {
             Some(error) => across::code_of(error).map_or(StatusCode::OK, across::status_of),
             None => StatusCode::OK,
         };
@@ -405,19 +401,17 @@ impl Exchange {
     fn count(&self, answer: &Answer) {
         match answer.outcome() {
             Ok(result) if says_error(result) => {
-                self.asker
+                self.who
                     .timed
                     .end(Outcome::ToolError, "the tool's result says that it is an error");
             }
-            Ok(_) => self.asker.timed.end(Outcome::Ok, ""),
+            Ok(_) => self.who.timed.end(Outcome::Ok, ""),
             Err(error) => {
                 let said: Option<Value> = serde_json::from_slice(error).ok();
                 let (code, message) = said.as_ref().map_or((&Value::Null, ""), |said| {
                     (&said["code"], said["message"].as_str().unwrap_or_default())
                 });
-                self.asker
-                    .timed
-                    .end(Outcome::Error, &format!("{message} (code {code})"));
+                self.who.timed.end(Outcome::Error, &format!("{message} (code {code})"));
             }
         }
     }
@@ -425,7 +419,7 @@ impl Exchange {
     /// That the client did not declare what the call turned out to need.
     fn lacks(&self, lacked: &Value) -> Step {
         let message = "the client did not declare a capability that this request needs";
-        self.asker.timed.end(Outcome::Refused, message);
+        self.who.timed.end(Outcome::Refused, message);
         let data = serde_json::json!({"requiredCapabilities": lacked});
         let id = self.asked.id();
         Step::Last(Whole {
@@ -439,19 +433,16 @@ impl Exchange {
         let result = std::str::from_utf8(answer.outcome().unwrap_or_default()).unwrap_or_default();
         let state = required(result.as_bytes()).and_then(|asks| asks.ok()?.state);
         let Some(state) = state else {
-            self.asker.timed.end(Outcome::Ok, "");
+            self.who.timed.end(Outcome::Ok, "");
             return Step::Last(answer.with_id(self.asked.id()).into());
         };
         let sealed = self.seal(State::Server(state));
-        match sealed.and_then(|sealed| with_state(result, &sealed)) {
-            Some(result) => {
-                self.asker.timed.end(Outcome::Ok, "");
-                Step::Last(envelope::result(self.asked.id(), result.as_bytes()).into())
-            }
-            None => {
-                let message = format!("server {} sent a requestState that is too long.", self.sent.server);
-                self.fails(Outcome::Error, &message)
-            }
+        if let Some(result) = sealed.and_then(|sealed| with_state(result, &sealed)) {
+            self.who.timed.end(Outcome::Ok, "");
+            Step::Last(envelope::result(self.asked.id(), result.as_bytes()).into())
+        } else {
+            let message = format!("server {} sent a requestState that is too long.", self.sent.server);
+            self.fails(Outcome::Error, &message)
         }
     }
 
@@ -463,9 +454,9 @@ impl Exchange {
         };
         for (key, wanted) in asks.questions {
             let Wanted { method, params } = &wanted;
-            let lacks = self.asker.can.lacks(method, params.as_deref()).is_some();
-            let session = self.asker.session.as_ref().filter(|_| self.asker.streams && !lacks);
-            let Some(awaited) = session.and_then(|session| session.ask()) else {
+            let lacks = self.who.can.lacks(method, params.as_deref()).is_some();
+            let session = self.who.session.as_ref().filter(|_| self.who.streams && !lacks);
+            let Some(awaited) = session.and_then(Session::ask) else {
                 let message = format!(
                     "server {} needs {method}, which this client can't do.",
                     self.sent.server
@@ -498,7 +489,7 @@ impl Exchange {
     /// A legacy server wants URLs to be visited before it is asked again.
     fn visit(&self, urls: &[std::borrow::Cow<'_, str>]) -> Step {
         const METHOD: &str = "elicitation/create";
-        if let Some(lacked) = self.asker.can.lacks(METHOD, urls.first().map(|url| &**url)) {
+        if let Some(lacked) = self.who.can.lacks(METHOD, urls.first().map(|url| &**url)) {
             return self.lacks(&lacked);
         }
         let questions = urls
@@ -506,14 +497,14 @@ impl Exchange {
             .enumerate()
             .map(|(at, url)| (format!("q{at}"), METHOD, Some(&**url)));
         let result = input_required(questions, self.seal(State::Anew).as_deref());
-        self.asker.timed.end(Outcome::Ok, "");
+        self.who.timed.end(Outcome::Ok, "");
         Step::Last(envelope::result(self.asked.id(), result.as_bytes()).into())
     }
 
     /// What a state of this request is bound to.
     pub fn binding(&self) -> Binding {
         Binding {
-            caller: Arc::clone(&self.asker.caller),
+            caller: Arc::clone(&self.who.caller),
             endpoint: self.endpoint.to_string(),
             subject: self.asked.subject(),
         }

@@ -128,7 +128,7 @@ pub enum Found {
 pub async fn find(
     inner: &Inner,
     endpoint: &Endpoint,
-    asker: &Asker,
+    who: &Asker,
     asked: &Asked,
     round: Option<&Round>,
 ) -> Result<Found, Failure> {
@@ -148,16 +148,16 @@ pub async fn find(
         };
         let callable = seen.server(server).ok_or(Failure::Unknown)?;
         let tool = (known && asked.ask == Ask::Tool).then_some(&*asked.key);
-        asker.timed.reaches(server, tool);
+        who.timed.reaches(server, tool);
         if known && !callable.can(asked.ask.needs()) {
             return match asked.ask {
                 Ask::CompletePrompt | Ask::CompleteResource => Ok(Found::Answered(NO_COMPLETION)),
                 _ => Err(Failure::Unknown),
             };
         }
-        let session = asker.session.as_ref();
+        let session = who.session.as_ref();
         let own_instance = if callable.isolated {
-            let place = inner.sessions.places.of(server, &asker.owner);
+            let place = inner.sessions.places.of(server, &who.owner);
             Some(place.ok_or_else(|| {
                 let most = super::places::MOST;
                 let message = format!("{most} sessions have an instance of server {server} of their own already.");
@@ -216,7 +216,7 @@ pub async fn find(
                     Era::Modern if asked.ask == Ask::Tool => seen.headers(endpoint, asked),
                     _ => vec![],
                 };
-                match hand_over(connection, asker, asked, own, round, headers, deadline).await {
+                match hand_over(connection, who, asked, own, round, headers, deadline).await {
                     Ok(Ok(call)) => {
                         return Ok(Found::Sent(Box::new(Sent {
                             call,
@@ -247,17 +247,17 @@ pub async fn find(
 
 async fn hand_over(
     connection: &Connection,
-    asker: &Asker,
+    who: &Asker,
     asked: &Asked,
     own: Option<&str>,
     round: Option<&Round>,
     headers: Vec<(HeaderName, HeaderValue)>,
     deadline: Instant,
 ) -> Result<Result<Call, CallError>, tokio::time::error::Elapsed> {
-    let crossing = asker.crossing(asked, connection.era(), round.cloned());
+    let crossing = who.crossing(asked, connection.era(), round.cloned());
     let wish = Wish {
-        asides: asker.streams,
-        owner: Some(Arc::clone(&asker.owner)),
+        asides: who.streams,
+        owner: Some(Arc::clone(&who.owner)),
         headers,
         ..Wish::default()
     };
@@ -297,7 +297,7 @@ async fn wait(
 /// Asks servers for a resource that is in no list, one after the other, until one has it. Reading changes nothing, so
 /// that asking one that does not have it does no harm. One that is not ready is not waited for. The error is the whole
 /// answer where none has it.
-pub async fn around(inner: &Inner, asker: &Asker, asked: &Asked, servers: &[Name]) -> Result<Vec<u8>, Vec<u8>> {
+pub async fn around(inner: &Inner, who: &Asker, asked: &Asked, servers: &[Name]) -> Result<Vec<u8>, Vec<u8>> {
     let last = Instant::now() + AROUND;
     let mut silent = vec![];
     for server in servers {
@@ -314,7 +314,7 @@ pub async fn around(inner: &Inner, asker: &Asker, asked: &Asked, servers: &[Name
             silent.push(server.as_str());
             continue;
         };
-        let crossing = asker.crossing(asked, connection.era(), None);
+        let crossing = who.crossing(asked, connection.era(), None);
         let asking = async {
             let line = |id| asked.line(id, None, &crossing);
             let call = connection.call(line, Wish::default()).await?;
@@ -323,18 +323,18 @@ pub async fn around(inner: &Inner, asker: &Asker, asked: &Asked, servers: &[Name
         let deadline = last.min(Instant::now() + callable.timeout);
         match timeout_at(deadline, asking).await {
             Ok(Ok(answer)) if answer.outcome().is_ok() => {
-                asker.timed.reaches(server, None);
-                return Ok(super::across::result(asker.era, connection.era(), asked, &answer));
+                who.timed.reaches(server, None);
+                return Ok(super::across::result(who.era, connection.era(), asked, &answer));
             }
             Ok(Ok(_)) => {}
             Ok(Err(_)) | Err(_) => silent.push(server.as_str()),
         }
     }
     if silent.is_empty() {
-        return Err(asked.not_found(asker.era, ""));
+        return Err(asked.not_found(who.era, ""));
     }
     let silent = silent.join(", ");
-    Err(asked.not_found(asker.era, &format!(" (did not answer: {silent})")))
+    Err(asked.not_found(who.era, &format!(" (did not answer: {silent})")))
 }
 
 /// A session that is to hear of a resource once its server has agreed; where it does not, it is as if nobody had asked.

@@ -41,7 +41,7 @@ impl Waiting {
         let mut all = locked(&self.0);
         let of_one = || {
             all.values()
-                .filter(|held| held.exchange.asker.caller == exchange.asker.caller)
+                .filter(|held| held.exchange.who.caller == exchange.who.caller)
                 .count()
         };
         if getrandom::fill(&mut random).is_err() || all.len() >= MOST || of_one() >= MOST_OF_ONE {

@@ -97,7 +97,7 @@ pub async fn post(
     }
     match Asked::read(body, text, id, &method, params) {
         Some(Ok(asked)) => {
-            let asker = Asker {
+            let who = Asker {
                 era: Era::Legacy,
                 owner: Arc::clone(&session.id),
                 caller: caller.into(),
@@ -107,7 +107,7 @@ pub async fn post(
                 session: Some(session),
                 timed: Arc::clone(timed),
             };
-            Ok(call::call(inner, endpoint, asker, asked).await)
+            Ok(call::call(inner, endpoint, who, asked).await)
         }
         Some(Err(wrong)) => Ok(answer::error(id.text(), code::INVALID_PARAMS, wrong)),
         None => Ok(no_method(id, &method)),

@@ -84,7 +84,7 @@ pub async fn post(
             if let Some(level) = level {
                 inner.sessions.subscriptions.levels.want(level);
             }
-            let asker = Asker {
+            let who = Asker {
                 era: Era::Modern,
                 owner: owner(caller, &meta),
                 caller: caller.into(),
@@ -94,7 +94,7 @@ pub async fn post(
                 can: Can::read(meta.capabilities),
                 level,
             };
-            Ok(call::call(inner, endpoint, asker, asked).await)
+            Ok(call::call(inner, endpoint, who, asked).await)
         }
         Some(Err(wrong)) if !method.ends_with("subscribe") => Ok(answer::error(id.text(), code::INVALID_PARAMS, wrong)),
         _ => {

@@ -51,7 +51,7 @@ impl Places {
         if taken.len() >= MOST {
             return None;
         }
-        let index = (FIRST_OF_SESSIONS..).find(|index| !taken.contains(index))?;
+        let index = (FIRST_OF_SESSIONS..=u32::MAX).find(|index| !taken.contains(index))?;
         let used = Instant::now();
         all.insert(key, Place { index, used });
         self.publish(&all);

@@ -528,10 +528,10 @@ async fn by_hand(answer: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) -> St
                     }
                     heard.extend(&piece[..many]);
                     let text = String::from_utf8_lossy(&heard).into_owned();
-                    let Some((head, body)) = text.split_once("\r\n\r\n") else {
+                    let Some((top, body)) = text.split_once("\r\n\r\n") else {
                         continue;
                     };
-                    let length = head
+                    let length = top
                         .lines()
                         .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
                     if body.len() < length.unwrap_or(0) {

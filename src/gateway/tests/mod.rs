@@ -10,6 +10,7 @@ mod http;
 mod lists;
 mod lives;
 mod metered;
+mod pairs;
 mod peers;
 mod rmcp;
 mod world;

@@ -35,6 +35,8 @@ pub enum Ask {
     CompletePrompt,
     /// `completion/complete` of a template's variable.
     CompleteResource,
+    /// What is asked of a task: `tasks/get`, `tasks/result`, `tasks/update`, `tasks/cancel`.
+    Task,
 }
 
 impl Ask {
@@ -42,7 +44,7 @@ impl Ask {
     #[must_use]
     pub fn kind(self) -> Kind {
         match self {
-            Self::Tool => Kind::Tools,
+            Self::Tool | Self::Task => Kind::Tools,
             Self::Prompt | Self::CompletePrompt => Kind::Prompts,
             Self::Read | Self::Subscribe | Self::Unsubscribe => Kind::Resources,
             Self::CompleteResource => Kind::Templates,
@@ -53,7 +55,7 @@ impl Ask {
     #[must_use]
     pub fn needs(self) -> Capability {
         match self {
-            Self::Tool => Capability::Tools,
+            Self::Tool | Self::Task => Capability::Tools,
             Self::Prompt => Capability::Prompts,
             Self::Read => Capability::Resources,
             Self::Subscribe | Self::Unsubscribe => Capability::Subscribe,
@@ -120,6 +122,9 @@ impl Asked {
             "resources/read" => (Ask::Read, "uri", "resources/read needs a uri, given once"),
             "resources/subscribe" => (Ask::Subscribe, "uri", "resources/subscribe needs a uri, given once"),
             "resources/unsubscribe" => (Ask::Unsubscribe, "uri", "resources/unsubscribe needs a uri, given once"),
+            "tasks/get" | "tasks/result" | "tasks/update" | "tasks/cancel" => {
+                (Ask::Task, "taskId", "what is asked of a task needs its taskId, given once")
+            }
             "completion/complete" => (
                 Ask::CompletePrompt,
                 "ref",
@@ -302,6 +307,7 @@ impl Asked {
         let shown: String = self.key.chars().take(200).collect();
         let what = match self.ask {
             Ask::Tool => "tool",
+            Ask::Task => "task",
             Ask::Prompt | Ask::CompletePrompt => "prompt",
             Ask::CompleteResource => "resource template",
             Ask::Read | Ask::Subscribe | Ask::Unsubscribe => return self.not_found(era, ""),

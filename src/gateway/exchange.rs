@@ -19,7 +19,7 @@ use crate::mcp::{Answer, CallError, Heard, Notice, Question};
 use crate::record::Era;
 
 use super::ask::{Required, Wanted, input_required, required, with_state};
-use super::asked::{Asked, Round, failed};
+use super::asked::{Ask, Asked, Round, failed};
 use super::find::{Asker, Failure, Found, Sent, find, too_slow};
 use super::meter::Outcome;
 use super::seal::{Bound, State};
@@ -366,6 +366,12 @@ impl Exchange {
         };
         if let Some(subscribing) = self.sent.subscribing.take().filter(|_| answer.outcome().is_ok()) {
             subscribing.keep();
+        }
+        if self.asked.ask == Ask::Tool
+            && let Ok(result) = answer.outcome()
+        {
+            let Sent { server, life, .. } = &*self.sent;
+            self.inner.tasks.note(&self.who.caller, server, life, result);
         }
         if self.sent.era == Era::Modern
             && let Some(asks) = answer.outcome().ok().and_then(required)

@@ -104,6 +104,8 @@ pub struct Sent {
     pub call: Call,
     /// The server.
     pub server: Name,
+    /// Its life.
+    pub life: Life,
     /// The era that is spoken with it.
     pub era: Era,
     /// The longest that it may take to answer.
@@ -134,9 +136,18 @@ pub async fn find(
 ) -> Result<Found, Failure> {
     let arrived = Instant::now();
     let mut view = inner.view.subscribe();
+    let task = match asked.ask {
+        Ask::Task => Some(inner.tasks.place(&who.caller, &asked.key).ok_or(Failure::Unknown)?),
+        _ => None,
+    };
     loop {
         let seen = Arc::clone(&view.borrow_and_update());
-        let (server, own, known) = match seen.way(endpoint, asked.ask, &asked.key) {
+        let way = match &task {
+            None => seen.way(endpoint, asked.ask, &asked.key),
+            Some((server, _)) if seen.has(endpoint, server) => Way::To(server, None),
+            Some(_) => Way::Nowhere,
+        };
+        let (server, own, known) = match way {
             Way::To(server, own) => (server, own, true),
             Way::Later(server) => (server, None, false),
             Way::Perhaps(servers) => return Ok(Found::Around(servers.into_iter().cloned().collect())),
@@ -184,7 +195,10 @@ pub async fn find(
             }
         };
         let several = candidates.len() > 1;
-        let sticks_to = session.filter(|_| several).and_then(|session| session.life(server));
+        let sticks_to = match &task {
+            Some((_, life)) => Some(life.clone()),
+            None => session.filter(|_| several).and_then(|session| session.life(server)),
+        };
         match choose(candidates, sticks_to.as_ref(), callable.unavailable.as_deref()) {
             Choice::Go(life, connection) => {
                 if !known {
@@ -221,6 +235,7 @@ pub async fn find(
                         return Ok(Found::Sent(Box::new(Sent {
                             call,
                             server: server.clone(),
+                            life: life.clone(),
                             era: connection.era(),
                             timeout: callable.timeout,
                             deadline,

@@ -151,11 +151,15 @@ fn initialize(inner: &Inner, endpoint: &Endpoint, caller: &str, id: Id<'_>, para
     tracing::debug!(caller, ?endpoint, session = &session.id[..8], "a client initialised");
     let mut server = meta::ourselves();
     server["title"] = endpoint.title().as_str().into();
-    let result = serde_json::json!({
+    let (can, instructions) = super::about(&inner.view.borrow(), endpoint, Era::Legacy);
+    let mut result = serde_json::json!({
         "protocolVersion": version,
-        "capabilities": super::capabilities(),
+        "capabilities": can,
         "serverInfo": server,
     });
+    if let Some(instructions) = instructions {
+        result["instructions"] = instructions.into();
+    }
     let mut response = answer::result(id.text(), result.to_string().as_bytes());
     response.headers_mut().insert(answer::SESSION, header);
     response

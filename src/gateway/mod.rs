@@ -36,6 +36,7 @@ mod serve;
 mod session;
 mod stream;
 mod subscriptions;
+mod tasks;
 mod templates;
 #[cfg(test)]
 mod tests;
@@ -55,7 +56,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::kit::{Link, Name};
 use crate::mcp::envelope::text_of;
-use crate::record::{Demand, Fleet, InstanceName, Life, Routes, Upstreams};
+use crate::record::{Demand, Era, Fleet, InstanceName, Life, Routes, Upstreams};
 
 pub use lock::Verdict;
 pub use told::ToldTool;
@@ -64,6 +65,7 @@ use held::Waiting;
 use meter::Meter;
 use seal::Seal;
 use session::Sessions;
+use tasks::Tasks;
 use view::View;
 
 /// How the way to a life is had; the runtime's `attach`, joined by the binary.
@@ -117,20 +119,48 @@ struct Inner {
     sessions: Sessions,
     waiting: Arc<Waiting>,
     seal: Seal,
+    tasks: Tasks,
     listening: Arc<AtomicUsize>,
     meter: Arc<Meter>,
     stop: CancellationToken,
 }
 
-/// What every endpoint can. Of the endpoint, not of the servers of this moment: they come and go.
-fn capabilities() -> serde_json::Value {
-    serde_json::json!({
+/// The longest instructions that a client is given, in bytes.
+const LONGEST_INSTRUCTIONS: usize = 32 << 10;
+
+/// What an endpoint says of itself: what it can, and how its servers say that they are used. What it can is the endpoint's, not
+/// that of the servers of this moment, which come and go; but extensions and tasks are there only where a server has them.
+fn about(view: &View, endpoint: &Endpoint, era: Era) -> (serde_json::Value, Option<String>) {
+    let mut can = serde_json::json!({
         "completions": {},
         "logging": {},
         "prompts": {"listChanged": true},
         "resources": {"listChanged": true, "subscribe": true},
         "tools": {"listChanged": true},
-    })
+    });
+    let mut extensions = serde_json::Map::new();
+    let mut instructions = String::new();
+    for (server, words) in view.words(endpoint) {
+        if words.tasks && era == Era::Legacy {
+            can["tasks"] = serde_json::json!({"cancel": {}, "requests": {"tools": {"call": {}}}});
+        }
+        for (name, settings) in &words.extensions {
+            extensions.entry(name).or_insert_with(|| settings.clone());
+        }
+        let Some(text) = &words.instructions else { continue };
+        let part = match endpoint {
+            Endpoint::Project(_) => format!("# {server}\n\n{text}\n\n"),
+            Endpoint::ProjectServer(..) | Endpoint::Server(_) => text.clone(),
+        };
+        if instructions.len() + part.len() <= LONGEST_INSTRUCTIONS {
+            instructions.push_str(&part);
+        }
+    }
+    if !extensions.is_empty() {
+        can["extensions"] = extensions.into();
+    }
+    let instructions = Some(instructions.trim_end().to_owned()).filter(|text| !text.is_empty());
+    (can, instructions)
 }
 
 /// The cursor of a request for a list.
@@ -161,6 +191,7 @@ impl Gateway {
             sessions: Sessions::default(),
             waiting: Arc::default(),
             seal: Seal::new(key),
+            tasks: Tasks::default(),
             listening: Arc::default(),
             meter: Arc::new(Meter::new(Arc::clone(&attach))),
             stop: stop.clone(),

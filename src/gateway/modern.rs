@@ -57,7 +57,7 @@ pub async fn post(
         return Ok(fault.answer(id));
     }
     if method == "server/discover" {
-        return Ok(answer::result(id.text(), discovered(endpoint).as_bytes()));
+        return Ok(answer::result(id.text(), discovered(inner, endpoint).as_bytes()));
     }
     if let Some(kind) = Kind::listed_by(&method) {
         return Ok(list(inner, endpoint, kind, id, params));
@@ -228,20 +228,24 @@ fn same(headers: &HeaderMap, name: &HeaderName, shown: &str, body: &str, encoded
 }
 
 /// What the endpoint says of itself.
-fn discovered(endpoint: &Endpoint) -> String {
+fn discovered(inner: &Inner, endpoint: &Endpoint) -> String {
     let mut server = meta::ourselves();
     server["title"] = endpoint.title().as_str().into();
     let mut supported = vec![MODERN];
     supported.extend(VERSIONS);
-    serde_json::json!({
+    let (can, instructions) = super::about(&inner.view.borrow(), endpoint, Era::Modern);
+    let mut result = serde_json::json!({
         "resultType": "complete",
         "supportedVersions": supported,
-        "capabilities": super::capabilities(),
+        "capabilities": can,
         "ttlMs": DISCOVERED_MS,
         "cacheScope": "private",
         "_meta": {SERVER: server},
-    })
-    .to_string()
+    });
+    if let Some(instructions) = instructions {
+        result["instructions"] = instructions.into();
+    }
+    result.to_string()
 }
 
 fn list(inner: &Inner, endpoint: &Endpoint, kind: Kind, id: Id<'_>, params: Option<&RawValue>) -> Response {

@@ -11,7 +11,7 @@ use crate::kit::time::{Timestamp, now};
 use crate::mcp::lists::{Each, Kind, List, Lists};
 use crate::mcp::{CLOSED, Connection, HttpClient};
 use crate::record::{
-    Fleet, FleetMember, Greeting, Handshake, InstanceName, Life, Routes, ToolSeen, Upstream, Upstreams, Verdict,
+    Capability, Era, Fleet, FleetMember, Greeting, Handshake, InstanceName, Life, Routes, ToolSeen, Upstream, Upstreams, Verdict,
     tokens_of,
 };
 use crate::resource::Server;
@@ -21,7 +21,7 @@ use super::hold::{Holder, News};
 use super::meter::Meter;
 use super::route::{Candidate, Stage};
 use super::subscriptions::Subscriptions;
-use super::view::{Known, View};
+use super::view::{Known, View, Words};
 
 struct Held {
     member: FleetMember,
@@ -286,13 +286,22 @@ fn refresh(known: &mut BTreeMap<Name, Known>, lives: &BTreeMap<Life, Held>, rout
         }
     }
     for (server, (_, greeting, lists, behind)) in first {
+        let words = Words {
+            instructions: greeting.instructions.clone(),
+            extensions: greeting.extensions.clone(),
+            tasks: greeting.era() == Era::Legacy && greeting.can.contains(&Capability::Tasks),
+        };
         let now = known.entry(server.clone()).or_insert_with(|| Known {
             can: greeting.can.clone(),
+            words: Arc::default(),
             lists: lists.clone(),
             stale: behind,
         });
         now.stale = behind;
         now.can.clone_from(&greeting.can);
+        if *now.words != words {
+            now.words = Arc::new(words);
+        }
         for kind in Kind::ALL {
             // An equal list stays the same list, so that what was made of it is kept too.
             if now.lists.of(kind) != lists.of(kind) {

@@ -19,11 +19,24 @@ use super::merge::{Part, Table, Tables, Terms};
 use super::names::Naming;
 use super::route::{Candidate, Stage, Way, way};
 
+/// What a server says of itself that its clients hear.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Words {
+    /// How it is used, for models.
+    pub instructions: Option<String>,
+    /// Its extensions of the protocol, and what it says of each.
+    pub extensions: serde_json::Map<String, serde_json::Value>,
+    /// Whether it runs calls as tasks (2025-11-25).
+    pub tasks: bool,
+}
+
 /// What is known of a server, from its first serving life or the last one that answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Known {
     /// What it declared.
     pub can: BTreeSet<Capability>,
+    /// What it says of itself.
+    pub words: Arc<Words>,
     /// What it lists.
     pub lists: Lists,
     /// Which of the lists are what was known last, because the server can't be asked now.
@@ -50,6 +63,8 @@ pub struct Callable {
     pub unavailable: Option<String>,
     /// The longest a call may take.
     pub timeout: Duration,
+    /// What it says of itself, where that is known.
+    pub words: Option<Arc<Words>>,
     /// Whether each session has an instance of its own.
     pub isolated: bool,
     /// What it declared, where that is known.
@@ -111,6 +126,7 @@ impl View {
                 candidates: candidates.remove(name).unwrap_or_default(),
                 unavailable: routes.unavailable.get(name).cloned(),
                 timeout: Duration::from_secs(u64::from(server.timeout_seconds)),
+                words: known.get(name).map(|known| Arc::clone(&known.words)),
                 isolated: server.isolation == Isolation::Session,
                 can: known.get(name).map(|known| known.can.clone()),
             };
@@ -186,6 +202,20 @@ impl View {
         let tables = self.tables(endpoint).ok();
         let annotations = tables.and_then(|tables| tables.of(Kind::Tools).annotations(&asked.key));
         annotations.map_or_else(Vec::new, |annotations| annotations.headers(asked.arguments()))
+    }
+
+    /// Whether an endpoint is over a server.
+    #[must_use]
+    pub fn has(&self, endpoint: &Endpoint, server: &Name) -> bool {
+        let tables = self.tables(endpoint).ok();
+        tables.is_some_and(|tables| tables.of(Kind::Tools).servers().any(|of| of == server))
+    }
+
+    /// What the servers of an endpoint say of themselves.
+    pub fn words(&self, endpoint: &Endpoint) -> impl Iterator<Item = (&Name, &Arc<Words>)> {
+        let tables = self.tables(endpoint).ok();
+        let servers = tables.into_iter().flat_map(|tables| tables.of(Kind::Tools).servers());
+        servers.filter_map(|server| Some((server, self.server(server)?.words.as_ref()?)))
     }
 
     /// A server by name.

@@ -342,6 +342,26 @@ async fn each_session_has_an_instance_of_its_own() {
     until("what ended is given back", || world.demand() == ["s/1001"]).await;
 }
 
+/// A task is asked about at the server that began it, by the caller that it was begun for. What the eras call a task differs;
+/// both pass through.
+#[tokio::test]
+async fn tasks_pass_through() {
+    for (client, server_era) in PAIRINGS {
+        let (world, _fake) = server(server_era, &["later"]).await;
+        let peer = Peer::new(&world, client, json!({})).await;
+        let other = Peer::of(&world, client, json!({}), "bert").await;
+        let early = peer.once(1, "tasks/get", json!({"taskId": "t1"})).await;
+        assert_eq!(early.answer["error"]["code"], -32602, "{early:?}");
+        let begun = peer.once(2, "tools/call", json!({"name": "s__later"})).await;
+        let begun = begun.answer["result"].to_string();
+        assert!(begun.contains(r#""taskId":"t1""#), "{client:?} {server_era:?} {begun}");
+        let asked = peer.once(3, "tasks/get", json!({"taskId": "t1"})).await;
+        assert_eq!(asked.answer["result"]["later"], 150.0, "{client:?} {server_era:?} {asked:?}");
+        let foreign = other.once(4, "tasks/get", json!({"taskId": "t1"})).await;
+        assert_eq!(foreign.answer["error"]["code"], -32602, "somebody else's: {foreign:?}");
+    }
+}
+
 /// A client that goes away, or says so, cancels its call; the other way round a server may withdraw its question.
 #[tokio::test]
 async fn cancelling_crosses() {

@@ -76,6 +76,16 @@ pub fn script(fake: &Fake, message: &Value) {
                 }),
             );
         }
+        if tool == "later" {
+            let task = json!({"taskId": "t1", "status": "working"});
+            return fake.answer(
+                id,
+                &match fake.listens {
+                    None => json!({"task": task}),
+                    Some(_) => json!({"resultType": "task", "taskId": "t1", "status": "working"}),
+                },
+            );
+        }
         if tool == "log" {
             for level in ["debug", "info", "error"] {
                 let params = json!({"level": level, "data": format!("at {level}"), "more": 1.5e2});
@@ -83,6 +93,9 @@ pub fn script(fake: &Fake, message: &Value) {
             }
             return answer(&json!({}));
         }
+    }
+    if message["method"] == "tasks/get" {
+        return fake.answer(id, &json!({"taskId": params["taskId"], "status": "completed", "later": 1.5e2}));
     }
     // An answer to a question of a legacy server: what was told is the call's result.
     if message["method"].is_null()

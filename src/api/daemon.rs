@@ -23,7 +23,7 @@ use crate::kit::{Link, Masks, Redacted};
 use crate::record::{Fleet, InstanceName, Life, Routes};
 use crate::repo::{BRANCH, Folder, GIT_PATH, Hosted, Limits, Remote, RemoteParts, RepoError, Source};
 use crate::runtime::{DockerOptions, DockerRuntime, GUARD_WORD, Logs, ProcessOptions, ProcessRuntime, Runtime};
-use crate::secret::{DeriveError, Identities, IdentityError, deploy_key, generate};
+use crate::secret::{Identities, IdentityError, deploy_key, generate};
 use crate::settings::{LogFormat, McpdSettings, RemoteSettings, RuntimeKind, SettingsError, Surroundings};
 use crate::store::{Store, StoreError};
 
@@ -56,8 +56,8 @@ pub enum DaemonError {
         #[source]
         source: std::io::Error,
     },
-    /// The system has no randomness for the admin token.
-    #[error("the system gave no random bytes for the admin token")]
+    /// The system has no randomness.
+    #[error("the system gave no random bytes")]
     Random,
     /// The store can't be opened.
     #[error(transparent)]
@@ -68,9 +68,6 @@ pub enum DaemonError {
     /// The identity can't be read or made.
     #[error(transparent)]
     Identity(#[from] IdentityError),
-    /// No key can be derived from it.
-    #[error(transparent)]
-    Derive(#[from] DeriveError),
     /// The engine can't begin.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -223,7 +220,7 @@ impl Daemon {
             tracing::warn!("{warning}");
         }
         let salt = salt(&store).await?;
-        let key = state_key(&identities)?;
+        let key = state_key(&identities).or_else(random_key).ok_or(DaemonError::Random)?;
         let vault = Vault::new(identities, salt, masks.clone(), variables(&around.environment));
         let (fleet, fleet_seen) = watch::channel(Arc::<Fleet>::default());
         let (routes, routes_seen) = watch::channel(Arc::<Routes>::default());
@@ -318,10 +315,17 @@ impl Daemon {
 
 /// The key that seals what MCP clients carry from one round of a request to the next: the same after a restart, and on a
 /// wiped host with the same identity.
-fn state_key(identities: &Identities) -> Result<[u8; 32], DeriveError> {
+fn state_key(identities: &Identities) -> Option<[u8; 32]> {
     // No secret has a name with a blank in it.
-    let secret = generate(identities, "mcpd request state", "key", 64)?;
-    Ok(*crate::kit::Digest::of(secret.reveal().as_bytes()).bytes())
+    let secret = generate(identities, "mcpd request state", "key", 64).ok()?;
+    Some(*crate::kit::Digest::of(secret.reveal().as_bytes()).bytes())
+}
+
+/// A key for this start alone, where no identity is there to derive one from.
+fn random_key() -> Option<[u8; 32]> {
+    let mut key = [0; 32];
+    getrandom::fill(&mut key).ok()?;
+    Some(key)
 }
 
 /// What digests of secret values are keyed with: random, kept in the store and shown nowhere.

@@ -122,9 +122,11 @@ impl Asked {
             "resources/read" => (Ask::Read, "uri", "resources/read needs a uri, given once"),
             "resources/subscribe" => (Ask::Subscribe, "uri", "resources/subscribe needs a uri, given once"),
             "resources/unsubscribe" => (Ask::Unsubscribe, "uri", "resources/unsubscribe needs a uri, given once"),
-            "tasks/get" | "tasks/result" | "tasks/update" | "tasks/cancel" => {
-                (Ask::Task, "taskId", "what is asked of a task needs its taskId, given once")
-            }
+            "tasks/get" | "tasks/result" | "tasks/update" | "tasks/cancel" => (
+                Ask::Task,
+                "taskId",
+                "what is asked of a task needs its taskId, given once",
+            ),
             "completion/complete" => (
                 Ask::CompletePrompt,
                 "ref",
@@ -232,7 +234,11 @@ impl Asked {
     #[must_use]
     pub fn subject(&self) -> String {
         let arguments = self.arguments.as_ref();
-        let arguments = arguments.and_then(|place| serde_json::from_str::<serde_json::Value>(self.part(place)).ok());
+        // What can't be read as a value stands for itself: it must be the very same text then.
+        let arguments = arguments.map(|place| {
+            let text = self.part(place);
+            serde_json::from_str::<serde_json::Value>(text).unwrap_or_else(|_| text.into())
+        });
         let subject = serde_json::json!([format!("{:?}", self.ask), self.key, arguments]);
         Digest::of(subject.to_string()).to_string()
     }

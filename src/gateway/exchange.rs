@@ -91,6 +91,7 @@ pub struct Exchange {
     replies: Option<FuturesUnordered<BoxFuture<'static, Replied>>>,
     gathering: Option<Gathering>,
     rounds: usize,
+    keys: usize,
     lacked: Option<Value>,
     cancelled: Option<oneshot::Receiver<()>>,
     _running: Option<Running>,
@@ -119,6 +120,7 @@ impl Exchange {
             replies: None,
             gathering: None,
             rounds: 0,
+            keys: 0,
             lacked: None,
             cancelled,
             _running: running,
@@ -127,6 +129,8 @@ impl Exchange {
 
     /// Goes on with a request that was held, as the client asks it now.
     pub fn resume(&mut self, asked: Asked, who: Asker) {
+        who.timed
+            .reaches(&self.sent.server, (asked.ask == Ask::Tool).then_some(&*asked.key));
         self.asked = asked;
         self.who = who;
         self.deadline = Instant::now() + self.sent.timeout;
@@ -207,6 +211,11 @@ impl Exchange {
 
     /// Puts a legacy server's question to the client.
     async fn put(&mut self, question: Question) -> Option<Step> {
+        if self.who.era == Era::Modern && !matches!(self.asked.ask, Ask::Tool | Ask::Prompt | Ask::Read) {
+            // No other request may be answered with a question (2026-07-28, Supported Requests).
+            question.refuse(code::SERVER, "nobody can be asked during this request");
+            return None;
+        }
         if let Some(lacked) = self.who.can.lacks(question.method(), question.params()) {
             self.lacked = Some(lacked);
             let message = format!("the client does not support {}", question.method());
@@ -229,19 +238,35 @@ impl Exchange {
         Some(Step::Event(message))
     }
 
+    /// The key of the next question: never one that was used before in this call, whose answer may come again.
+    fn key(&mut self) -> String {
+        self.keys += 1;
+        format!("q{}", self.keys - 1)
+    }
+
     /// This question and those that come with it: a server that asks several things writes them one after the other, and the
     /// client shall see them at once. What comes later it sees when it has answered these.
     async fn hold(&mut self, question: Question) -> Option<Step> {
-        let mut questions = BTreeMap::from([("q0".to_owned(), question)]);
+        let mut questions = BTreeMap::from([(self.key(), question)]);
         let over = Instant::now() + TOGETHER;
         loop {
             match timeout_at(over, self.sent.call.heard()).await {
                 Err(_) => return Some(Step::Hold(questions)),
                 Ok(Heard::Question(question)) if self.who.can.lacks(question.method(), question.params()).is_none() => {
-                    questions.insert(format!("q{}", questions.len()), *question);
+                    let key = self.key();
+                    questions.insert(key, *question);
                 }
-                // Refused by being dropped, or of no use any more: the request that it belongs to is over.
-                Ok(Heard::Question(_) | Heard::Progress(_) | Heard::Notice(_)) => {}
+                // Refused by being dropped.
+                Ok(Heard::Question(_)) => {}
+                Ok(Heard::Progress(progress)) => {
+                    let token = self.asked.token().filter(|_| self.who.streams);
+                    self.events.extend(token.map(|token| progress.with_token(token)));
+                }
+                Ok(Heard::Notice(notice)) => {
+                    if self.wants(&notice) {
+                        self.events.push_back(notice.line.to_vec());
+                    }
+                }
                 // A server that did not wait to be told.
                 Ok(Heard::Answer(answered)) => return self.finish(answered).await,
             }

@@ -11,7 +11,7 @@ use crate::kit::Name;
 use crate::mcp::level::Level;
 use crate::mcp::meta::{self, CAPABILITIES, CLIENT, LEVEL, PROTOCOL};
 use crate::mcp::{Call, CallError, Connection, MODERN, Wish};
-use crate::record::{Era, FIRST_OF_SESSIONS, Life};
+use crate::record::{Era, Life};
 
 use super::ask::Can;
 use super::asked::{Ask, Asked, Crossing, Round};
@@ -167,7 +167,8 @@ pub async fn find(
             };
         }
         let session = who.session.as_ref();
-        let own_instance = if callable.isolated {
+        // What a server tells of its resources is told of the shared instance.
+        let own_instance = if callable.isolated && asked.ask != Ask::Subscribe {
             let place = inner.sessions.places.of(server, &who.owner);
             Some(place.ok_or_else(|| {
                 let most = super::places::MOST;
@@ -179,6 +180,10 @@ pub async fn find(
         };
         let of_session: Vec<Candidate>;
         let candidates = match own_instance {
+            None if callable.isolated => {
+                of_session = callable.shared().cloned().collect();
+                &of_session
+            }
             None => &callable.candidates,
             Some(index) => {
                 of_session = callable
@@ -319,12 +324,7 @@ pub async fn around(inner: &Inner, who: &Asker, asked: &Asked, servers: &[Name])
         let seen = Arc::clone(&inner.view.borrow());
         let Some(callable) = seen.server(server) else { continue };
         // No session's own instance answers for everybody.
-        let shared: Vec<Candidate> = callable
-            .candidates
-            .iter()
-            .filter(|candidate| !callable.isolated || candidate.index < FIRST_OF_SESSIONS)
-            .cloned()
-            .collect();
+        let shared: Vec<Candidate> = callable.shared().cloned().collect();
         let Choice::Go(_, connection) = choose(&shared, None, callable.unavailable.as_deref()) else {
             silent.push(server.as_str());
             continue;
@@ -332,11 +332,23 @@ pub async fn around(inner: &Inner, who: &Asker, asked: &Asked, servers: &[Name])
         let crossing = who.crossing(asked, connection.era(), None);
         let asking = async {
             let line = |id| asked.line(id, None, &crossing);
-            let call = connection.call(line, Wish::default()).await?;
+            let wish = Wish {
+                owner: Some(Arc::clone(&who.owner)),
+                ..Wish::default()
+            };
+            let call = connection.call(line, wish).await?;
             call.answer().await
         };
         let deadline = last.min(Instant::now() + callable.timeout);
         match timeout_at(deadline, asking).await {
+            // It wants to know something first, and one that may not even have it is not told.
+            Ok(Ok(answer))
+                if answer
+                    .outcome()
+                    .is_ok_and(|result| super::ask::required(result).is_some()) =>
+            {
+                silent.push(server.as_str());
+            }
             Ok(Ok(answer)) if answer.outcome().is_ok() => {
                 who.timed.reaches(server, None);
                 return Ok(super::across::result(who.era, connection.era(), asked, &answer));

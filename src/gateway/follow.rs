@@ -140,6 +140,28 @@ impl Holder {
                             self.suspect(&filter);
                         }
                     }
+                    // One resource that it does not like must not cost the others their news.
+                    Err(Fault::Refused(why)) if !filter.resources.is_empty() => {
+                        tracing::warn!(life = %self.life, %why, "{LISTEN} for resources was refused");
+                        self.subscriptions
+                            .told(&self.member.instance.server, &self.life, &filter.resources);
+                        let lists_alone = Filter {
+                            resources: BTreeSet::new(),
+                            ..filter.clone()
+                        };
+                        let opened = match (&stream, lists_alone.is_empty()) {
+                            (None, false) => self.open(connection, &lists_alone).await.ok(),
+                            _ => None,
+                        };
+                        if let Some(mut opened) = opened.or_else(|| stream.take()) {
+                            // Not tried again until something else is wanted.
+                            opened.filter = filter;
+                            stream = Some(opened);
+                        } else {
+                            let _ = changed.changed().await;
+                            continue;
+                        }
+                    }
                     Err(Fault::Refused(why)) if stream.is_none() => {
                         tracing::warn!(life = %self.life, instance = %self.member.instance, %why,
                             "the server does not take {LISTEN}: changes of its lists and resources are not noticed");

@@ -14,7 +14,7 @@ use crate::kit::{HttpTransport, Link};
 use crate::mcp::handshake::{HandshakeError, Opening, greet, read_list, read_lists};
 use crate::mcp::lists::{Each, Kind, List, Lists};
 use crate::mcp::{Answer, CallError, Connection, HttpClient, LOST, Options, Wish, envelope, meta, one_line};
-use crate::record::{Capability, Era, FleetMember, Greeting, Life, Verdict};
+use crate::record::{Capability, Era, FIRST_OF_SESSIONS, FleetMember, Greeting, Life, Verdict};
 
 use super::Attach;
 use super::subscriptions::Subscriptions;
@@ -179,8 +179,7 @@ impl Holder {
         let keeping = async {
             tokio::join!(
                 futures_util::future::join_all(rereading),
-                self.keep_told(connection, &greeting),
-                self.deliver(connection),
+                self.tell_all(connection, &greeting),
                 self.keep_level(connection, &greeting),
                 self.count_uncertain(connection),
             )
@@ -270,6 +269,14 @@ impl Holder {
             tracing::warn!(instance = %self.member.instance, %wrong, "a tool is left out: its x-mcp-header is not valid");
         }
         Arc::new(kept)
+    }
+
+    /// Hands on what the server tells by itself. A session's own instance tells nothing: what it says may be that session's
+    /// alone, and everybody hears the shared one.
+    async fn tell_all(&self, connection: &Connection, greeting: &Greeting) {
+        if self.member.instance.index < FIRST_OF_SESSIONS {
+            tokio::join!(self.keep_told(connection, greeting), self.deliver(connection));
+        }
     }
 
     /// Sees to it that the server tells what clients want to hear of, in the way of its era.

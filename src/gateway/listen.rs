@@ -132,7 +132,7 @@ pub fn listen(inner: &Inner, endpoint: &Endpoint, caller: &str, id: Id<'_>, para
     filter
         .resources
         .retain(|uri| match seen.way(endpoint, Ask::Subscribe, uri) {
-            Way::To(server, _) => {
+            Way::To(server, _) | Way::Later(server) => {
                 let added = subscriptions.add(server, uri, &leaves.name, &inbox).is_some();
                 if added {
                     asked.push((server.clone(), uri.clone()));

@@ -2,6 +2,7 @@
 //! and given back with the session. Nobody else's calls reach it, so whatever it asks is certain to be this session's.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -27,10 +28,22 @@ struct Place {
 }
 
 /// Who has which instance.
-#[derive(Default)]
 pub struct Places {
     all: Mutex<HashMap<(Name, Arc<str>), Place>>,
+    next: AtomicU32,
     demand: watch::Sender<Arc<Demand>>,
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        // Begun anywhere, so that no instance of an mcpd before this one is taken for somebody's.
+        let anywhere = getrandom::u32().unwrap_or(0) % (1 << 30);
+        Self {
+            all: Mutex::default(),
+            next: AtomicU32::new(FIRST_OF_SESSIONS + anywhere),
+            demand: watch::Sender::default(),
+        }
+    }
 }
 
 impl Places {
@@ -43,15 +56,11 @@ impl Places {
             place.used = Instant::now();
             return Some(place.index);
         }
-        let taken: Vec<u32> = all
-            .iter()
-            .filter(|((at, _), _)| at == server)
-            .map(|(_, place)| place.index)
-            .collect();
-        if taken.len() >= MOST {
+        if all.keys().filter(|(at, _)| at == server).count() >= MOST {
             return None;
         }
-        let index = (FIRST_OF_SESSIONS..=u32::MAX).find(|index| !taken.contains(index))?;
+        // Never one that was somebody's: its process may remember them.
+        let index = self.next.fetch_add(1, Ordering::Relaxed);
         let used = Instant::now();
         all.insert(key, Place { index, used });
         self.publish(&all);
@@ -117,17 +126,18 @@ mod tests {
         let demand = places.demand();
         let (time, git): (Name, Name) = ("time".parse().unwrap(), "git".parse().unwrap());
         let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
-        assert_eq!(places.of(&time, &a), Some(1000));
-        assert_eq!(places.of(&time, &b), Some(1001));
-        assert_eq!(places.of(&time, &a), Some(1000), "it stays");
-        assert_eq!(places.of(&git, &b), Some(1000));
-        assert_eq!(demand.borrow()[&time].iter().copied().collect::<Vec<_>>(), [1000, 1001]);
+        let at = |server: &Name, session: &Arc<str>| places.of(server, session).unwrap();
+        let (annas, berts) = (at(&time, &a), at(&time, &b));
+        assert!(annas >= FIRST_OF_SESSIONS && annas != berts);
+        assert_eq!(at(&time, &a), annas, "it stays");
+        assert!(![annas, berts].contains(&at(&git, &b)));
+        let asked = || demand.borrow()[&time].clone();
+        assert_eq!(asked(), [annas, berts].into());
         places.forget_session("a");
-        assert_eq!(demand.borrow()[&time].iter().copied().collect::<Vec<_>>(), [1001]);
-        assert_eq!(
-            places.of(&time, &"c".into()),
-            Some(1000),
-            "a free one is given out again"
+        assert_eq!(asked(), [berts].into());
+        assert!(
+            ![annas, berts].contains(&at(&time, &"c".into())),
+            "nobody gets what was another's"
         );
         for n in 0..MOST {
             places.of(&time, &format!("s{n}").into());

@@ -86,7 +86,12 @@ mod tests {
         assert!(there(&anna, "t1") && there(&anna, "t2") && !there(&anna, "t3"));
         assert!(!there(&bert, "t1"), "somebody else's");
         for n in 0..MOST {
-            tasks.note(&anna, &name, &life, format!(r#"{{"task":{{"taskId":"n{n}"}}}}"#).as_bytes());
+            tasks.note(
+                &anna,
+                &name,
+                &life,
+                format!(r#"{{"task":{{"taskId":"n{n}"}}}}"#).as_bytes(),
+            );
         }
         assert!(!there(&anna, "t1") && there(&anna, "n0"), "the oldest goes");
     }

@@ -11,8 +11,8 @@ use crate::kit::time::{Timestamp, now};
 use crate::mcp::lists::{Each, Kind, List, Lists};
 use crate::mcp::{CLOSED, Connection, HttpClient};
 use crate::record::{
-    Capability, Era, Fleet, FleetMember, Greeting, Handshake, InstanceName, Life, Routes, ToolSeen, Upstream, Upstreams, Verdict,
-    tokens_of,
+    Capability, Era, FIRST_OF_SESSIONS, Fleet, FleetMember, Greeting, Handshake, InstanceName, Life, Routes, ToolSeen,
+    Upstream, Upstreams, Verdict, tokens_of,
 };
 use crate::resource::Server;
 
@@ -190,8 +190,8 @@ impl Held {
                 },
             },
             tools: match &self.state {
-                State::Ready(..) => Arc::clone(&self.tools),
-                State::Connecting | State::Failed(..) => Arc::default(),
+                State::Ready(..) if self.member.instance.index < FIRST_OF_SESSIONS => Arc::clone(&self.tools),
+                _ => Arc::default(),
             },
             since: self.since,
             uncertain: self.uncertain,
@@ -263,7 +263,9 @@ fn refresh(known: &mut BTreeMap<Name, Known>, lives: &BTreeMap<Life, Held>, rout
         server.is_some_and(|server| server.replicas > 0)
     });
     let mut first: BTreeMap<&Name, (&InstanceName, &Greeting, &Lists, Each<bool>)> = BTreeMap::new();
-    for held in lives.values() {
+    // What a session's own instance lists may be that session's alone.
+    let shared = |held: &&Held| held.member.instance.index < FIRST_OF_SESSIONS;
+    for held in lives.values().filter(shared) {
         let instance = &held.member.instance;
         match &held.state {
             State::Ready(_, greeting, lists)

@@ -9,7 +9,7 @@ use http::{HeaderName, HeaderValue};
 use crate::kit::Name;
 use crate::mcp::Connection;
 use crate::mcp::lists::{Each, Kind, Lists};
-use crate::record::{Capability, Life, Routes};
+use crate::record::{Capability, FIRST_OF_SESSIONS, Life, Routes};
 use crate::resource::{Isolation, Project, Server};
 
 use super::Endpoint;
@@ -72,6 +72,13 @@ pub struct Callable {
 }
 
 impl Callable {
+    /// Its lives that are no session's own.
+    pub fn shared(&self) -> impl Iterator<Item = &Candidate> {
+        self.candidates
+            .iter()
+            .filter(|candidate| candidate.index < FIRST_OF_SESSIONS)
+    }
+
     /// Whether an instance of it is answering.
     #[must_use]
     pub fn is_busy(&self, index: u32) -> bool {

@@ -4,6 +4,7 @@
 //! until either side ends; dropping the handle ends it too. A transport ([`super::stdio`], [`super::http`]) is a future
 //! that takes what is to be said from a [`Wire`], gives it what it hears, and ends with the reason why.
 
+mod hears;
 mod question;
 
 use std::collections::{BTreeMap, HashMap};
@@ -11,11 +12,13 @@ use std::future::Future;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use serde_json::value::RawValue;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::envelope::{self, Message, Outcome, members, place_of, text_of};
@@ -23,6 +26,7 @@ use super::lists::{Each, Kind};
 use super::{MODERN, locked};
 use crate::record::Era;
 
+use hears::{GivenUp, Hears, On};
 pub use question::Question;
 
 /// Bytes that may wait to be written to a server; callers wait when it is full.
@@ -34,6 +38,10 @@ const MOST_CALLS: usize = 10_000;
 /// What a server says beside its answer that may wait for a slow reader; further notifications are dropped, and further
 /// questions refused.
 const QUEUED_ASIDES: usize = 64;
+/// How long a server may still be speaking of a request that was given up.
+const ECHO: Duration = Duration::from_mins(1);
+/// Requests given up that are remembered.
+const MOST_GIVEN_UP: usize = 10_000;
 /// Questions of a server that may be open at once.
 const MOST_QUESTIONS: usize = 1_000;
 /// Bytes of notifications about resources that may wait to be told; further ones are dropped.
@@ -164,31 +172,11 @@ struct Calls {
     pending: HashMap<u64, Pending>,
     /// Questions that are open, by the JSON text of their id.
     questions: HashMap<Bytes, CancellationToken>,
+    /// Requests that were given up a moment ago.
+    given_up: HashMap<u64, GivenUp>,
+    /// Until when there are too many of those to tell anything.
+    crowded: Option<Instant>,
     closed: Option<Arc<str>>,
-}
-
-impl Calls {
-    /// Who hears what names no request: the newest request of the only owner that has any. Never a guess.
-    fn certain(&self) -> Option<&mpsc::Sender<Heard>> {
-        let mut newest: Option<(&u64, &Pending, &Arc<str>)> = None;
-        for (id, pending) in &self.pending {
-            let Some(owner) = &pending.owner else { continue };
-            match newest {
-                Some((.., other)) if other != owner => return None,
-                Some((before, ..)) if before > id => {}
-                _ => newest = Some((id, pending, owner)),
-            }
-        }
-        newest?.1.asides.as_ref()
-    }
-
-    /// Who hears what was said on the stream of a request, or on none.
-    fn hears(&self, on: Option<u64>) -> Option<&mpsc::Sender<Heard>> {
-        match on {
-            Some(id) => self.pending.get(&id)?.asides.as_ref(),
-            None => self.certain(),
-        }
-    }
 }
 
 /// A message on its way to the server.
@@ -486,7 +474,15 @@ impl Call {
 impl Drop for Call {
     fn drop(&mut self) {
         let shared = &self.counted.0;
-        let pending = locked(&shared.calls).pending.remove(&self.id).is_some();
+        let pending = {
+            let mut calls = locked(&shared.calls);
+            let pending = calls.pending.remove(&self.id);
+            let is_there = pending.is_some();
+            if let Some(owner) = pending.and_then(|pending| pending.owner) {
+                calls.give_up(self.id, owner);
+            }
+            is_there
+        };
         if pending && self.cancel {
             let params = serde_json::json!({"requestId": self.id, "reason": "the caller gave up"});
             // Never dropped: there are no more of these than there were calls, and those were paid for.
@@ -552,7 +548,7 @@ impl Shared {
     }
 
     /// Takes one message that the server said; `on` is the request on whose own stream it was said, where there is one.
-    fn take(self: &Arc<Self>, line: Bytes, on: Option<u64>) {
+    fn take(self: &Arc<Self>, line: Bytes, on: On) {
         let Ok(text) = std::str::from_utf8(&line) else {
             return self.ignore();
         };
@@ -564,6 +560,12 @@ impl Shared {
                 let pending = id
                     .and_then(envelope::Id::number)
                     .and_then(|id| locked(&self.calls).pending.remove(&id));
+                if pending.is_none()
+                    && let Some(id) = id.and_then(envelope::Id::number)
+                {
+                    // Whatever it still had to say about that request was said.
+                    locked(&self.calls).given_up.remove(&id);
+                }
                 let (Some(pending), Some(id)) = (pending, id) else {
                     return self.ignore();
                 };
@@ -592,6 +594,7 @@ impl Shared {
                     shared: Arc::clone(self),
                     withdrawn: CancellationToken::new(),
                     answered: false,
+                    listed: false,
                     line,
                 };
                 self.take_question(question, on);
@@ -600,7 +603,8 @@ impl Shared {
             Ok(Message::Notification { params, .. }) if self.is_strayed(params) => self.ignore(),
             Ok(Message::Notification { method, params }) => match &*method {
                 ACKNOWLEDGED => {
-                    let (method, on) = (method.into(), subscription(params).and_then(number));
+                    let on = subscription(params).and_then(number).map_or(On::Own, On::Call);
+                    let method = method.into();
                     self.take_notice(Notice { line, method }, on);
                 }
                 "notifications/progress" => self.take_progress(&line, text, params),
@@ -683,12 +687,17 @@ pub(super) struct Ear(Arc<Shared>);
 impl Ear {
     /// Takes one message that the server said.
     pub(super) fn hear(&self, message: Bytes) {
-        self.0.take(message, None);
+        self.0.take(message, On::Pipe);
+    }
+
+    /// Takes one message that the server said on a stream of its own, which is about no request.
+    pub(super) fn hear_by_itself(&self, message: Bytes) {
+        self.0.take(message, On::Own);
     }
 
     /// Takes one message that the server said on the stream of one request.
     pub(super) fn hear_on(&self, id: u64, message: Bytes) {
-        self.0.take(message, Some(id));
+        self.0.take(message, On::Call(id));
     }
 
     /// Ends one request without an answer of the server.

@@ -10,21 +10,27 @@ clients=$ROOT/tests/acceptance
 start_mcpd
 clone work
 mkdir -p work/servers work/projects
+# A project of its own for each client: over one pipe a legacy server may ask only while nobody else's call is under way, nor
+# was given up a moment ago.
+clients_of=(typescript-legacy typescript-modern typescript-auto python-1 python-2)
 for era in legacy modern; do
-    for part in first second; do
-        cat >work/servers/$era-$part.yaml <<TEXT
+    for client in "${clients_of[@]}"; do
+        for part in first second; do
+            cat >work/servers/$era-$client-$part.yaml <<TEXT
 kind: server
-name: $era-$part
+name: $era-$client-$part
 command: ["$MCPCTL_TEST_NODE", "$ROOT/tests/fixtures/conformance/server.mjs", "$era", "stdio", "$part"]
 env:
   - {name: MCPCTL_TEST_NODE_MODULES, value: "$MCPCTL_TEST_NODE_MODULES"}
 TEXT
+        done
+        printf 'kind: project\nname: %s\nservers: [%s-first, %s-second]\n' "$era-$client" "$era-$client" "$era-$client" \
+            >"work/projects/$era-$client.yaml"
     done
-    printf 'kind: project\nname: %s\nservers: [%s-first, %s-second]\n' "$era" "$era" "$era" >work/projects/$era.yaml
 done
-commit work 'Two projects of two servers'
+commit work 'A project of two servers for each client and era'
 push_ok work -o wait=100
-assert_eq "$(grep -o 'RUNNING server' <<<"$said" | wc -l)" 4 "$said"
+assert_eq "$(grep -o 'RUNNING server' <<<"$said" | wc -l)" 20 "$said"
 
 # session NAME COMMAND...: a client's session, from its first step to its last.
 session() {
@@ -35,15 +41,22 @@ session() {
     assert_contains "$(<"$here/$name.out")" logging "$name ended early"
     say "$name: $(<"$here/$name.out")"
 }
-# One after the other: over one pipe a legacy server may ask only while the calls of a single client are under way.
 sessions() {
-    local servers=$1 era
-    local words=("$url/projects/$servers/mcp" "$token") pair=("$servers-first" "$servers-second")
-    for era in legacy modern auto; do
-        session "typescript-$era-over-$servers" "$MCPCTL_TEST_NODE" "$clients/node/session.mjs" "${words[@]}" "$era" "${pair[@]}"
+    local servers=$1 client
+    for client in "${clients_of[@]}"; do
+        local of=$servers-$client
+        local words=("$url/projects/$of/mcp" "$token") pair=("$of-first" "$of-second")
+        case $client in
+            typescript-*)
+                session "$client-over-$servers" "$MCPCTL_TEST_NODE" "$clients/node/session.mjs" "${words[@]}" "${client#*-}" "${pair[@]}"
+                ;;
+            python-1)
+                session "$client-over-$servers" env PYTHONPATH="$MCPCTL_TEST_PYTHON_LEGACY" \
+                    python3 "$clients/python/session.py" "${words[@]}" "${pair[@]}"
+                ;;
+            *) session "$client-over-$servers" python3 "$clients/python/session.py" "${words[@]}" "${pair[@]}" ;;
+        esac
     done
-    session "python-1-over-$servers" env PYTHONPATH="$MCPCTL_TEST_PYTHON_LEGACY" python3 "$clients/python/session.py" "${words[@]}" "${pair[@]}"
-    session "python-2-over-$servers" python3 "$clients/python/session.py" "${words[@]}" "${pair[@]}"
 }
 sessions modern >"$here/modern.txt" 2>&1 &
 modern=$!

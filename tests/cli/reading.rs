@@ -25,6 +25,7 @@ fn help_is_help() {
       logs        Show what a server wrote to stderr
       create      Create a resource
       apply       Make declarations so
+      approve     Accept what tools promise now
       diff        Show what differs
       patch       Change fields of a resource
       delete      Delete a resource
@@ -169,7 +170,7 @@ fn unknown_words_are_usage_errors() {
     assert_snapshot!(mcpctl("", &["get", "nonsense", "-o", "json"], ""), @r#"
     exit 2
     -- stderr
-    {"error":"usage","detail":"no such kind: \"nonsense\"","hint":"kinds are secrets, templates, servers, projects, prompts, instances, conflicts, events, revisions, runs"}
+    {"error":"usage","detail":"no such kind: \"nonsense\"","hint":"kinds are secrets, templates, servers, projects, prompts, instances, conflicts, events, revisions, runs, tools"}
     "#);
     assert_snapshot!(mcpctl("", &["delete", "server"], ""), @r#"
     exit 2
@@ -203,8 +204,8 @@ fn get_shows_tables() {
     assert_snapshot!(mcpd.run(&["get", "srv", "time", "-o", "wide"]), @r#"
     exit 0
     -- stdout
-    NAME   READY   STATE     TOOLS   AGE   REASON   REPLICAS   SOURCE                 DECLARED
-    time   1/1     RUNNING   2       0s    -        1          mcp-server-time==1.0   servers/time.yaml:1@3fa2c1e
+    NAME   READY   STATE     TOOLS   AGE   REASON   TOKENS   REPLICAS   SOURCE                 DECLARED
+    time   1/1     RUNNING   2       0s    -        -        1          mcp-server-time==1.0   servers/time.yaml:1@3fa2c1e
     "#);
     assert_snapshot!(mcpd.run(&["get", "all"]), @r#"
     exit 0

@@ -48,7 +48,7 @@ fn words_that_can_not_be_parsed_are_one_line_and_a_hint() {
     assert_snapshot!(said("-o json"), @r#"
     exit 2
     -- stderr
-    {"error":"usage","detail":"'mcpctl' requires a subcommand but one was not provided [subcommands: dev, get, describe, why, logs, create, apply, diff, patch, delete, status, sync, conflicts, undo, backup, restore, repo, init, import, validate, schema, completion, version, help]","hint":"see --help"}
+    {"error":"usage","detail":"'mcpctl' requires a subcommand but one was not provided [subcommands: dev, get, describe, why, logs, create, apply, approve, diff, patch, delete, status, sync, conflicts, undo, backup, restore, repo, init, import, validate, schema, completion, version, help]","hint":"see --help"}
     "#);
     assert_snapshot!(said("sync --wait soon"), @r#"
     exit 2
@@ -138,17 +138,18 @@ fn help_shows_what_works() {
     Show resources, one or all of a kind
 
     KIND is a declared kind (server, project, prompt, template, secret; plurals and short names too), a
-    recorded kind (instances, conflicts, events, revisions, runs) or "all". With -o yaml the output
-    holds declarations alone, ready for apply: no status, no defaults. What ships with mcpd (templates)
-    is no declaration, and "all" leaves it out.
+    recorded kind (instances, conflicts, events, revisions, runs, tools) or "all". With -o yaml the
+    output holds declarations alone, ready for apply: no status, no defaults. What ships with mcpd
+    (templates) is no declaration, and "all" leaves it out.
 
     With -p only what is in a project: itself, the servers that it lists, its prompts. "all -p" adds
     what these need, so that the output can be applied elsewhere.
 
     A recorded kind takes a NAME too: instances SERVER or SERVER/N, conflicts and events KIND/NAME (a
     server's with those of its instances; SERVER/N is one instance's), revisions and runs a number. Of
-    events, revisions and runs the newest 200 are listed. A run is a look at the repository that
-    somebody asked for (a sync, a webhook) or that moved something.
+    events, revisions and runs the newest 200 are listed. tools are those of all servers or, with -p,
+    what the project shows and hides, and why. A run is a look at the repository that somebody asked for
+    (a sync, a webhook) or that moved something.
 
     Usage: mcpctl get [OPTIONS] <KIND> [NAME]
 

@@ -95,7 +95,10 @@ pub fn script(fake: &Fake, message: &Value) {
         }
     }
     if message["method"] == "tasks/get" {
-        return fake.answer(id, &json!({"taskId": params["taskId"], "status": "completed", "later": 1.5e2}));
+        return fake.answer(
+            id,
+            &json!({"taskId": params["taskId"], "status": "completed", "later": 1.5e2}),
+        );
     }
     // An answer to a question of a legacy server: what was told is the call's result.
     if message["method"].is_null()

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 
-use super::{CallError, Heard, MOST_QUESTIONS, Notice, Shared, number, subscription};
+use super::{CallError, Heard, Hears, MOST_QUESTIONS, Notice, On, Shared, number, subscription};
 use crate::mcp::envelope::{self, code, members};
 use crate::mcp::locked;
 
@@ -21,6 +21,8 @@ pub struct Question {
     pub(super) method: Box<str>,
     pub(super) withdrawn: CancellationToken,
     pub(super) answered: bool,
+    /// Whether it is in the list of those that are open.
+    pub(super) listed: bool,
 }
 
 impl std::fmt::Debug for Question {
@@ -79,7 +81,9 @@ impl Question {
 impl Drop for Question {
     fn drop(&mut self) {
         let id = self.line.slice(self.id.clone());
-        locked(&self.shared.calls).questions.remove(&id);
+        if self.listed {
+            locked(&self.shared.calls).questions.remove(&id);
+        }
         if !self.answered && !self.withdrawn.is_cancelled() {
             let id = String::from_utf8_lossy(&id).into_owned();
             let mut answer = envelope::error(&id, code::SERVER, "whoever was asked is gone");
@@ -91,7 +95,7 @@ impl Drop for Question {
 
 impl Shared {
     /// Puts a question to whoever made the call that it belongs to, or refuses it where that is not certain.
-    pub(super) fn take_question(&self, question: Question, on: Option<u64>) {
+    pub(super) fn take_question(&self, mut question: Question, on: On) {
         const ASKED: [&str; 3] = ["sampling/createMessage", "elicitation/create", "roots/list"];
         if !ASKED.contains(&&*question.method) {
             let why = format!("{} is not supported by this client", question.method);
@@ -107,20 +111,32 @@ impl Shared {
                     "too many requests are open, or one with this id is",
                 );
             }
-            let sender = calls.hears(on).cloned();
-            if sender.is_some() {
-                calls.questions.insert(id, question.withdrawn.clone());
+            match calls.hears(on) {
+                Hears::To(sender) => {
+                    let sender = sender.clone();
+                    calls.questions.insert(id, question.withdrawn.clone());
+                    question.listed = true;
+                    Ok(sender)
+                }
+                Hears::Nobody => Err(false),
+                Hears::Uncertain => Err(true),
             }
-            sender
         };
-        let Some(sender) = sender else {
-            // Many ask for the roots as soon as they are initialised, when nobody has called anything yet: that is no sign of
-            // a server which needs to know who calls.
-            if &*question.method != "roots/list" || self.is_called() {
-                self.uncertain.send_modify(|times| *times += 1);
+        let sender = match sender {
+            Ok(sender) => sender,
+            Err(uncertain) => {
+                // Many ask for the roots as soon as they are initialised, when nobody has called anything yet: that is no
+                // sign of a server which needs to know who calls.
+                if uncertain && (&*question.method != "roots/list" || self.is_called()) {
+                    self.uncertain.send_modify(|times| *times += 1);
+                }
+                let why = if uncertain {
+                    "nobody can be asked: it is not certain whose call this belongs to"
+                } else {
+                    "nobody can be asked: whoever called takes no questions, or this is about no call"
+                };
+                return question.refuse(code::SERVER, why);
             }
-            let why = "nobody can be asked: it is not certain whose call this belongs to";
-            return question.refuse(code::SERVER, why);
         };
         // A reader that is too slow, or gone, costs the question its answer, and nobody else anything.
         if let Err(unheard) = sender.try_send(Heard::Question(Box::new(question))) {
@@ -137,8 +153,11 @@ impl Shared {
     }
 
     /// Tells the one whom it is certainly about; else nobody.
-    pub(super) fn take_notice(&self, notice: Notice, on: Option<u64>) {
-        let sender = locked(&self.calls).hears(on).cloned();
+    pub(super) fn take_notice(&self, notice: Notice, on: On) {
+        let sender = match locked(&self.calls).hears(on) {
+            Hears::To(sender) => Some(sender.clone()),
+            Hears::Nobody | Hears::Uncertain => None,
+        };
         if sender.is_none_or(|sender| sender.try_send(Heard::Notice(notice)).is_err()) {
             self.ignore();
         }

@@ -24,6 +24,8 @@ use crate::mcp::{CallError, MODERN, headers};
 
 /// POSTs that are open at once; further messages wait.
 const MOST_POSTS: usize = 256;
+/// Further ones for what is no request.
+const ROOM: usize = 64;
 /// The longest that a server may take to take a notification.
 const NOTIFY: Duration = Duration::from_secs(30);
 /// How long the end of a stream is awaited once its answer was read, so that its connection can be used again.
@@ -79,8 +81,7 @@ impl<'a> Posts<'a> {
     /// Sends messages until the conversation is over, and says why it is.
     pub(super) async fn run(mut self) -> String {
         loop {
-            while !self.first && self.under_way.len() < MOST_POSTS {
-                let Some(message) = self.waiting.pop_front() else { break };
+            while let Some(message) = self.next() {
                 self.start(message);
             }
             tokio::select! {
@@ -102,6 +103,20 @@ impl<'a> Posts<'a> {
                 }
             }
         }
+    }
+
+    /// The next message that may go. Requests leave room for the others: what ends a request, or answers what its server
+    /// asks, never waits for a request to end.
+    fn next(&mut self) -> Option<Outgoing> {
+        if self.first || self.under_way.len() >= MOST_POSTS + ROOM {
+            return None;
+        }
+        if self.under_way.len() < MOST_POSTS {
+            return self.waiting.pop_front();
+        }
+        let is_other = |message: &Outgoing| !matches!(message.role, Role::Request(_));
+        let place = self.waiting.iter().position(is_other)?;
+        self.waiting.remove(place)
     }
 
     fn take(&mut self, message: Outgoing) {

@@ -40,7 +40,7 @@ async fn listen(server: &Server, url: &Uri, ear: &Ear, initialized: Cancellation
                 while let Ok(Some(event)) = events.next().await {
                     patience = 1;
                     if !event.data.is_empty() {
-                        ear.hear(event.data.into());
+                        ear.hear_by_itself(event.data.into());
                     }
                 }
                 before = Some(events);

@@ -603,7 +603,7 @@ impl Shared {
             Ok(Message::Notification { params, .. }) if self.is_strayed(params) => self.ignore(),
             Ok(Message::Notification { method, params }) => match &*method {
                 ACKNOWLEDGED => {
-                    let on = subscription(params).and_then(number).map_or(On::Own, On::Call);
+                    let on = subscription(params).and_then(number).map_or(On::Nothing, On::Call);
                     let method = method.into();
                     self.take_notice(Notice { line, method }, on);
                 }
@@ -688,11 +688,6 @@ impl Ear {
     /// Takes one message that the server said.
     pub(super) fn hear(&self, message: Bytes) {
         self.0.take(message, On::Pipe);
-    }
-
-    /// Takes one message that the server said on a stream of its own, which is about no request.
-    pub(super) fn hear_by_itself(&self, message: Bytes) {
-        self.0.take(message, On::Own);
     }
 
     /// Takes one message that the server said on the stream of one request.

@@ -15,8 +15,9 @@ for way in legacy-http legacy-sse modern-http; do
             *) urls+=("http://127.0.0.1:$port_of_it/mcp") ;;
         esac
     done
-    background "$way" "$BIN/examples/gateway" "${urls[@]}"
     for client in legacy modern; do
+        # A gateway of its own for each: what the client before gave up might still be what a server asks about.
+        background "$way-$client" "$BIN/examples/gateway" "${urls[@]}"
         expect 0 timeout 120 "$MCPCTL_TEST_NODE" "$ROOT/tests/acceptance/node/session.mjs" \
             "http://127.0.0.1:$port_of_it/mcp" none "$client" server-0 server-1
         say "$client over $way: $out"

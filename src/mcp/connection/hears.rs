@@ -51,7 +51,7 @@ impl Calls {
                 .and_then(|pending| pending.asides.as_ref())
                 .map_or(Hears::Nobody, Hears::To),
             On::Pipe => self.certain(),
-            On::Own => Hears::Nobody,
+            On::Nothing => Hears::Nobody,
         }
     }
 
@@ -77,8 +77,8 @@ pub(in crate::mcp) enum On {
     Call(u64),
     /// On the one pipe or stream that all requests share.
     Pipe,
-    /// On a stream of its own, which is about no request (2025-11-25, "Listening for Messages from the Server").
-    Own,
+    /// On a stream that is not open.
+    Nothing,
 }
 
 /// Who hears it.

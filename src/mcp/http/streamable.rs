@@ -40,7 +40,9 @@ async fn listen(server: &Server, url: &Uri, ear: &Ear, initialized: Cancellation
                 while let Ok(Some(event)) = events.next().await {
                     patience = 1;
                     if !event.data.is_empty() {
-                        ear.hear_by_itself(event.data.into());
+                        // Servers of the official SDKs put what they ask here too, so it is taken as what comes over a pipe is:
+                        // for the one whose calls are under way, where there is exactly one.
+                        ear.hear(event.data.into());
                     }
                 }
                 before = Some(events);

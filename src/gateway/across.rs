@@ -20,12 +20,20 @@ const URL_FIRST: i64 = -32042;
 #[must_use]
 pub fn result(to: Era, from: Era, asked: &Asked, answer: &Answer) -> Vec<u8> {
     if to == Era::Legacy {
-        return answer.with_id(asked.id());
+        // A resource that is not there has a code of its own in the legacy era, and that of wrong parameters in the modern.
+        let missing = from == Era::Modern && asked.ask == Ask::Read;
+        let recoded = answer.outcome().err().filter(|_| missing);
+        let recoded =
+            recoded.and_then(|error| recoded_as(asked, error, code::INVALID_PARAMS, code::RESOURCE_NOT_FOUND));
+        return recoded.unwrap_or_else(|| answer.with_id(asked.id()));
     }
     let result = match answer.outcome() {
         Ok(result) => result,
         Err(_) if from == Era::Modern => return answer.with_id(asked.id()),
-        Err(error) => return failure(asked, error).unwrap_or_else(|| answer.with_id(asked.id())),
+        Err(error) => {
+            return recoded_as(asked, error, code::RESOURCE_NOT_FOUND, code::INVALID_PARAMS)
+                .unwrap_or_else(|| answer.with_id(asked.id()));
+        }
     };
     let names = ["resultType", "ttlMs", "cacheScope"];
     // Nobody knows how long it holds, nor for whom.
@@ -47,13 +55,13 @@ pub fn result(to: Era, from: Era, asked: &Asked, answer: &Answer) -> Vec<u8> {
     answer.with_id_and(asked.id(), &add)
 }
 
-/// An error of the legacy era in the codes of the modern one, where they differ.
-fn failure(asked: &Asked, error: &[u8]) -> Option<Vec<u8>> {
-    let mut said: Value = serde_json::from_slice(error).ok()?;
-    if said["code"] != code::RESOURCE_NOT_FOUND {
+/// An error with another code, where it has this one.
+fn recoded_as(asked: &Asked, error: &[u8], was: i32, is: i32) -> Option<Vec<u8>> {
+    if code_of(error) != Some(i64::from(was)) {
         return None;
     }
-    said["code"] = code::INVALID_PARAMS.into();
+    let mut said: Value = serde_json::from_slice(error).ok()?;
+    said["code"] = is.into();
     let said = said.to_string();
     let id = asked.id();
     Some(format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{said}}}").into_bytes())

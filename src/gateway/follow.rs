@@ -142,9 +142,8 @@ impl Holder {
                     }
                     // One resource that it does not like must not cost the others their news.
                     Err(Fault::Refused(why)) if !filter.resources.is_empty() => {
+                        // Who waits for what was not agreed to is never told that it was: its own deadline ends the wait.
                         tracing::warn!(life = %self.life, %why, "{LISTEN} for resources was refused");
-                        self.subscriptions
-                            .told(&self.member.instance.server, &self.life, &filter.resources);
                         let lists_alone = Filter {
                             resources: BTreeSet::new(),
                             ..filter.clone()
@@ -158,7 +157,9 @@ impl Holder {
                             opened.filter = filter;
                             stream = Some(opened);
                         } else {
-                            let _ = changed.changed().await;
+                            if changed.changed().await.is_err() {
+                                return;
+                            }
                             continue;
                         }
                     }

@@ -55,6 +55,36 @@ fn filters(fake: &Fake) -> Vec<Value> {
         .collect()
 }
 
+/// One resource that a server refuses costs the others nothing, and nobody is told that it was agreed to.
+#[tokio::test]
+async fn a_resource_that_is_refused_costs_the_others_nothing() {
+    let world = World::new(&["time"]).await;
+    world.deadline(&["time"], 1).await;
+    let (fake, pipes) = Fake::modern(|fake, message| {
+        let wants_bad = message["params"]["notifications"].to_string().contains("x:bad");
+        if message["method"] == "subscriptions/listen" && wants_bad {
+            let error = json!({"code": -32602, "message": "no such resource"});
+            return fake.say(&json!({"jsonrpc": "2.0", "id": message["id"], "error": error}));
+        }
+        fake.standard(message);
+    });
+    let resources = ["x:1", "x:bad"].map(|uri| entry(Kind::Resources, uri));
+    fake.set(Kind::Tools, vec![tool("echo")]);
+    fake.set(Kind::Resources, resources.into());
+    world.join("a", "time/0", true, Some(pipes));
+    world.ready("a").await;
+    let client = world.demo().await;
+    let good = client.ask(1, "resources/subscribe", json!({"uri": "x:1"})).await;
+    assert_eq!(good["result"], json!({}), "{good}");
+    let bad = client.ask(2, "resources/subscribe", json!({"uri": "x:bad"})).await;
+    assert!(bad["error"].is_object(), "{bad}");
+    let mut stream = client.listen().await;
+    fake.say_updated("x:1");
+    hear(&mut stream, "x:1").await;
+    let again = client.ask(3, "resources/subscribe", json!({"uri": "x:1"})).await;
+    assert_eq!(again["result"], json!({}), "{again}");
+}
+
 /// A change reaches the client, not only the acknowledgement us; a stream that ends is asked for again, and what may have
 /// been missed meanwhile is read.
 #[tokio::test]

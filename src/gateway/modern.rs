@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, StatusCode};
 use serde_json::value::RawValue;
 
+use crate::kit::Digest;
 use crate::mcp::envelope::{self, Id, Message, code, members, text_of};
 use crate::mcp::level::Level;
 use crate::mcp::lists::Kind;
@@ -108,7 +109,8 @@ pub async fn post(
 
 /// Whose questions reach whom: two clients of one caller are two, as far as they can be told apart.
 fn owner(caller: &str, meta: &Meta<'_>) -> Arc<str> {
-    let client = meta.client.map_or("", RawValue::get);
+    // As long as it likes to be, and kept for as long as the call is remembered.
+    let client = Digest::of(meta.client.map_or("", RawValue::get));
     format!("{caller}\n{client}").into()
 }
 

@@ -4,6 +4,7 @@
 //! until either side ends; dropping the handle ends it too. A transport ([`super::stdio`], [`super::http`]) is a future
 //! that takes what is to be said from a [`Wire`], gives it what it hears, and ends with the reason why.
 
+mod asides;
 mod hears;
 mod question;
 
@@ -26,6 +27,7 @@ use super::lists::{Each, Kind};
 use super::{MODERN, locked};
 use crate::record::Era;
 
+use asides::{Listener, Teller, asides, kept};
 use hears::{GivenUp, Hears, On};
 pub use question::Question;
 
@@ -35,9 +37,6 @@ const QUEUED_BYTES: u32 = 16 << 20;
 const SMALLEST: usize = 1 << 10;
 /// Requests that may be in flight at once.
 const MOST_CALLS: usize = 10_000;
-/// What a server says beside its answer that may wait for a slow reader; further notifications are dropped, and further
-/// questions refused.
-const QUEUED_ASIDES: usize = 64;
 /// How long a server may still be speaking of a request that was given up.
 const ECHO: Duration = Duration::from_mins(1);
 /// Requests given up that are remembered.
@@ -162,7 +161,7 @@ pub struct Wish {
 
 struct Pending {
     answer: oneshot::Sender<Result<Answer, CallError>>,
-    asides: Option<mpsc::Sender<Heard>>,
+    asides: Option<Teller>,
     owner: Option<Arc<str>>,
     standing: bool,
 }
@@ -213,6 +212,8 @@ struct Shared {
     calls: Mutex<Calls>,
     next: AtomicU64,
     in_flight: AtomicUsize,
+    /// Bytes of what was said beside answers and is not taken yet.
+    aside: Arc<AtomicUsize>,
     outgoing: mpsc::UnboundedSender<Outgoing>,
     budget: Arc<Semaphore>,
     changed: watch::Sender<Each<u64>>,
@@ -246,6 +247,7 @@ impl Connection {
             // Starting anywhere keeps answers to another life's ids from meeting ours; small enough for JavaScript.
             next: AtomicU64::new(u64::from(getrandom::u32().unwrap_or(0)) + 1),
             in_flight: AtomicUsize::new(0),
+            aside: Arc::default(),
             outgoing,
             budget: Arc::new(Semaphore::new(QUEUED_BYTES as usize)),
             changed: watch::Sender::default(),
@@ -281,7 +283,7 @@ impl Connection {
             .await
             .map_err(|_| CallError::NotSent(self.shared.reason()))?;
         let (answer, answered) = oneshot::channel();
-        let (asides, aside) = wish.asides.then(|| mpsc::channel(QUEUED_ASIDES)).unzip();
+        let (asides, aside) = wish.asides.then(|| asides(&self.shared.aside)).unzip();
         {
             let mut calls = locked(&self.shared.calls);
             if let Some(reason) = &calls.closed {
@@ -429,7 +431,7 @@ pub struct Call {
     counted: Counted,
     answered: oneshot::Receiver<Result<Answer, CallError>>,
     stashed: Option<Result<Answer, CallError>>,
-    aside: Option<mpsc::Receiver<Heard>>,
+    aside: Option<Listener>,
     cancel: bool,
 }
 
@@ -441,7 +443,7 @@ impl Call {
                 None => (&mut self.answered).await,
                 Some(aside) => tokio::select! {
                     biased;
-                    Some(heard) = aside.recv() => return heard,
+                    Some(heard) = aside.next() => return heard,
                     answer = &mut self.answered => answer,
                 },
             };
@@ -449,7 +451,7 @@ impl Call {
             self.stashed = Some(answer.unwrap_or_else(|_| Err(CallError::Ended("the connection ended".into()))));
         }
         // What the server said before its answer is heard before it.
-        if let Some(heard) = self.aside.as_mut().and_then(|aside| aside.try_recv().ok()) {
+        if let Some(heard) = self.aside.as_mut().and_then(Listener::at_hand) {
             return heard;
         }
         let gone = || Err(CallError::Ended("the answer was taken already".into()));
@@ -463,6 +465,12 @@ impl Call {
                 return answer;
             }
         }
+    }
+
+    /// How many questions of the server could be put to nobody, as [`Connection::uncertain`] has it.
+    #[must_use]
+    pub fn uncertain(&self) -> u64 {
+        *self.counted.0.uncertain.borrow()
     }
 
     /// Lets the server go on when this is dropped (MCP forbids that `initialize` is cancelled).
@@ -595,7 +603,8 @@ impl Shared {
                     withdrawn: CancellationToken::new(),
                     answered: false,
                     listed: false,
-                    line,
+                    charge: None,
+                    line: kept(line),
                 };
                 self.take_question(question, on);
             }
@@ -605,7 +614,13 @@ impl Shared {
                 ACKNOWLEDGED => {
                     let on = subscription(params).and_then(number).map_or(On::Nothing, On::Call);
                     let method = method.into();
-                    self.take_notice(Notice { line, method }, on);
+                    self.take_notice(
+                        Notice {
+                            line: kept(line),
+                            method,
+                        },
+                        on,
+                    );
                 }
                 "notifications/progress" => self.take_progress(&line, text, params),
                 "notifications/resources/updated" => self.take_update(text, params),
@@ -617,7 +632,13 @@ impl Shared {
                 }
                 _ => {
                     let method = method.into();
-                    self.take_notice(Notice { line, method }, on);
+                    self.take_notice(
+                        Notice {
+                            line: kept(line),
+                            method,
+                        },
+                        on,
+                    );
                 }
             },
             Err(_) => self.ignore(),
@@ -633,10 +654,9 @@ impl Shared {
             (Some(sender), Some(token)) => {
                 let token = place_of(text, token.get());
                 // A reader that is too slow loses progress, never its answer.
-                let _ = sender.try_send(Heard::Progress(Progress {
-                    line: line.clone(),
-                    token,
-                }));
+                let bytes = line.len();
+                let line = kept(line.clone());
+                sender.tell(Heard::Progress(Progress { line, token }), bytes);
             }
             _ => self.ignore(),
         }

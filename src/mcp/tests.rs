@@ -182,6 +182,73 @@ async fn progress_comes_in_order_before_the_answer() {
     }
 }
 
+/// What waits for a reader who does not read is bounded in bytes, whatever its lines are long; a question counts until it is
+/// answered, and one that finds no room is refused.
+#[tokio::test]
+async fn what_is_said_aside_is_bounded_in_bytes() {
+    const LINE: usize = 1 << 20;
+    let (fake, pipes) = Fake::with_tools(&[]);
+    let connection = open(pipes);
+    let wish = Wish {
+        owner: Some("anna".into()),
+        ..asides()
+    };
+    let line = |id| envelope::request(id, "tools/call", &json!({"name": "slow"}));
+    let mut call = connection.call(line, wish).await.unwrap();
+    until("the call", || fake.heard("tools/call").len() == 1).await;
+    let text = "x".repeat(LINE);
+    let ask = |id: &str| {
+        let params = json!({"message": text});
+        fake.say(&json!({"jsonrpc": "2.0", "id": id, "method": "elicitation/create", "params": params}));
+    };
+    let answered = async |id: &str| {
+        let mut error = false;
+        until("an answer", || {
+            let heard = locked(&fake.heard);
+            let answer = heard
+                .iter()
+                .find(|message| message["id"] == id && message["method"].is_null());
+            error = answer.is_some_and(|answer| answer["error"].is_object());
+            answer.is_some()
+        })
+        .await;
+        error
+    };
+    ask("first");
+    for _ in 0..50 {
+        fake.say(
+            &json!({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": text}}),
+        );
+    }
+    ask("late");
+    assert!(answered("late").await, "there is no room");
+    let mut heard = 0;
+    let question = loop {
+        match call.heard().await {
+            Heard::Question(question) => break question,
+            other => panic!("{other:?}"),
+        }
+    };
+    while let Ok(Heard::Notice(notice)) = tokio::time::timeout(Duration::from_millis(100), call.heard()).await {
+        heard += notice.line.len();
+    }
+    assert!((LINE..=3 * LINE).contains(&heard), "{heard} bytes were kept");
+    for id in ["second", "third"] {
+        ask(id);
+    }
+    let mut open = vec![question];
+    while open.len() < 3 {
+        if let Heard::Question(question) = call.heard().await {
+            open.push(question);
+        }
+    }
+    ask("fourth");
+    assert!(answered("fourth").await, "three are open");
+    drop(open);
+    ask("fifth");
+    assert!(matches!(call.heard().await, Heard::Question(_)), "there is room again");
+}
+
 /// A server that does not read makes its callers wait, and costs no more memory than what may be queued.
 #[tokio::test]
 async fn a_server_that_does_not_read_holds_its_callers_back() {

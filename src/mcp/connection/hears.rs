@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::{Calls, ECHO, Heard, MOST_GIVEN_UP};
+use super::asides::Teller;
+use super::{Calls, ECHO, MOST_GIVEN_UP};
 
 /// A request that was given up and that the server may still be working on.
 pub(super) struct GivenUp {
@@ -83,7 +83,7 @@ pub(in crate::mcp) enum On {
 
 /// Who hears it.
 pub(super) enum Hears<'a> {
-    To(&'a mpsc::Sender<Heard>),
+    To(&'a Teller),
     /// It is certain whose it is, and that one hears nothing; or it is nobody's.
     Nobody,
     /// It may be one's or another's.

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 
+use super::asides::Charge;
 use super::{CallError, Heard, Hears, MOST_QUESTIONS, Notice, On, Shared, number, subscription};
 use crate::mcp::envelope::{self, code, members};
 use crate::mcp::locked;
@@ -23,6 +24,8 @@ pub struct Question {
     pub(super) answered: bool,
     /// Whether it is in the list of those that are open.
     pub(super) listed: bool,
+    /// Its bytes, which count until it is answered.
+    pub(super) charge: Option<Charge>,
 }
 
 impl std::fmt::Debug for Question {
@@ -45,6 +48,12 @@ impl Question {
     pub fn params(&self) -> Option<&str> {
         let params = self.line.get(self.params.clone()?)?;
         std::str::from_utf8(params).ok()
+    }
+
+    /// How many bytes it has.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.line.len()
     }
 
     /// The whole message with another id (a JSON text).
@@ -86,7 +95,7 @@ impl Drop for Question {
         }
         if !self.answered && !self.withdrawn.is_cancelled() {
             let id = String::from_utf8_lossy(&id).into_owned();
-            let mut answer = envelope::error(&id, code::SERVER, "whoever was asked is gone");
+            let mut answer = envelope::error(&id, code::SERVER, "whoever was asked is gone, or has too much to read");
             answer.push(b'\n');
             self.shared.write_small(answer);
         }
@@ -139,9 +148,8 @@ impl Shared {
             }
         };
         // A reader that is too slow, or gone, costs the question its answer, and nobody else anything.
-        if let Err(unheard) = sender.try_send(Heard::Question(Box::new(question))) {
-            drop(unheard);
-        }
+        let bytes = question.line.len();
+        sender.tell(Heard::Question(Box::new(question)), bytes);
     }
 
     /// Whether a call of somebody's is in flight.
@@ -158,7 +166,8 @@ impl Shared {
             Hears::To(sender) => Some(sender.clone()),
             Hears::Nobody | Hears::Uncertain => None,
         };
-        if sender.is_none_or(|sender| sender.try_send(Heard::Notice(notice)).is_err()) {
+        let bytes = notice.line.len();
+        if !sender.is_some_and(|sender| sender.tell(Heard::Notice(notice), bytes)) {
             self.ignore();
         }
     }

@@ -175,6 +175,11 @@ impl Asked {
         }
     }
 
+    /// Lets go of the text: all that is left of the request is what it is about. Whoever made it asks it anew.
+    pub fn forget_body(&mut self) {
+        self.body = Bytes::new();
+    }
+
     fn part(&self, place: &Range<usize>) -> &str {
         let part = self.body.get(place.clone()).unwrap_or_default();
         std::str::from_utf8(part).unwrap_or_default()

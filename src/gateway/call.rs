@@ -25,8 +25,8 @@ use super::session::Running;
 use super::{Endpoint, Inner, answer};
 
 /// What is said where a call that waited is not here any more.
-const GONE: &str = "the call that waited for this answer is gone: it waited for too long, was answered already, or mcpd \
-                    was restarted. It was not run again; call the tool anew";
+const GONE: &str = "the call that waited for this answer is gone: it waited for too long, gave way to others, was answered \
+                    already, or mcpd was restarted. It was not run again; call the tool anew";
 
 /// Runs a request.
 pub async fn call(inner: &Arc<Inner>, endpoint: &Endpoint, who: Asker, asked: Asked) -> Response {
@@ -151,7 +151,10 @@ async fn go_on(inner: &Arc<Inner>, number: &str, who: Asker, asked: Asked) -> Re
             question.answer(Ok(response.as_bytes()));
         }
     }
-    if !questions.is_empty() {
+    if questions.is_empty() {
+        // What it asks next is waited for anew.
+        exchange.held_since = None;
+    } else {
         // What is still missing is asked for once more.
         return one(hold(exchange, questions));
     }
@@ -200,13 +203,10 @@ fn hold(exchange: Exchange, questions: BTreeMap<String, Question>) -> Whole {
         })
         .collect();
     let bound = exchange.binding();
+    let server = exchange.sent.server.clone();
     let number = match inner.waiting.hold(exchange, questions) {
         Ok(number) => number,
-        Err(exchange) => {
-            let server = &exchange.sent.server;
-            let message = format!("server {server} asks something, and too many calls wait for their clients already.");
-            return fails(&message);
-        }
+        Err(full) => return fails(&format!("server {server} asks something, but {full}.")),
     };
     let Some(state) = bound.seal(&inner, State::Held(number)) else {
         return fails("the call can't be held: no chance is to be had");

@@ -30,6 +30,11 @@ use super::{Endpoint, Inner, across};
 const PERSON: Duration = Duration::from_mins(10);
 /// What a legacy server asks within this time after a first question is put to a modern client together with it.
 const TOGETHER: Duration = Duration::from_millis(50);
+/// What is said while questions are gathered and is told with the answer, in messages and bytes; more is dropped.
+const MOST_EVENTS: usize = 64;
+const MOST_EVENT_BYTES: usize = 1 << 20;
+/// About what a call takes that says nothing, in bytes.
+const SIZE: usize = 4 << 10;
 /// Rounds of one request.
 const MOST_ROUNDS: usize = 16;
 
@@ -94,6 +99,8 @@ pub struct Exchange {
     keys: usize,
     lacked: Option<Value>,
     cancelled: Option<oneshot::Receiver<()>>,
+    /// Since when its client was not heard to answer what it was told to come back with.
+    pub(super) held_since: Option<Instant>,
     _running: Option<Running>,
 }
 
@@ -123,6 +130,7 @@ impl Exchange {
             keys: 0,
             lacked: None,
             cancelled,
+            held_since: None,
             _running: running,
         }
     }
@@ -134,6 +142,17 @@ impl Exchange {
         self.asked = asked;
         self.who = who;
         self.deadline = Instant::now() + self.sent.timeout;
+    }
+
+    /// Lets go of what it does not need while it waits for its client, which asks it anew.
+    pub fn rests(&mut self) {
+        self.asked.forget_body();
+    }
+
+    /// About how many bytes it keeps.
+    pub fn size(&self) -> usize {
+        let events: usize = self.events.iter().map(Vec::len).sum();
+        SIZE + self.asked.key.len() + events
     }
 
     /// What comes next.
@@ -260,16 +279,24 @@ impl Exchange {
                 Ok(Heard::Question(_)) => {}
                 Ok(Heard::Progress(progress)) => {
                     let token = self.asked.token().filter(|_| self.who.streams);
-                    self.events.extend(token.map(|token| progress.with_token(token)));
+                    let line = token.map(|token| progress.with_token(token));
+                    self.keep(line);
                 }
                 Ok(Heard::Notice(notice)) => {
-                    if self.wants(&notice) {
-                        self.events.push_back(notice.line.to_vec());
-                    }
+                    let line = self.wants(&notice).then(|| notice.line.to_vec());
+                    self.keep(line);
                 }
                 // A server that did not wait to be told.
                 Ok(Heard::Answer(answered)) => return self.finish(answered).await,
             }
+        }
+    }
+
+    /// Keeps what is said while questions are gathered, as far as there is room.
+    fn keep(&mut self, line: Option<Vec<u8>>) {
+        let Some(line) = line else { return };
+        if self.events.len() < MOST_EVENTS && self.size() + line.len() <= MOST_EVENT_BYTES {
+            self.events.push_back(line);
         }
     }
 

@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "servers, clients and calls are tasks")]
 
 mod attach;
+mod bounds;
 mod calls;
 mod eras;
 mod follow;

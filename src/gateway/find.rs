@@ -169,10 +169,14 @@ pub async fn find(
         let session = who.session.as_ref();
         // What a server tells of its resources is told of the shared instance.
         let own_instance = if callable.isolated && asked.ask != Ask::Subscribe {
-            let place = inner.sessions.places.of(server, &who.owner);
+            let busy = |index| callable.is_busy(index);
+            let place = inner.sessions.places.of(server, &who.caller, &who.owner, busy);
             Some(place.ok_or_else(|| {
                 let most = super::places::MOST;
-                let message = format!("{most} sessions have an instance of server {server} of their own already.");
+                let message = format!(
+                    "{most} sessions have an instance of server {server} of their own already, and none can be spared; end \
+                     a session that is not needed, or try again later."
+                );
                 Failure::Server(Outcome::Unavailable, message)
             })?)
         } else {

@@ -142,11 +142,13 @@ fn initialize(inner: &Inner, endpoint: &Endpoint, caller: &str, id: Id<'_>, para
         capabilities: capabilities.filter(short).map(|raw| raw.get().to_owned()),
         can: Can::read(capabilities.filter(short)),
     };
-    let minted = inner.sessions.mint(caller, endpoint, about);
-    let Some((session, header)) = minted.and_then(|s| HeaderValue::from_str(&s.id).ok().map(|header| (s, header)))
-    else {
-        let message = "too many sessions are busy; try again later";
-        return answer::refused(StatusCode::SERVICE_UNAVAILABLE, code::SERVER, message);
+    let full = |message: &str| answer::refused(StatusCode::SERVICE_UNAVAILABLE, code::SERVER, message);
+    let session = match inner.sessions.mint(caller, endpoint, about) {
+        Ok(session) => session,
+        Err(no_room) => return full(&no_room.to_string()),
+    };
+    let Ok(header) = HeaderValue::from_str(&session.id) else {
+        return full("the session's id is no header");
     };
     tracing::debug!(caller, ?endpoint, session = &session.id[..8], "a client initialised");
     let mut server = meta::ourselves();

@@ -1,8 +1,8 @@
 //! `subscriptions/listen` of the modern era: a request whose answer is a stream of what changed, as long as it is read.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -18,9 +18,11 @@ use tokio_util::sync::CancellationToken;
 use crate::kit::{Digest, Name};
 use crate::mcp::envelope::{self, Id, code, members};
 use crate::mcp::lists::{Each, Kind};
+use crate::mcp::locked;
 use crate::mcp::meta::{self, SUBSCRIPTION};
 
 use super::asked::Ask;
+use super::fair::gives_way;
 use super::meter::CountedStream;
 use super::route::Way;
 use super::subscriptions::{Inbox, Subscriptions};
@@ -33,7 +35,7 @@ const GATHER: Duration = Duration::from_millis(50);
 const AGREE: Duration = Duration::from_secs(5);
 /// How often something is written, so that proxies and clients keep the stream.
 const ALIVE: Duration = Duration::from_secs(15);
-/// Streams that are open at once.
+/// Streams that are open at once; beyond, the caller with the most gives up its oldest.
 const MOST: usize = 10_000;
 /// Resources that one stream may be about.
 const MOST_RESOURCES: usize = 1_000;
@@ -121,9 +123,10 @@ pub fn listen(inner: &Inner, endpoint: &Endpoint, caller: &str, id: Id<'_>, para
         Ok(tables) => Each::new(|kind| tables.of(kind).digest),
         Err(detail) => return answer::not_found(&detail),
     };
-    let Some(leaves) = Leaves::enter(inner) else {
-        let message = "too many streams are open; try again later";
-        return answer::refused(StatusCode::SERVICE_UNAVAILABLE, code::SERVER, message);
+    let Some(leaves) = Leaves::enter(inner, caller) else {
+        let message =
+            format!("{MOST} streams are open already, and nobody has more than you; close one, or try again later");
+        return answer::refused(StatusCode::SERVICE_UNAVAILABLE, code::SERVER, &message);
     };
     let inbox = Arc::new(Inbox::default());
     let subscriptions = &inner.sessions.subscriptions;
@@ -167,29 +170,78 @@ pub fn listen(inner: &Inner, endpoint: &Endpoint, caller: &str, id: Id<'_>, para
     answer::stream(Body::from_stream(events))
 }
 
+/// The streams that are open, in the order in which they were opened.
+pub struct Streams {
+    most: usize,
+    open: Mutex<Open>,
+}
+
+#[derive(Default)]
+struct Open {
+    next: u64,
+    by_age: BTreeMap<u64, (Arc<str>, CancellationToken)>,
+}
+
+impl Default for Streams {
+    fn default() -> Self {
+        Self {
+            most: MOST,
+            open: Mutex::default(),
+        }
+    }
+}
+
+impl Streams {
+    /// A number for one more stream of a caller, and what is cancelled when it is to give way; nothing where there are too
+    /// many and nobody has more than the caller.
+    fn enter(&self, caller: &str) -> Option<(u64, CancellationToken)> {
+        let mut open = locked(&self.open);
+        if open.by_age.len() >= self.most {
+            let has = open.by_age.values().map(|(caller, _)| (&**caller, 1));
+            let most = gives_way(has, caller, 1)?;
+            let oldest = *open.by_age.iter().find(|(_, (caller, _))| **caller == *most)?.0;
+            if let Some((_, gives_way)) = open.by_age.remove(&oldest) {
+                gives_way.cancel();
+            }
+        }
+        open.next += 1;
+        let (number, gives_way) = (open.next, CancellationToken::new());
+        open.by_age.insert(number, (caller.into(), gives_way.clone()));
+        Some((number, gives_way))
+    }
+
+    fn leave(&self, number: u64) {
+        locked(&self.open).by_age.remove(&number);
+    }
+}
+
 /// A place among the streams; given back, with what was subscribed to, when this is dropped.
 struct Leaves {
     name: String,
-    open: Arc<AtomicUsize>,
+    number: u64,
+    gives_way: CancellationToken,
+    streams: Arc<Streams>,
     subscriptions: Arc<Subscriptions>,
 }
 
 impl Leaves {
-    fn enter(inner: &Inner) -> Option<Self> {
+    fn enter(inner: &Inner, caller: &str) -> Option<Self> {
         let mut random = [0; 16];
         getrandom::fill(&mut random).ok()?;
-        let entered = Self {
+        let (number, gives_way) = inner.listening.enter(caller)?;
+        Some(Self {
             name: format!("listen-{:032x}", u128::from_ne_bytes(random)),
-            open: Arc::clone(&inner.listening),
+            number,
+            gives_way,
+            streams: Arc::clone(&inner.listening),
             subscriptions: Arc::clone(&inner.sessions.subscriptions),
-        };
-        (entered.open.fetch_add(1, Ordering::Relaxed) < MOST).then_some(entered)
+        })
     }
 }
 
 impl Drop for Leaves {
     fn drop(&mut self) {
-        self.open.fetch_sub(1, Ordering::Relaxed);
+        self.streams.leave(self.number);
         self.subscriptions.forget_session(&self.name);
     }
 }
@@ -225,6 +277,7 @@ impl Listening {
             }
             tokio::select! {
                 () = self.stop.cancelled() => return Some(self.farewell()),
+                () = self.leaves.gives_way.cancelled() => return Some(self.farewell()),
                 changed = self.view.changed() => {
                     if changed.is_err() {
                         return Some(self.farewell());
@@ -306,6 +359,25 @@ impl Listening {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_caller_with_the_most_streams_gives_way() {
+        let streams = Streams {
+            most: 3,
+            ..Streams::default()
+        };
+        let enter = |caller| streams.enter(caller);
+        let annas = [enter("anna").unwrap(), enter("anna").unwrap(), enter("anna").unwrap()];
+        assert!(enter("anna").is_none(), "nobody has more than she");
+        let bert = enter("bert").unwrap();
+        let ended = annas.each_ref().map(|(_, gives_way)| gives_way.is_cancelled());
+        assert_eq!(ended, [true, false, false], "the oldest");
+        assert!(enter("bert").is_none(), "that is his share");
+        streams.leave(annas[0].0);
+        assert!(enter("bert").is_none(), "its place was given away before");
+        streams.leave(annas[1].0);
+        assert!(enter("bert").is_some() && !bert.1.is_cancelled());
+    }
 
     #[test]
     fn a_filter_is_read_and_shown() {

@@ -1,7 +1,7 @@
 //! The MCP endpoints: one upstream connection for each life of the fleet, one merged view for each project, and the
 //! sessions of the clients between them.
 //!
-//! `names`, `templates`, `lock`, `merge`, `page`, `route`, `asked`, `ask`, `across` decide and are pure; `upstreams` keeps the lives, each with
+//! `names`, `templates`, `lock`, `merge`, `page`, `route`, `asked`, `ask`, `across`, `fair` decide and are pure; `upstreams` keeps the lives, each with
 //! a task of its own (`hold`; `follow` for what a modern server tells, `levels` for its log), and publishes the `view` that requests read; `serve` speaks streamable HTTP and tells the eras
 //! apart (`legacy`, `modern`), `find` hands a request to the life that answers it, `exchange` follows it, `call` makes the
 //! response, `held` keeps calls that wait for their client and `seal` what the client carries meanwhile; `stream` and
@@ -15,6 +15,7 @@ mod asked;
 mod call;
 mod correlation;
 mod exchange;
+mod fair;
 mod figures;
 mod find;
 mod follow;
@@ -47,7 +48,6 @@ mod view;
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 use futures_util::future::BoxFuture;
 use serde_json::value::RawValue;
@@ -62,6 +62,7 @@ pub use lock::Verdict;
 pub use told::ToldTool;
 
 use held::Waiting;
+use listen::Streams;
 use meter::Meter;
 use seal::Seal;
 use session::Sessions;
@@ -120,7 +121,7 @@ struct Inner {
     waiting: Arc<Waiting>,
     seal: Seal,
     tasks: Tasks,
-    listening: Arc<AtomicUsize>,
+    listening: Arc<Streams>,
     meter: Arc<Meter>,
     stop: CancellationToken,
 }

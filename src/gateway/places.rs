@@ -14,7 +14,10 @@ use crate::kit::Name;
 use crate::mcp::locked;
 use crate::record::{Demand, FIRST_OF_SESSIONS};
 
-/// Instances that the sessions of one server may have at once.
+use super::fair::gives_way;
+
+/// Instances that the sessions of one server may have at once; beyond, the caller with the most gives up the one that was not
+/// used for the longest.
 pub const MOST: usize = 64;
 /// How long an instance is kept that nobody calls: a modern client has no session that ends, and a legacy one may forget
 /// to end it.
@@ -24,6 +27,7 @@ const LOOK: Duration = Duration::from_secs(15);
 
 struct Place {
     index: u32,
+    caller: Arc<str>,
     used: Instant,
 }
 
@@ -47,22 +51,27 @@ impl Default for Places {
 }
 
 impl Places {
-    /// The instance of a session at a server; it is asked for where the session has none yet. Nothing where there are too
-    /// many.
-    pub fn of(&self, server: &Name, session: &Arc<str>) -> Option<u32> {
+    /// The instance of a caller's session at a server; it is asked for where the session has none yet. Nothing where there are
+    /// too many and nobody has one to spare: one that is not `busy`, of a caller with more.
+    pub fn of(&self, server: &Name, caller: &Arc<str>, session: &Arc<str>, busy: impl Fn(u32) -> bool) -> Option<u32> {
         let mut all = locked(&self.all);
         let key = (server.clone(), Arc::clone(session));
         if let Some(place) = all.get_mut(&key) {
             place.used = Instant::now();
             return Some(place.index);
         }
-        if all.keys().filter(|(at, _)| at == server).count() >= MOST {
-            return None;
+        let here = || all.iter().filter(|((at, _), _)| at == server);
+        if here().count() >= MOST {
+            let most = gives_way(here().map(|(_, place)| (&*place.caller, 1)), caller, 1)?;
+            let spare = here().filter(|(_, place)| *place.caller == *most && !busy(place.index));
+            let longest = spare.min_by_key(|(_, place)| place.used)?.0.clone();
+            all.remove(&longest);
         }
         // Never one that was somebody's: its process may remember them.
         let index = self.next.fetch_add(1, Ordering::Relaxed);
         let used = Instant::now();
-        all.insert(key, Place { index, used });
+        let caller = Arc::clone(caller);
+        all.insert(key, Place { index, caller, used });
         self.publish(&all);
         Some(index)
     }
@@ -126,7 +135,9 @@ mod tests {
         let demand = places.demand();
         let (time, git): (Name, Name) = ("time".parse().unwrap(), "git".parse().unwrap());
         let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
-        let at = |server: &Name, session: &Arc<str>| places.of(server, session).unwrap();
+        let anna: Arc<str> = "anna".into();
+        let get = |server: &Name, session: &Arc<str>| places.of(server, &anna, session, |_| false);
+        let at = |server: &Name, session: &Arc<str>| get(server, session).unwrap();
         let (annas, berts) = (at(&time, &a), at(&time, &b));
         assert!(annas >= FIRST_OF_SESSIONS && annas != berts);
         assert_eq!(at(&time, &a), annas, "it stays");
@@ -140,18 +151,37 @@ mod tests {
             "nobody gets what was another's"
         );
         for n in 0..MOST {
-            places.of(&time, &format!("s{n}").into());
+            get(&time, &format!("s{n}").into());
         }
-        assert_eq!(places.of(&time, &"late".into()), None);
+        assert_eq!(get(&time, &"late".into()), None);
         assert_eq!(demand.borrow()[&time].len(), MOST);
+    }
+
+    /// A caller whose sessions have every instance leaves others their share: it gives up what it does not use now.
+    #[test]
+    fn the_caller_with_the_most_gives_way() {
+        let places = Places::default();
+        let time: Name = "time".parse().unwrap();
+        let get = |caller: &str, session: &str, busy: &[u32]| {
+            places.of(&time, &caller.into(), &session.into(), |index| busy.contains(&index))
+        };
+        let annas: Vec<u32> = (0..MOST).filter_map(|n| get("anna", &format!("a{n}"), &[])).collect();
+        assert_eq!(annas.len(), MOST);
+        assert_eq!(get("anna", "one more", &[]), None, "nobody has more than she");
+        assert_eq!(get("bert", "b", &annas), None, "all work");
+        let berts = get("bert", "b", &annas[..1]).unwrap();
+        let demand = places.demand().borrow()[&time].clone();
+        assert!(demand.contains(&berts) && demand.contains(&annas[0]) && demand.len() == MOST);
+        assert!(!annas.contains(&berts), "nobody gets what was another's");
     }
 
     #[test]
     fn what_nobody_uses_is_given_back() {
         let places = Places::default();
         let time: Name = "time".parse().unwrap();
-        places.of(&time, &"idle".into());
-        let busy = places.of(&time, &"busy".into()).unwrap();
+        let get = |session: &str| places.of(&time, &"anna".into(), &session.into(), |_| false);
+        get("idle");
+        let busy = get("busy").unwrap();
         places.give_back(|_, _| false, LAPSE);
         assert_eq!(places.demand().borrow()[&time].len(), 2, "not yet");
         places.give_back(|_, index| index == busy, Duration::ZERO);

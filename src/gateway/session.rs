@@ -18,11 +18,14 @@ use crate::record::Life;
 
 use super::Endpoint;
 use super::ask::Can;
+use super::fair::gives_way;
 use super::places::Places;
 use super::subscriptions::{Inbox, Subscriptions};
 
-/// Sessions that are kept; beyond, the one that was idle the longest goes.
+/// Sessions that are kept, and bytes of what their clients said of themselves (in MiB); beyond, the caller with the most gives
+/// up the one that was idle the longest.
 const MOST: usize = 10_000;
+const MOST_MIB: usize = 64;
 /// How long a session without calls and streams is kept.
 const IDLE: Duration = Duration::from_hours(12);
 /// Calls of one session that may run at once.
@@ -34,7 +37,7 @@ const MOST_QUESTIONS: usize = 100;
 pub struct Session {
     /// What the client names it by.
     pub id: Arc<str>,
-    caller: String,
+    caller: Arc<str>,
     endpoint: Endpoint,
     used: AtomicU64,
     calls: Mutex<HashMap<Box<str>, oneshot::Sender<()>>>,
@@ -68,6 +71,14 @@ pub struct About {
     pub capabilities: Option<String>,
     /// What it can be asked.
     pub can: Can,
+}
+
+impl About {
+    /// How many bytes are kept of it.
+    fn size(&self) -> usize {
+        let texts = [&self.info, &self.capabilities];
+        texts.into_iter().flatten().map(String::len).sum()
+    }
 }
 
 /// A client's answer to a question: its `result`, or its `error`, as a JSON text.
@@ -225,9 +236,16 @@ impl Session {
         }
     }
 
+    fn is_streaming(&self) -> bool {
+        locked(&self.stream).as_ref().is_some_and(|token| !token.is_cancelled())
+    }
+
+    fn is_calling(&self) -> bool {
+        !locked(&self.calls).is_empty()
+    }
+
     fn is_idle(&self) -> bool {
-        let streaming = locked(&self.stream).as_ref().is_some_and(|token| !token.is_cancelled());
-        !streaming && locked(&self.calls).is_empty()
+        !self.is_streaming() && !self.is_calling()
     }
 
     fn end(&self) {
@@ -239,16 +257,73 @@ impl Session {
     }
 }
 
+/// Why there is no session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NoRoom {
+    /// Every session that could give way is in use.
+    #[error(
+        "there are {MOST} sessions already, or their clients said {MOST_MIB} MiB of themselves, and none that could give way is \
+         idle; end one of yours with DELETE, or try again later"
+    )]
+    Busy,
+    /// No id is to be had.
+    #[error("no chance is to be had for a session's id; try again later")]
+    Chance,
+}
+
+/// The sessions by their ids.
+#[derive(Default)]
+struct All {
+    by_id: HashMap<Arc<str>, Arc<Session>>,
+    /// Of what their clients said of themselves.
+    bytes: usize,
+}
+
+impl All {
+    fn insert(&mut self, session: &Arc<Session>) {
+        self.bytes += session.about.size();
+        self.by_id.insert(Arc::clone(&session.id), Arc::clone(session));
+    }
+
+    fn remove(&mut self, id: &str) -> Option<Arc<Session>> {
+        let session = self.by_id.remove(id)?;
+        self.bytes -= session.about.size();
+        Some(session)
+    }
+
+    /// Whose session gives way to one more of `caller`, of so many bytes: the one that was not used for the longest, of the
+    /// caller with the most where others have less, else of the caller itself. None that runs a call; and none of its own
+    /// that listens.
+    fn gives_way(&self, caller: &str, bytes: Option<usize>) -> Option<Arc<str>> {
+        let share = |session: &Session| bytes.map_or(1, |_| session.about.size());
+        // One that said nothing of itself makes no room.
+        let counts = |session: &Session| share(session) > 0;
+        let shares = self.by_id.values().map(|session| (&*session.caller, share(session)));
+        let longest = |of: &str, is_free: fn(&Session) -> bool| {
+            let of = self
+                .by_id
+                .values()
+                .filter(|session| *session.caller == *of && counts(session) && is_free(session));
+            of.min_by_key(|session| (session.is_streaming(), session.used.load(Ordering::Relaxed)))
+        };
+        let of_others = gives_way(shares, caller, bytes.unwrap_or(1));
+        let of_others = of_others.and_then(|other| longest(other, |session| !session.is_calling()));
+        let session = of_others.or_else(|| longest(caller, Session::is_idle))?;
+        Some(Arc::clone(&session.id))
+    }
+}
+
 /// All sessions.
 pub struct Sessions {
     started: Instant,
     most: usize,
+    most_bytes: usize,
     idle: Duration,
     /// What the sessions are subscribed to.
     pub subscriptions: Arc<Subscriptions>,
     /// The instances that they have of their own.
     pub places: Arc<Places>,
-    all: Mutex<HashMap<String, Arc<Session>>>,
+    all: Mutex<All>,
 }
 
 impl Default for Sessions {
@@ -256,6 +331,7 @@ impl Default for Sessions {
         Self {
             started: Instant::now(),
             most: MOST,
+            most_bytes: MOST_MIB << 20,
             idle: IDLE,
             subscriptions: Arc::default(),
             places: Arc::default(),
@@ -265,15 +341,18 @@ impl Default for Sessions {
 }
 
 impl Sessions {
-    /// Mints a session; nothing where there is no room and every session is busy, or no chance to be had.
-    pub fn mint(&self, caller: &str, endpoint: &Endpoint, about: About) -> Option<Arc<Session>> {
+    /// Mints a session.
+    ///
+    /// # Errors
+    /// There is no room, and every session that could give way is busy.
+    pub fn mint(&self, caller: &str, endpoint: &Endpoint, about: About) -> Result<Arc<Session>, NoRoom> {
         let mut random = [0; 16];
-        getrandom::fill(&mut random).ok()?;
+        getrandom::fill(&mut random).map_err(|_| NoRoom::Chance)?;
         let id = format!("{:032x}", u128::from_ne_bytes(random));
         let now = self.now();
         let session = Arc::new(Session {
             id: id.as_str().into(),
-            caller: caller.to_owned(),
+            caller: caller.into(),
             endpoint: endpoint.clone(),
             used: AtomicU64::new(now),
             calls: Mutex::default(),
@@ -288,28 +367,41 @@ impl Sessions {
             subscriptions: Arc::clone(&self.subscriptions),
             places: Arc::clone(&self.places),
         });
+        let size = session.about.size();
+        let mut gone = vec![];
         let mut all = locked(&self.all);
-        if all.len() >= self.most {
-            all.retain(|_, session| !self.is_stale(session, now));
+        let is_full = |all: &All| all.by_id.len() >= self.most || all.bytes + size > self.most_bytes;
+        if is_full(&all) {
+            let stale = all.by_id.values().filter(|session| self.is_stale(session, now));
+            let stale: Vec<Arc<str>> = stale.map(|session| Arc::clone(&session.id)).collect();
+            gone.extend(stale.iter().filter_map(|id| all.remove(id)));
         }
-        if all.len() >= self.most {
-            let idle = all.values().filter(|session| session.is_idle());
-            let oldest = idle
-                .min_by_key(|session| session.used.load(Ordering::Relaxed))?
-                .id
-                .clone();
-            all.remove(&*oldest);
+        let mut minted = Ok(());
+        while is_full(&all) {
+            let bytes = (all.by_id.len() < self.most).then_some(size);
+            let Some(first) = all.gives_way(caller, bytes) else {
+                minted = Err(NoRoom::Busy);
+                break;
+            };
+            gone.extend(all.remove(&first));
         }
-        all.insert(id, Arc::clone(&session));
-        Some(session)
+        if minted.is_ok() {
+            all.insert(&session);
+        }
+        drop(all);
+        // Ended outside of the lock: the end of a session tells servers.
+        for session in gone {
+            session.end();
+        }
+        minted.map(|()| session)
     }
 
     /// The session of this caller at this endpoint; somebody else's is as unknown as one that never was.
     pub fn find(&self, id: &str, caller: &str, endpoint: &Endpoint) -> Option<Arc<Session>> {
         let now = self.now();
         let mut all = locked(&self.all);
-        let session = Arc::clone(all.get(id)?);
-        if session.caller != caller || session.endpoint != *endpoint {
+        let session = Arc::clone(all.by_id.get(id)?);
+        if *session.caller != *caller || session.endpoint != *endpoint {
             return None;
         }
         if self.is_stale(&session, now) {
@@ -329,7 +421,7 @@ impl Sessions {
     /// How many there are.
     #[must_use]
     pub fn count(&self) -> usize {
-        locked(&self.all).len()
+        locked(&self.all).by_id.len()
     }
 
     fn now(&self) -> u64 {
@@ -396,9 +488,67 @@ mod tests {
         assert!(sessions.find(&busy.id, "a", &at).is_some());
         assert!(sessions.find(&idle.id, "a", &at).is_none());
         let _stream = next.stream();
-        assert!(sessions.mint("a", &at, About::default()).is_none(), "all are busy");
+        let refused = sessions.mint("a", &at, About::default()).err();
+        assert_eq!(refused, Some(NoRoom::Busy), "all are busy");
         drop(running);
-        assert!(sessions.mint("a", &at, About::default()).is_some());
+        assert!(sessions.mint("a", &at, About::default()).is_ok());
         assert!(sessions.find(&busy.id, "a", &at).is_none());
+    }
+
+    /// A caller with many sessions costs others none: it gives up its own, and where another has need of one, even one that
+    /// listens; never one that works.
+    #[test]
+    fn the_caller_with_the_most_gives_way() {
+        let sessions = Sessions {
+            most: 4,
+            ..Sessions::default()
+        };
+        let at = endpoint("demo");
+        let mint = |caller: &str| sessions.mint(caller, &at, About::default());
+        let is_there = |session: &Session| locked(&sessions.all).by_id.contains_key(&session.id);
+        let bert = mint("bert").unwrap();
+        let annas = [(); 3].map(|()| mint("anna").unwrap());
+        let more = mint("anna").unwrap();
+        assert!(is_there(&bert), "the oldest, and not the flood's");
+        assert_eq!(annas.iter().filter(|session| is_there(session)).count(), 2);
+        let left: Vec<_> = annas.iter().filter(|session| is_there(session)).collect();
+        let (_running, _cancelled) = left[0].run("1").unwrap();
+        let streams = [left[1].stream(), more.stream()];
+        assert!(mint("anna").is_err(), "its own are in use, and others have less");
+        let carl = mint("carl").unwrap();
+        assert_eq!(streams.iter().filter(|stream| stream.is_cancelled()).count(), 1);
+        assert!(is_there(&bert) && is_there(&carl) && is_there(left[0]));
+        mint("dora").unwrap();
+        assert!(streams.iter().all(CancellationToken::is_cancelled), "she had two still");
+        assert!(is_there(left[0]), "it works");
+        assert_eq!(mint("emil").err(), Some(NoRoom::Busy), "all have their share");
+    }
+
+    /// What clients say of themselves fills no memory.
+    #[test]
+    fn what_clients_say_of_themselves_is_bounded() {
+        const SAID: usize = 1_000;
+        let sessions = Sessions {
+            most_bytes: 10 * SAID,
+            ..Sessions::default()
+        };
+        let at = endpoint("demo");
+        let about = |bytes: usize| About {
+            info: Some("x".repeat(bytes / 2)),
+            capabilities: Some("x".repeat(bytes / 2)),
+            ..About::default()
+        };
+        let bert = sessions.mint("bert", &at, about(SAID)).unwrap();
+        for _ in 0..100 {
+            sessions.mint("anna", &at, about(SAID)).unwrap();
+            sessions.mint("anna", &at, About::default()).unwrap();
+        }
+        let all = locked(&sessions.all);
+        assert_eq!(all.bytes, 10 * SAID);
+        assert!(
+            all.by_id.len() > 50,
+            "those that say nothing of themselves cost nothing"
+        );
+        assert!(all.by_id.contains_key(&bert.id));
     }
 }

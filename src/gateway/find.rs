@@ -282,6 +282,7 @@ async fn hand_over(
     let wish = Wish {
         asides: who.streams,
         owner: Some(Arc::clone(&who.owner)),
+        share: Some(Arc::clone(&who.caller)),
         headers,
         ..Wish::default()
     };
@@ -338,6 +339,7 @@ pub async fn around(inner: &Inner, who: &Asker, asked: &Asked, servers: &[Name])
             let line = |id| asked.line(id, None, &crossing);
             let wish = Wish {
                 owner: Some(Arc::clone(&who.owner)),
+                share: Some(Arc::clone(&who.caller)),
                 ..Wish::default()
             };
             let call = connection.call(line, wish).await?;

@@ -152,6 +152,8 @@ pub struct Wish {
     /// Who asks: questions and notices that name no request reach the one owner that has requests in flight, where there
     /// is exactly one. What mcpd asks for itself has none.
     pub owner: Option<Arc<str>>,
+    /// Whose share of the room it takes, where the transport has little: the caller. mcpd itself has one too.
+    pub share: Option<Arc<str>>,
     /// What goes along where the transport has headers.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// Whether it is open for as long as the server has something to say, as `subscriptions/listen` is: it is not counted
@@ -163,6 +165,7 @@ struct Pending {
     answer: oneshot::Sender<Result<Answer, CallError>>,
     asides: Option<Teller>,
     owner: Option<Arc<str>>,
+    share: Option<Arc<str>>,
     standing: bool,
 }
 
@@ -182,10 +185,26 @@ struct Calls {
 pub(super) struct Outgoing {
     pub(super) line: Vec<u8>,
     pub(super) role: Role,
+    /// Whose share of the room it takes.
+    pub(super) share: Option<Arc<str>>,
     /// What goes along where the transport has headers.
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
     /// Given back when the message was handed over.
     _budget: Option<OwnedSemaphorePermit>,
+}
+
+#[cfg(test)]
+impl Outgoing {
+    /// One that says nothing.
+    pub(super) fn for_tests(role: Role, share: Option<Arc<str>>) -> Self {
+        Self {
+            line: vec![],
+            role,
+            share,
+            headers: vec![],
+            _budget: None,
+        }
+    }
 }
 
 /// What a message is to a transport that carries each by itself.
@@ -296,12 +315,18 @@ impl Connection {
                 answer,
                 asides,
                 owner: wish.owner,
+                share: wish.share.clone(),
                 standing: wish.standing,
             };
             calls.pending.insert(id, pending);
         }
-        self.shared
-            .write_with(line, Role::Request(id), wish.headers, Some(budget));
+        self.shared.send(Outgoing {
+            line,
+            role: Role::Request(id),
+            share: wish.share,
+            headers: wish.headers,
+            _budget: Some(budget),
+        });
         Ok(Call {
             id,
             counted,
@@ -314,12 +339,12 @@ impl Connection {
 
     /// Sends a notification; it is dropped where too much waits to be written already.
     pub fn notify(&self, line: Vec<u8>) {
-        self.shared.write_small(line);
+        self.shared.write_small(line, None);
     }
 
     /// Sends a notification that the server must have before anything that is sent later.
     pub(super) fn announce(&self, line: Vec<u8>) {
-        self.shared.write(line, Role::First, None);
+        self.shared.write(line, Role::First, None, None);
     }
 
     /// Takes every list for changed: the server may have said so while nobody heard it.
@@ -482,52 +507,47 @@ impl Call {
 impl Drop for Call {
     fn drop(&mut self) {
         let shared = &self.counted.0;
-        let pending = {
+        let share = {
             let mut calls = locked(&shared.calls);
             let pending = calls.pending.remove(&self.id);
-            let is_there = pending.is_some();
+            let share = pending.as_ref().map(|pending| pending.share.clone());
             if let Some(owner) = pending.and_then(|pending| pending.owner) {
                 calls.give_up(self.id, owner);
             }
-            is_there
+            share
         };
-        if pending && self.cancel {
+        if let Some(share) = share.filter(|_| self.cancel) {
             let params = serde_json::json!({"requestId": self.id, "reason": "the caller gave up"});
             // Never dropped: there are no more of these than there were calls, and those were paid for.
             let line = envelope::notification("notifications/cancelled", Some(params));
-            shared.write(line, Role::Cancel(self.id), None);
+            shared.write(line, Role::Cancel(self.id), share, None);
         }
     }
 }
 
 impl Shared {
-    fn write(&self, line: Vec<u8>, role: Role, budget: Option<OwnedSemaphorePermit>) {
-        self.write_with(line, role, vec![], budget);
-    }
-
-    fn write_with(
-        &self,
-        line: Vec<u8>,
-        role: Role,
-        headers: Vec<(HeaderName, HeaderValue)>,
-        budget: Option<OwnedSemaphorePermit>,
-    ) {
-        // A closed queue means that the conversation ended, which the caller learns by its answer.
-        let _ = self.outgoing.send(Outgoing {
+    fn write(&self, line: Vec<u8>, role: Role, share: Option<Arc<str>>, budget: Option<OwnedSemaphorePermit>) {
+        self.send(Outgoing {
             line,
             role,
-            headers,
+            share,
+            headers: vec![],
             _budget: budget,
         });
     }
 
+    fn send(&self, message: Outgoing) {
+        // A closed queue means that the conversation ended, which the caller learns by its answer.
+        let _ = self.outgoing.send(message);
+    }
+
     /// Writes what may be lost rather than waited for: a server that does not read can't make us hold its answers.
-    fn write_small(&self, line: Vec<u8>) {
+    fn write_small(&self, line: Vec<u8>, share: Option<Arc<str>>) {
         let size = u32::try_from(line.len().max(SMALLEST))
             .unwrap_or(u32::MAX)
             .min(QUEUED_BYTES);
         match Arc::clone(&self.budget).try_acquire_many_owned(size) {
-            Ok(budget) => self.write(line, Role::Other, Some(budget)),
+            Ok(budget) => self.write(line, Role::Other, share, Some(budget)),
             Err(_) => self.ignore(),
         }
     }
@@ -592,7 +612,7 @@ impl Shared {
             Ok(Message::Request { id, method, .. }) if method == "ping" => {
                 let mut answer = envelope::result(id.text(), b"{}");
                 answer.push(b'\n');
-                self.write_small(answer);
+                self.write_small(answer, None);
             }
             Ok(Message::Request { id, method, params }) => {
                 let question = Question {
@@ -604,6 +624,7 @@ impl Shared {
                     answered: false,
                     listed: false,
                     charge: None,
+                    share: None,
                     line: kept(line),
                 };
                 self.take_question(question, on);

@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::asides::Teller;
-use super::{Calls, ECHO, MOST_GIVEN_UP};
+use super::{Calls, ECHO, MOST_GIVEN_UP, Pending};
 
 /// A request that was given up and that the server may still be working on.
 pub(super) struct GivenUp {
@@ -36,7 +35,7 @@ impl Calls {
         let hearing = self
             .pending
             .iter()
-            .filter_map(|(id, pending)| Some((id, pending.owner.as_ref().and(pending.asides.as_ref())?)));
+            .filter(|(_, pending)| pending.owner.is_some() && pending.asides.is_some());
         hearing
             .max_by_key(|(id, _)| **id)
             .map_or(Hears::Nobody, |(_, to)| Hears::To(to))
@@ -48,7 +47,7 @@ impl Calls {
             On::Call(id) => self
                 .pending
                 .get(&id)
-                .and_then(|pending| pending.asides.as_ref())
+                .filter(|pending| pending.asides.is_some())
                 .map_or(Hears::Nobody, Hears::To),
             On::Pipe => self.certain(),
             On::Nothing => Hears::Nobody,
@@ -83,7 +82,7 @@ pub(in crate::mcp) enum On {
 
 /// Who hears it.
 pub(super) enum Hears<'a> {
-    To(&'a Teller),
+    To(&'a Pending),
     /// It is certain whose it is, and that one hears nothing; or it is nobody's.
     Nobody,
     /// It may be one's or another's.

@@ -26,6 +26,8 @@ pub struct Question {
     pub(super) listed: bool,
     /// Its bytes, which count until it is answered.
     pub(super) charge: Option<Charge>,
+    /// Whose share of the room its answer takes.
+    pub(super) share: Option<Arc<str>>,
 }
 
 impl std::fmt::Debug for Question {
@@ -71,7 +73,8 @@ impl Question {
         };
         let id = &self.line[self.id.clone()];
         let answer = [br#"{"jsonrpc":"2.0","id":"#, id, b",", member, b":", payload, b"}"].concat();
-        self.shared.write_small(envelope::splice(&answer, &[], true));
+        let share = self.share.clone();
+        self.shared.write_small(envelope::splice(&answer, &[], true), share);
     }
 
     /// Answers it with an error in words.
@@ -97,7 +100,7 @@ impl Drop for Question {
             let id = String::from_utf8_lossy(&id).into_owned();
             let mut answer = envelope::error(&id, code::SERVER, "whoever was asked is gone, or has too much to read");
             answer.push(b'\n');
-            self.shared.write_small(answer);
+            self.shared.write_small(answer, self.share.clone());
         }
     }
 }
@@ -121,8 +124,9 @@ impl Shared {
                 );
             }
             match calls.hears(on) {
-                Hears::To(sender) => {
-                    let sender = sender.clone();
+                Hears::To(hearing) => {
+                    question.share.clone_from(&hearing.share);
+                    let sender = hearing.asides.clone();
                     calls.questions.insert(id, question.withdrawn.clone());
                     question.listed = true;
                     Ok(sender)
@@ -149,7 +153,9 @@ impl Shared {
         };
         // A reader that is too slow, or gone, costs the question its answer, and nobody else anything.
         let bytes = question.line.len();
-        sender.tell(Heard::Question(Box::new(question)), bytes);
+        if let Some(sender) = sender {
+            sender.tell(Heard::Question(Box::new(question)), bytes);
+        }
     }
 
     /// Whether a call of somebody's is in flight.
@@ -163,7 +169,7 @@ impl Shared {
     /// Tells the one whom it is certainly about; else nobody.
     pub(super) fn take_notice(&self, notice: Notice, on: On) {
         let sender = match locked(&self.calls).hears(on) {
-            Hears::To(sender) => Some(sender.clone()),
+            Hears::To(hearing) => hearing.asides.clone(),
             Hears::Nobody | Hears::Uncertain => None,
         };
         let bytes = notice.line.len();

@@ -2,6 +2,7 @@
 //! spoken to: no proxy is used, no redirect is followed.
 
 mod events;
+mod lines;
 mod post;
 mod sse;
 mod streamable;

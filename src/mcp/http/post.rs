@@ -1,6 +1,6 @@
 //! What is said to a server over HTTP: a POST for each message, many at once.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::kit::HttpTransport;
 
 use super::events::Events;
+use super::lines::{Lines, Share};
 use super::{AGAIN, EVENTS, Fault, JSON, LOST, Server, is_of, is_starting, some_of, status_words};
 use crate::mcp::connection::{Ear, Outgoing, Role};
 use crate::mcp::discover::is_modern;
@@ -22,10 +23,13 @@ use crate::mcp::envelope::{self, Message, Outcome, code, members, text_of};
 use crate::mcp::handshake::DISCOVER;
 use crate::mcp::{CallError, MODERN, headers};
 
-/// POSTs that are open at once; further messages wait.
+/// POSTs of requests that are open at once; further messages wait.
 const MOST_POSTS: usize = 256;
-/// Further ones for what is no request.
+/// Those of what is no request: what ends a request, or answers what its server asks, never waits for a request to end.
 const ROOM: usize = 64;
+/// Further ones of each, of those who have few open.
+const FURTHER_POSTS: usize = 64;
+const FURTHER_ROOM: usize = 16;
 /// The longest that a server may take to take a notification.
 const NOTIFY: Duration = Duration::from_secs(30);
 /// How long the end of a stream is awaited once its answer was read, so that its connection can be used again.
@@ -49,9 +53,12 @@ pub(super) struct Posts<'a> {
     url: Uri,
     ear: Ear,
     queue: mpsc::UnboundedReceiver<Outgoing>,
-    waiting: VecDeque<Outgoing>,
+    requests: Lines,
+    others: Lines,
+    /// The message that those after it wait for.
+    announced: Option<Outgoing>,
     open: HashMap<u64, CancellationToken>,
-    under_way: FuturesUnordered<BoxFuture<'a, (Role, Posted)>>,
+    under_way: FuturesUnordered<BoxFuture<'a, (Role, Share, Posted)>>,
     /// A message is under way that the others wait for.
     first: bool,
     /// Cancelled once the server is initialised.
@@ -65,7 +72,9 @@ impl<'a> Posts<'a> {
             url,
             ear,
             queue,
-            waiting: VecDeque::new(),
+            requests: Lines::new(MOST_POSTS, FURTHER_POSTS),
+            others: Lines::new(ROOM, FURTHER_ROOM),
+            announced: None,
             open: HashMap::new(),
             under_way: FuturesUnordered::new(),
             first: false,
@@ -88,46 +97,41 @@ impl<'a> Posts<'a> {
                 // What is given up is heard of before its place is given to something that was given up too.
                 biased;
                 Some(message) = self.queue.recv() => self.take(message),
-                Some((role, posted)) = self.under_way.next() => {
+                Some((role, share, posted)) = self.under_way.next() => {
                     if let Posted::Over(reason) = posted {
                         return reason;
                     }
                     match role {
-                        Role::Request(id) => drop(self.open.remove(&id)),
+                        Role::Request(id) => {
+                            self.requests.done(&share);
+                            self.open.remove(&id);
+                        }
                         Role::First => {
                             self.first = false;
                             self.initialized.cancel();
                         }
-                        Role::Cancel(_) | Role::Other => {}
+                        Role::Cancel(_) | Role::Other => self.others.done(&share),
                     }
                 }
             }
         }
     }
 
-    /// The next message that may go. Requests leave room for the others: what ends a request, or answers what its server
-    /// asks, never waits for a request to end.
+    /// The next message that may go.
     fn next(&mut self) -> Option<Outgoing> {
-        if self.first || self.under_way.len() >= MOST_POSTS + ROOM {
+        if self.first {
             return None;
         }
-        if self.under_way.len() < MOST_POSTS {
-            return self.waiting.pop_front();
-        }
-        let is_other = |message: &Outgoing| !matches!(message.role, Role::Request(_));
-        let place = self.waiting.iter().position(is_other)?;
-        self.waiting.remove(place)
+        let announced = self.announced.take();
+        announced
+            .or_else(|| self.others.next())
+            .or_else(|| self.requests.next())
     }
 
     fn take(&mut self, message: Outgoing) {
         if let Role::Cancel(id) = message.role {
-            if let Some(at) = self
-                .waiting
-                .iter()
-                .position(|waiting| waiting.role == Role::Request(id))
-            {
+            if self.requests.remove(id) {
                 // The server never heard of it.
-                self.waiting.remove(at);
                 return;
             }
             if let Some(open) = self.open.remove(&id) {
@@ -138,11 +142,15 @@ impl<'a> Posts<'a> {
                 return;
             }
         }
-        self.waiting.push_back(message);
+        match message.role {
+            Role::First => self.announced = Some(message),
+            Role::Request(_) => self.requests.push(message),
+            Role::Cancel(_) | Role::Other => self.others.push(message),
+        }
     }
 
     fn start(&mut self, message: Outgoing) {
-        let role = message.role;
+        let (role, share) = (message.role, message.share.clone());
         let post = post(self.server, self.url.clone(), self.ear.clone(), message);
         self.first = role == Role::First;
         if let Role::Request(id) = role {
@@ -153,12 +161,12 @@ impl<'a> Posts<'a> {
                     posted = post => posted,
                     () = cancelled.cancelled() => Posted::Done,
                 };
-                (role, posted)
+                (role, share, posted)
             }));
         } else {
             self.under_way.push(Box::pin(async move {
                 let posted = timeout(NOTIFY, post).await.unwrap_or(Posted::Done);
-                (role, posted)
+                (role, share, posted)
             }));
         }
     }

@@ -448,6 +448,36 @@ async fn who_gives_up_cancels_over_http_too() {
     );
 }
 
+/// A caller whose calls take every place keeps nobody else's waiting.
+#[tokio::test]
+async fn one_callers_calls_leave_others_room() {
+    let (url, heard) = serve(|request| match request.message["params"]["name"].as_str() {
+        Some("slow") => {
+            events(vec![]).map(|_| Body::from_stream(futures_util::stream::pending::<Result<String, Infallible>>()))
+        }
+        _ => standard(request),
+    })
+    .await;
+    let connection = greeted(&url).await;
+    let of = |caller: &str| Wish {
+        share: Some(caller.into()),
+        ..Wish::default()
+    };
+    let line = |name: &'static str| move |id| envelope::request(id, "tools/call", &json!({"name": name}));
+    let mut calls = vec![];
+    for _ in 0..300 {
+        calls.push(connection.call(line("slow"), of("anna")).await.unwrap());
+    }
+    let slow = |request: &&Request| request.message["params"]["name"] == "slow";
+    until("the calls", || locked(&heard).iter().filter(slow).count() == 256).await;
+    for _ in 0..100 {
+        let call = connection.call(line("echo"), of("bert")).await.unwrap();
+        assert!(call.answer().await.is_ok());
+    }
+    assert!(answered(&connection, "echo").await.is_ok(), "nor mcpd's own");
+    assert_eq!(locked(&heard).iter().filter(slow).count(), 256);
+}
+
 /// What the server says by itself is heard, also on a stream that is opened again.
 #[tokio::test]
 async fn the_servers_own_stream_is_heard() {

@@ -122,7 +122,8 @@ async fn begin(
             envelope::error(asked.id(), code::METHOD_NOT_FOUND, &message)
         }
         Err(Failure::TooMany) => {
-            let message = "this session is subscribed to as many resources as one may be";
+            let message = "this session is subscribed to as many resources as one may be (1000, 256 KiB of URIs, 8 MiB in all of a caller's \
+                           sessions); unsubscribe from some first";
             who.timed.end(Outcome::Refused, message);
             envelope::error(asked.id(), code::INVALID_REQUEST, message)
         }

@@ -18,7 +18,7 @@ use super::asked::{Ask, Asked, Crossing, Round};
 use super::meter::{Outcome, Timed};
 use super::route::{Candidate, Choice, Way, choose};
 use super::session::Session;
-use super::subscriptions::Subscriptions;
+use super::subscriptions::{Subscriptions, Who};
 use super::view::{Callable, View};
 use super::{Endpoint, Inner};
 
@@ -218,7 +218,7 @@ pub async fn find(
                 }
                 let subscribing = match (asked.ask, session) {
                     (Ask::Subscribe, Some(session)) => {
-                        Some(Subscribing::begin(inner, server, life, &asked.key, session)?)
+                        Some(Subscribing::begin(inner, endpoint, server, life, who, asked, session)?)
                     }
                     _ => None,
                 };
@@ -382,16 +382,34 @@ pub struct Subscribing {
 
 impl Subscribing {
     /// It is added before the server is asked, so that not even the first message is missed.
-    fn begin(inner: &Inner, server: &Name, life: &Life, uri: &str, session: &Session) -> Result<Self, Failure> {
-        let subscriptions = &inner.sessions.subscriptions;
+    fn begin(
+        inner: &Inner,
+        endpoint: &Endpoint,
+        server: &Name,
+        life: &Life,
+        asker: &Asker,
+        asked: &Asked,
+        session: &Session,
+    ) -> Result<Self, Failure> {
+        let (subscriptions, uri) = (&inner.sessions.subscriptions, &asked.key);
+        let who = Who {
+            session: &session.id,
+            caller: &asker.caller,
+            endpoint,
+        };
         let new = subscriptions
-            .add(server, uri, &session.id, &session.inbox)
+            .add(server, uri, who, &session.inbox)
             .ok_or(Failure::TooMany)?;
+        if !inner.view.borrow().has(endpoint, server) {
+            // It left meanwhile, and this was not there to be taken back when it did.
+            subscriptions.remove(uri, &session.id);
+            return Err(Failure::Unknown);
+        }
         Ok(Self {
             subscriptions: Arc::clone(subscriptions),
             server: server.clone(),
             life: life.clone(),
-            uri: uri.to_owned(),
+            uri: uri.clone(),
             session: Arc::clone(&session.id),
             new: new.into(),
         })

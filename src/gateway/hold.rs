@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::kit::{HttpTransport, Link};
 use crate::mcp::handshake::{HandshakeError, Opening, greet, read_list, read_lists};
+use crate::mcp::level::Level;
 use crate::mcp::lists::{Each, Kind, List, Lists};
 use crate::mcp::{Answer, CallError, Connection, HttpClient, LOST, Options, Wish, envelope, meta, one_line};
 use crate::record::{Capability, Era, FIRST_OF_SESSIONS, FleetMember, Greeting, Life, Verdict};
@@ -299,7 +300,8 @@ impl Holder {
         let mut level = self.subscriptions.levels.lowest();
         let mut set = None;
         loop {
-            let wanted = *level.borrow_and_update();
+            // Nobody says so any more: then it is what those get who never said.
+            let wanted = level.borrow_and_update().or(set.map(|_| Level::Info));
             if let Some(wanted) = wanted.filter(|wanted| set != Some(*wanted)) {
                 let params = serde_json::json!({"level": wanted.word()});
                 if !ask(connection, "logging/setLevel", &params).await {
@@ -333,13 +335,15 @@ impl Holder {
         }
         loop {
             changed.mark_unchanged();
-            while let Some((uri, due)) = self.subscriptions.due(server, &self.life) {
+            let mut after: Option<String> = None;
+            while let Some((uri, due)) = self.subscriptions.due(server, &self.life, after.as_deref()) {
                 let params = serde_json::json!({"uri": uri});
                 if !ask(connection, due.method(), &params).await {
                     tracing::warn!(life = %self.life, uri = one_line(&uri, 200), "{} was not taken", due.method());
                 }
                 // What was refused once is not asked again and again.
                 self.subscriptions.done(server, &uri, &self.life, due);
+                after = Some(uri);
             }
             if changed.changed().await.is_err() {
                 return;

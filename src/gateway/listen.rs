@@ -25,7 +25,7 @@ use super::asked::Ask;
 use super::fair::gives_way;
 use super::meter::CountedStream;
 use super::route::Way;
-use super::subscriptions::{Inbox, Subscriptions};
+use super::subscriptions::{Inbox, Subscriptions, Who};
 use super::view::View;
 use super::{Endpoint, Inner, answer};
 
@@ -136,7 +136,12 @@ pub fn listen(inner: &Inner, endpoint: &Endpoint, caller: &str, id: Id<'_>, para
         .resources
         .retain(|uri| match seen.way(endpoint, Ask::Subscribe, uri) {
             Way::To(server, _) | Way::Later(server) => {
-                let added = subscriptions.add(server, uri, &leaves.name, &inbox).is_some();
+                let who = Who {
+                    session: &leaves.name,
+                    caller,
+                    endpoint,
+                };
+                let added = subscriptions.add(server, uri, who, &inbox).is_some();
                 if added {
                     asked.push((server.clone(), uri.clone()));
                 }
@@ -144,7 +149,14 @@ pub fn listen(inner: &Inner, endpoint: &Endpoint, caller: &str, id: Id<'_>, para
             }
             _ => false,
         });
-    if !filter.resources.is_empty() {
+    if !asked.is_empty() {
+        // What left meanwhile was not there to be taken back when it did.
+        let now = Arc::clone(&inner.view.borrow());
+        let gone = asked.extract_if(.., |(server, _)| !now.has(endpoint, server));
+        for (_, uri) in gone {
+            subscriptions.remove(&uri, &leaves.name);
+            filter.resources.retain(|wanted| *wanted != uri);
+        }
         subscriptions.announce();
     }
     tracing::debug!(caller, ?endpoint, filter = %filter.shown(), "a client listens");

@@ -215,6 +215,7 @@ impl Gateway {
         };
         tokio::spawn(Arc::clone(&inner.sessions.places).tidy(busy, inner.stop.clone()));
         tokio::spawn(Arc::clone(&inner.waiting).tidy(inner.stop.clone()));
+        tokio::spawn(Arc::clone(&inner.sessions.subscriptions).tidy(inner.stop.clone()));
         Self(inner)
     }
 

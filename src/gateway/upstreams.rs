@@ -72,6 +72,7 @@ impl Keeper {
         let http = HttpClient::default();
         let mut lives: BTreeMap<Life, Held> = BTreeMap::new();
         let mut known: BTreeMap<Name, Known> = BTreeMap::new();
+        let mut declared: Option<Arc<Routes>> = None;
         loop {
             let fleet = Arc::clone(&self.fleet.borrow_and_update());
             lives.retain(|life, _| fleet.members.contains_key(life));
@@ -104,6 +105,12 @@ impl Keeper {
             let routes = Arc::clone(&self.routes.borrow_and_update());
             refresh(&mut known, &lives, &routes);
             self.publish(&lives, &known, &routes);
+            if !declared.as_ref().is_some_and(|declared| Arc::ptr_eq(declared, &routes)) {
+                // Who is at a project hears nothing more of a server that left it.
+                let view = Arc::clone(&self.view.borrow());
+                self.subscriptions.keep(|endpoint, server| view.has(endpoint, server));
+                declared = Some(routes);
+            }
             tokio::select! {
                 () = self.stop.cancelled() => break,
                 () = next(&mut self.fleet) => {}

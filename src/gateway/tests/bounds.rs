@@ -4,8 +4,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::pairs::{Peer, everything, server};
+use super::pairs::{PAIRINGS, Peer, everything, server};
+use super::world::hear;
+use crate::mcp::fake::until;
+use crate::mcp::lists::Kind;
 use crate::record::Era;
+use crate::resource::ToolsLock;
 
 const LONG: Duration = Duration::from_hours(1);
 
@@ -81,7 +85,7 @@ async fn held_calls_are_bounded_in_bytes() {
         let params = json!({"name": "s__slow", "arguments": {"big": big}});
         let asking = peer.once(1, "tools/call", params);
         let answering = async {
-            crate::mcp::fake::until("the call", || fake.heard("tools/call").len() > before).await;
+            until("the call", || fake.heard("tools/call").len() > before).await;
             let params = json!({"message": "y".repeat(length), "requestedSchema": {}});
             let id = format!("long {before}");
             fake.say(&json!({"jsonrpc": "2.0", "id": id, "method": "elicitation/create", "params": params}));
@@ -98,5 +102,69 @@ async fn held_calls_are_bounded_in_bytes() {
         let text = held["content"][0]["text"].as_str().unwrap_or_default();
         assert_eq!(held["resultType"] == "input_required", n < 5, "{n}: {text}");
         assert!(n < 5 || text.contains("over 16 MiB; answer one first"), "{text}");
+    }
+}
+
+/// Where a server leaves a project, those who are there hear no more of its resources, and its subscription is given back;
+/// others hear of it as before.
+#[tokio::test]
+async fn what_left_a_project_is_heard_of_no_more() {
+    for (client, server_era) in PAIRINGS {
+        let pair = format!("{client:?} {server_era:?}");
+        let (world, fake) = server(server_era, &["echo"]).await;
+        let peer = Peer::new(&world, client, json!({})).await;
+        peer.ask("tools/list", json!({})).await;
+        let mut stream = match client {
+            Era::Modern => {
+                let filter = json!({"toolsListChanged": true, "resourceSubscriptions": ["x:a"]});
+                let params = peer.with_meta(json!({"notifications": filter}));
+                let message = json!({"jsonrpc": "2.0", "id": "l", "method": "subscriptions/listen", "params": params});
+                let mut stream = peer.post(&message).send().await.unwrap();
+                hear(&mut stream, "acknowledged").await;
+                stream
+            }
+            Era::Legacy => {
+                peer.ask("resources/subscribe", json!({"uri": "x:a"})).await;
+                let request = peer.http.get(&peer.url).header("accept", "text/event-stream");
+                let session = peer.session.as_ref().unwrap();
+                let request = request.header("mcp-session-id", session).header("x-caller", "anna");
+                request.send().await.unwrap()
+            }
+        };
+        let subscriptions = &world.gateway.0.sessions.subscriptions;
+        let wanted = || subscriptions.wanted(&"s".parse().unwrap()).len();
+        assert_eq!(wanted(), 1, "{pair}");
+        world
+            .rules(&["s"], &json!({"description": "x"}), ToolsLock::default())
+            .await;
+        assert_eq!(wanted(), 1, "{pair}: it is there still");
+        world.rules(&[], &json!({}), ToolsLock::default()).await;
+        until("nobody wants it", || wanted() == 0).await;
+        let given_back = || match &fake.listens {
+            None => fake.heard("resources/unsubscribe").len() == 1,
+            Some(listens) => {
+                let listens = crate::mcp::locked(listens);
+                listens.len() == 1 && !listens[0].to_string().contains("x:a")
+            }
+        };
+        until("it is given back", given_back).await;
+        // One that tells of it all the same.
+        let params = json!({"uri": "x:a"});
+        fake.say(&json!({"jsonrpc": "2.0", "method": "notifications/resources/updated", "params": params}));
+        world.rules(&["s"], &json!({}), ToolsLock::default()).await;
+        fake.set(Kind::Tools, vec![crate::mcp::fake::tool("last")]);
+        fake.say_changed(Kind::Tools);
+        let mut heard = hear(&mut stream, "tools/list_changed").await;
+        until("the last list", || {
+            world
+                .gateway
+                .tools(&crate::gateway::Endpoint::Project("demo".parse().unwrap()))
+                .unwrap()
+                .iter()
+                .any(|tool| tool.own == "last")
+        })
+        .await;
+        heard.push_str(&format!("{:?}", peer.ask("tools/list", json!({})).await));
+        assert!(!heard.contains("resources/updated"), "{pair} {heard}");
     }
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::world::{World, hear, life};
-use crate::gateway::subscriptions::Inbox;
+use crate::gateway::Endpoint;
+use crate::gateway::subscriptions::{Inbox, Who};
 use crate::kit::Name;
 use crate::mcp::ACKNOWLEDGED;
 use crate::mcp::fake::{Fake, entry, tool, until};
@@ -127,7 +128,12 @@ async fn a_stream_follows_what_sessions_want() {
     let subscriptions = &world.gateway.0.sessions.subscriptions;
     let (time, inbox): (Name, _) = ("time".parse().unwrap(), Arc::new(Inbox::default()));
     for (n, uri) in ["x:1", "x:2"].into_iter().enumerate() {
-        assert_eq!(subscriptions.add(&time, uri, "s", &inbox), Some(true));
+        let who = Who {
+            session: "s",
+            caller: "anna",
+            endpoint: &Endpoint::Project("demo".parse().unwrap()),
+        };
+        assert_eq!(subscriptions.add(&time, uri, who, &inbox), Some(true));
         subscriptions.taken(&time, uri, &life("a")).await;
         until("the stream before is given up", || {
             fake.heard("notifications/cancelled").len() == n + 1
@@ -283,6 +289,10 @@ async fn a_legacy_server_is_asked_for_the_lowest_level() {
     until("the lower level", || asked(&fake) == ["error", "debug"]).await;
     levels.forget_session("t");
     until("the level before", || asked(&fake) == ["error", "debug", "error"]).await;
+    levels.forget_session("s");
+    let all = ["error", "debug", "error", "info"];
+    until("what those get who never said", || asked(&fake) == all).await;
+    levels.set("s", Level::Error);
     // A life that comes later is asked at once; one that does not log, never.
     let (later, pipes) = Fake::scripted(logging);
     world.join("b", "time/1", true, Some(pipes));

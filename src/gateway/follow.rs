@@ -5,15 +5,21 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::mcp::handshake::params;
+use crate::mcp::lists::{Each, Kind};
 use crate::mcp::{ACKNOWLEDGED, Call, Connection, Heard, Wish, envelope, one_line};
 use crate::record::{Capability, Greeting};
 
 use super::hold::{ANSWER, GATHER, Holder, SLOWEST_RETRY};
 
 const LISTEN: &str = "subscriptions/listen";
+/// The lists, as the filter names them.
+const TOOLS: &str = "toolsListChanged";
+const PROMPTS: &str = "promptsListChanged";
+const RESOURCES: &str = "resourcesListChanged";
 /// The shortest wait before a stream that ended is asked for again.
 const SOONEST_RETRY: Duration = Duration::from_secs(1);
 /// A stream that was open for this long has done its work: the next one is asked for soon again.
@@ -34,9 +40,9 @@ impl Filter {
     /// The lists whose changes a server says that it tells.
     pub(super) fn of(greeting: &Greeting) -> Self {
         let lists = [
-            (Capability::ToolsChanged, "toolsListChanged"),
-            (Capability::PromptsChanged, "promptsListChanged"),
-            (Capability::ResourcesChanged, "resourcesListChanged"),
+            (Capability::ToolsChanged, TOOLS),
+            (Capability::PromptsChanged, PROMPTS),
+            (Capability::ResourcesChanged, RESOURCES),
         ];
         let told = lists.into_iter().filter(|(can, _)| greeting.can.contains(can));
         Self {
@@ -95,12 +101,26 @@ enum Fault {
 struct Stream {
     call: Call,
     filter: Filter,
+    /// The lists that it tells of.
+    tells: BTreeSet<&'static str>,
     since: Instant,
+}
+
+impl Stream {
+    fn says(&self, tells: &watch::Sender<Each<bool>>) {
+        let name = |kind| match kind {
+            Kind::Tools => TOOLS,
+            Kind::Prompts => PROMPTS,
+            Kind::Resources | Kind::Templates => RESOURCES,
+        };
+        tells.send_replace(Each::new(|kind| self.tells.contains(name(kind))));
+    }
 }
 
 impl Holder {
     /// Keeps the stream open for as long as the conversation lasts.
-    pub(super) async fn follow(&self, connection: &Connection, greeting: &Greeting) {
+    /// Notes in `tells` which lists the server tells of.
+    pub(super) async fn follow(&self, connection: &Connection, greeting: &Greeting, tells: &watch::Sender<Each<bool>>) {
         let lists = Filter::of(greeting);
         let subscribes = greeting.can.contains(&Capability::Subscribe);
         let mut changed = self.subscriptions.changed();
@@ -131,6 +151,7 @@ impl Holder {
             if stream.as_ref().is_none_or(|stream| stream.filter != filter) {
                 match self.open(connection, &filter).await {
                     Ok(new) => {
+                        new.says(tells);
                         // The one before goes once this one is there: nothing is missed between them.
                         stream = Some(new);
                         self.subscriptions
@@ -153,6 +174,7 @@ impl Holder {
                             _ => None,
                         };
                         if let Some(mut opened) = opened.or_else(|| stream.take()) {
+                            opened.says(tells);
                             // Not tried again until something else is wanted.
                             opened.filter = filter;
                             stream = Some(opened);
@@ -165,7 +187,8 @@ impl Holder {
                     }
                     Err(Fault::Refused(why)) if stream.is_none() => {
                         tracing::warn!(life = %self.life, instance = %self.member.instance, %why,
-                            "the server does not take {LISTEN}: changes of its lists and resources are not noticed");
+                            "the server does not take {LISTEN}: its lists are read again by their ttlMs, and changes of its resources are not noticed");
+                        tells.send_replace(Each::default());
                         return std::future::pending().await;
                     }
                     Err(Fault::Refused(why) | Fault::Failed(why)) => {
@@ -185,6 +208,7 @@ impl Holder {
                     }
                     stream = None;
                     gap = true;
+                    tells.send_replace(Each::default());
                     sleep(wait).await;
                     wait = (wait * 2).min(SLOWEST_RETRY);
                 }
@@ -219,7 +243,8 @@ impl Holder {
                             tracing::warn!(life = %self.life, lists = ?left_out.lists, resources = left_out.resources.len(),
                                 "the server does not tell all changes that it was asked for");
                         }
-                        return Ok(call);
+                        let tells = filter.lists.difference(&left_out.lists).copied().collect();
+                        return Ok((call, tells));
                     }
                     Heard::Answer(Ok(answer)) => {
                         return Err(match answer.outcome() {
@@ -234,8 +259,9 @@ impl Holder {
             }
         };
         match timeout(ANSWER, opening).await {
-            Ok(Ok(call)) => Ok(Stream {
+            Ok(Ok((call, tells))) => Ok(Stream {
                 call,
+                tells,
                 filter: filter.clone(),
                 since: Instant::now(),
             }),

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::kit::{HttpTransport, Link};
-use crate::mcp::handshake::{HandshakeError, Opening, greet, read_list, read_lists};
+use crate::mcp::handshake::{HandshakeError, Opening, greet, read_lists};
 use crate::mcp::level::Level;
 use crate::mcp::lists::{Each, Kind, List, Lists};
 use crate::mcp::{Answer, CallError, Connection, HttpClient, LOST, Options, Wish, envelope, meta, one_line};
@@ -90,7 +90,7 @@ impl Holder {
         }
     }
 
-    async fn tell(&self, news: News) {
+    pub(super) async fn tell(&self, news: News) {
         // Nobody listens only when mcpd stops.
         let _ = self.tell.send((self.life.clone(), news)).await;
     }
@@ -170,17 +170,19 @@ impl Holder {
             }
             Err(error) => return self.first_words_failed(&error, opening),
         };
-        let ready = News::Ready(Arc::clone(connection), greeting.clone(), lists);
+        let ready = News::Ready(Arc::clone(connection), greeting.clone(), lists.clone());
         self.tell(ready).await;
+        // Which of its lists it tells of.
+        let tells = watch::Sender::new(Each::default());
         let has = |kind: &Kind| greeting.can.contains(&kind.capability());
-        let rereading = Kind::ALL
-            .into_iter()
-            .filter(has)
-            .map(|kind| self.reread(connection, opening, kind, changed.clone()));
+        let rereading = Kind::ALL.into_iter().filter(has).map(|kind| {
+            let first = Arc::clone(lists.of(kind));
+            self.reread(connection, opening, kind, first, changed.clone(), &tells)
+        });
         let keeping = async {
             tokio::join!(
                 futures_util::future::join_all(rereading),
-                self.tell_all(connection, &greeting),
+                self.tell_all(connection, &greeting, &tells),
                 self.keep_level(connection, &greeting),
                 self.count_uncertain(connection),
             )
@@ -228,40 +230,8 @@ impl Holder {
         End(reason, verdict)
     }
 
-    /// Reads a list again whenever the server says that it changed; meanwhile the one known last is served.
-    async fn reread(
-        &self,
-        connection: &Connection,
-        opening: Opening,
-        kind: Kind,
-        mut changed: watch::Receiver<Each<u64>>,
-    ) {
-        let mut seen = 0;
-        while changed.wait_for(|times| *times.of(kind) != seen).await.is_ok() {
-            sleep(GATHER).await;
-            seen = *changed.borrow().of(kind);
-            let mut wait = FIRST_RETRY;
-            let list = loop {
-                match read_list(connection, kind, ANSWER).await {
-                    Ok(list) => break list,
-                    Err(error) => tracing::warn!(life = %self.life, %error, "a changed list can't be read"),
-                }
-                if wait == FIRST_RETRY {
-                    self.tell(News::Behind(kind)).await;
-                }
-                sleep(wait).await;
-                wait = (wait * 2).min(SLOWEST_RETRY);
-            };
-            let mut list = Arc::new(list);
-            if kind == Kind::Tools && has_headers(connection, opening) {
-                list = self.offered(list);
-            }
-            self.tell(News::List(kind, list)).await;
-        }
-    }
-
     /// The tools without those that must not be offered over HTTP.
-    fn offered(&self, tools: Arc<List>) -> Arc<List> {
+    pub(super) fn offered(&self, tools: Arc<List>) -> Arc<List> {
         let Some((kept, wrong)) = tools.without_invalid() else {
             return tools;
         };
@@ -272,22 +242,27 @@ impl Holder {
         Arc::new(kept)
     }
 
+    /// Whether it is no session's own.
+    pub(super) fn is_shared(&self) -> bool {
+        self.member.instance.index < FIRST_OF_SESSIONS
+    }
+
     /// Hands on what the server tells by itself. A session's own instance tells nothing: what it says may be that session's
     /// alone, and everybody hears the shared one.
-    async fn tell_all(&self, connection: &Connection, greeting: &Greeting) {
-        if self.member.instance.index < FIRST_OF_SESSIONS {
-            tokio::join!(self.keep_told(connection, greeting), self.deliver(connection));
+    async fn tell_all(&self, connection: &Connection, greeting: &Greeting, tells: &watch::Sender<Each<bool>>) {
+        if self.is_shared() {
+            tokio::join!(self.keep_told(connection, greeting, tells), self.deliver(connection));
         }
     }
 
     /// Sees to it that the server tells what clients want to hear of, in the way of its era.
-    async fn keep_told(&self, connection: &Connection, greeting: &Greeting) {
+    async fn keep_told(&self, connection: &Connection, greeting: &Greeting, tells: &watch::Sender<Each<bool>>) {
         match greeting.era() {
             Era::Legacy => {
                 self.subscribe(connection, greeting.can.contains(&Capability::Subscribe))
                     .await;
             }
-            Era::Modern => self.follow(connection, greeting).await,
+            Era::Modern => self.follow(connection, greeting, tells).await,
         }
     }
 
@@ -381,7 +356,7 @@ async fn ask(connection: &Connection, method: &str, params: &serde_json::Value) 
 }
 
 /// Whether arguments are repeated by headers.
-fn has_headers(connection: &Connection, opening: Opening) -> bool {
+pub(super) fn has_headers(connection: &Connection, opening: Opening) -> bool {
     connection.era() == Era::Modern && matches!(opening, Opening::Http)
 }
 

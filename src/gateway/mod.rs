@@ -2,7 +2,7 @@
 //! sessions of the clients between them.
 //!
 //! `names`, `templates`, `lock`, `merge`, `page`, `route`, `asked`, `ask`, `across`, `fair` decide and are pure; `upstreams` keeps the lives, each with
-//! a task of its own (`hold`; `follow` for what a modern server tells, `levels` for its log), and publishes the `view` that requests read; `serve` speaks streamable HTTP and tells the eras
+//! a task of its own (`hold`; `follow` for what a modern server tells, `reread` for its lists, `levels` for its log), and publishes the `view` that requests read; `serve` speaks streamable HTTP and tells the eras
 //! apart (`legacy`, `modern`), `find` hands a request to the life that answers it, `exchange` follows it, `call` makes the
 //! response, `held` keeps calls that wait for their client and `seal` what the client carries meanwhile; `stream` and
 //! `listen` tell clients what changed, `subscriptions` knows who wants to hear of which resource.
@@ -31,6 +31,7 @@ mod modern;
 mod names;
 mod page;
 mod places;
+mod reread;
 mod route;
 mod seal;
 mod serve;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::pairs::{PAIRINGS, Peer, everything, server};
-use super::world::hear;
-use crate::mcp::fake::until;
+use super::world::{World, hear};
+use crate::mcp::fake::{Fake, tool, until};
 use crate::mcp::lists::Kind;
 use crate::record::Era;
 use crate::resource::ToolsLock;
@@ -105,6 +105,61 @@ async fn held_calls_are_bounded_in_bytes() {
     }
 }
 
+/// pitfalls.md: "tool lists read once and never again". One that takes no `subscriptions/listen`, or does not say that it tells
+/// of its tools, is asked again when its list has grown old; one that tells is not.
+#[tokio::test]
+async fn the_lists_of_a_server_that_does_not_tell_are_read_again() {
+    let world = World::new(&["told", "refuses", "silent"]).await;
+    let start = |name: &'static str| {
+        let (fake, pipes) = Fake::modern(move |fake, message| {
+            let id = &message["id"];
+            match (message["method"].as_str(), name) {
+                (Some("tools/list"), _) => {
+                    let tools = crate::mcp::locked(&fake.lists).of(Kind::Tools).clone();
+                    fake.answer(
+                        id,
+                        &json!({"resultType": "complete", "tools": tools, "ttlMs": 1, "cacheScope": "public"}),
+                    );
+                }
+                (Some("subscriptions/listen"), "refuses") => {
+                    let error = json!({"code": -32601, "message": "Method not found"});
+                    fake.say(&json!({"jsonrpc": "2.0", "id": id, "error": error}));
+                }
+                (Some("server/discover"), "silent") => {
+                    let can = json!({"tools": {}});
+                    let said =
+                        json!({"resultType": "complete", "supportedVersions": ["2026-07-28"], "capabilities": can});
+                    fake.answer(id, &said);
+                }
+                _ => fake.standard(message),
+            }
+        });
+        fake.set(Kind::Tools, vec![tool("before")]);
+        world.join(name, &format!("{name}/0"), true, Some(pipes));
+        fake
+    };
+    let fakes = ["told", "refuses", "silent"].map(start);
+    for name in ["told", "refuses", "silent"] {
+        world.ready(name).await;
+    }
+    for fake in &fakes {
+        fake.set(Kind::Tools, vec![tool("after")]);
+    }
+    let client = world.demo().await;
+    let want = ["told__before", "refuses__after", "silent__after"];
+    for _ in 0..3_000 {
+        if client.tools().await == want {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(client.tools().await, want);
+    let asked = |fake: &Fake| fake.heard("tools/list").len();
+    until("once more", || asked(&fakes[1]) > 2).await;
+    assert_eq!(asked(&fakes[0]), 1, "it tells of its tools");
+    assert!(fakes[2].heard("subscriptions/listen").is_empty());
+}
+
 /// Where a server leaves a project, those who are there hear no more of its resources, and its subscription is given back;
 /// others hear of it as before.
 #[tokio::test]
@@ -152,7 +207,7 @@ async fn what_left_a_project_is_heard_of_no_more() {
         let params = json!({"uri": "x:a"});
         fake.say(&json!({"jsonrpc": "2.0", "method": "notifications/resources/updated", "params": params}));
         world.rules(&["s"], &json!({}), ToolsLock::default()).await;
-        fake.set(Kind::Tools, vec![crate::mcp::fake::tool("last")]);
+        fake.set(Kind::Tools, vec![tool("last")]);
         fake.say_changed(Kind::Tools);
         let mut heard = hear(&mut stream, "tools/list_changed").await;
         until("the last list", || {

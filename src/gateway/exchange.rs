@@ -24,7 +24,7 @@ use super::find::{Asker, Failure, Found, Sent, find, too_slow};
 use super::meter::Outcome;
 use super::seal::{Bound, State};
 use super::session::{Awaited, Reply, Running, Session};
-use super::{Endpoint, Inner, across};
+use super::{Endpoint, Inner, across, mismatch};
 
 /// How long a question may wait for a person.
 const PERSON: Duration = Duration::from_mins(10);
@@ -98,6 +98,8 @@ pub struct Exchange {
     rounds: usize,
     keys: usize,
     lacked: Option<Value>,
+    /// Whether it was refused for its headers once.
+    mismatched: bool,
     cancelled: Option<oneshot::Receiver<()>>,
     /// Since when its client was not heard to answer what it was told to come back with.
     pub(super) held_since: Option<Instant>,
@@ -129,6 +131,7 @@ impl Exchange {
             rounds: 0,
             keys: 0,
             lacked: None,
+            mismatched: false,
             cancelled,
             held_since: None,
             _running: running,
@@ -371,11 +374,11 @@ impl Exchange {
             state: gathering.state.map(json_text),
             responses: Some(crate::mcp::meta::written(there)),
         };
-        self.again(&round).await
+        self.again(Some(&round)).await
     }
 
     /// Asks the server once more, with what it wanted to know.
-    async fn again(&mut self, round: &Round) -> Option<Step> {
+    async fn again(&mut self, round: Option<&Round>) -> Option<Step> {
         self.rounds += 1;
         if self.rounds > MOST_ROUNDS {
             let message = format!(
@@ -384,7 +387,7 @@ impl Exchange {
             );
             return Some(self.fails(Outcome::Error, &message));
         }
-        match find(&self.inner, &self.endpoint, &self.who, &self.asked, Some(round)).await {
+        match find(&self.inner, &self.endpoint, &self.who, &self.asked, round).await {
             Ok(Found::Sent(sent)) => {
                 self.deadline = sent.deadline;
                 self.sent = sent;
@@ -416,6 +419,14 @@ impl Exchange {
                 return Some(self.fails(Outcome::Unavailable, &message));
             }
         };
+        if !self.mismatched && mismatch::is_refusal(&self.asked, &self.sent, &answer) {
+            self.mismatched = true;
+            let another = mismatch::is_another_call_now(&self.inner, &self.endpoint, &self.asked, &self.sent);
+            if matches!(timeout_at(self.deadline, another).await, Ok(true)) {
+                let round = self.sent.round.take();
+                return Box::pin(self.again(round.as_ref())).await;
+            }
+        }
         if let Some(subscribing) = self.sent.subscribing.take().filter(|_| answer.outcome().is_ok()) {
             subscribing.keep();
         }
@@ -534,10 +545,10 @@ impl Exchange {
         if gathering.missing == 0 {
             // It wants to be asked again, no more.
             return self
-                .again(&Round {
+                .again(Some(&Round {
                     state: gathering.state.map(json_text),
                     responses: None,
-                })
+                }))
                 .await;
         }
         self.gathering = Some(gathering);

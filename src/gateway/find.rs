@@ -112,6 +112,10 @@ pub struct Sent {
     pub timeout: Duration,
     /// Until when it must have answered.
     pub deadline: Instant,
+    /// The headers that repeated its arguments.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Which round of the request it is, where it is not the first.
+    pub round: Option<Round>,
     /// The subscription that it makes.
     pub subscribing: Option<Subscribing>,
 }
@@ -239,7 +243,7 @@ pub async fn find(
                     Era::Modern if asked.ask == Ask::Tool => seen.headers(endpoint, asked),
                     _ => vec![],
                 };
-                match hand_over(connection, who, asked, own, round, headers, deadline).await {
+                match hand_over(connection, who, asked, own, round, headers.clone(), deadline).await {
                     Ok(Ok(call)) => {
                         return Ok(Found::Sent(Box::new(Sent {
                             call,
@@ -248,6 +252,8 @@ pub async fn find(
                             era: connection.era(),
                             timeout: callable.timeout,
                             deadline,
+                            headers,
+                            round: round.cloned(),
                             subscribing,
                         })));
                     }

@@ -3,7 +3,7 @@
 //!
 //! `names`, `templates`, `lock`, `merge`, `page`, `route`, `asked`, `ask`, `across`, `fair` decide and are pure; `upstreams` keeps the lives, each with
 //! a task of its own (`hold`; `follow` for what a modern server tells, `reread` for its lists, `levels` for its log), and publishes the `view` that requests read; `serve` speaks streamable HTTP and tells the eras
-//! apart (`legacy`, `modern`), `find` hands a request to the life that answers it, `exchange` follows it, `call` makes the
+//! apart (`legacy`, `modern`), `find` hands a request to the life that answers it, `exchange` follows it (`mismatch` where it was refused for its headers), `call` makes the
 //! response, `held` keeps calls that wait for their client and `seal` what the client carries meanwhile; `stream` and
 //! `listen` tell clients what changed, `subscriptions` knows who wants to hear of which resource.
 //! `meter` counts, `figures` writes the counters down, `correlation` names a request to client and log alike.
@@ -27,6 +27,7 @@ mod listen;
 mod lock;
 mod merge;
 mod meter;
+mod mismatch;
 mod modern;
 mod names;
 mod page;

@@ -72,6 +72,7 @@ pub struct Answer {
     id: Range<usize>,
     payload: Range<usize>,
     failed: bool,
+    rejected: bool,
 }
 
 impl Answer {
@@ -98,6 +99,12 @@ impl Answer {
         let mut edits = [(self.id.clone(), id), (place, members)];
         edits.sort_by_key(|(place, _)| place.start);
         envelope::splice(&self.line, &edits, false)
+    }
+
+    /// Whether its transport says that the request was not taken as such (over HTTP, 400).
+    #[must_use]
+    pub fn is_rejection(&self) -> bool {
+        self.rejected
     }
 
     /// The `result`, or as the error the `error`; both are JSON texts.
@@ -354,6 +361,11 @@ impl Connection {
             .send_modify(|times| *times = Each::new(|kind| times.of(kind) + 1));
     }
 
+    /// Takes one list for changed.
+    pub fn suspect_one(&self, kind: Kind) {
+        self.shared.changed.send_modify(|times| *times.of_mut(kind) += 1);
+    }
+
     /// Notes the protocol version that both sides speak from now on.
     pub(super) fn agree(&self, protocol: &str) {
         // It is agreed on once: a second handshake is a second connection.
@@ -607,6 +619,7 @@ impl Shared {
                     id,
                     payload,
                     failed,
+                    rejected: on == On::Rejection,
                 }));
             }
             Ok(Message::Request { id, method, .. }) if method == "ping" => {
@@ -734,6 +747,11 @@ impl Ear {
     /// Takes one message that the server said on the stream of one request.
     pub(super) fn hear_on(&self, id: u64, message: Bytes) {
         self.0.take(message, On::Call(id));
+    }
+
+    /// Takes the answer to a request that was not taken as such.
+    pub(super) fn hear_rejection(&self, message: Bytes) {
+        self.0.take(message, On::Rejection);
     }
 
     /// Ends one request without an answer of the server.

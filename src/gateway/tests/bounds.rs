@@ -1,17 +1,25 @@
 //! What is bounded: what one may take of what others need, and for how long.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::pairs::{PAIRINGS, Peer, everything, server};
 use super::world::{World, hear};
+use crate::gateway::Endpoint;
+use crate::kit::{HttpTransport, Link};
 use crate::mcp::fake::{Fake, tool, until};
 use crate::mcp::lists::Kind;
+use crate::mcp::locked;
 use crate::record::Era;
 use crate::resource::ToolsLock;
 
 const LONG: Duration = Duration::from_hours(1);
+
+fn demo() -> Endpoint {
+    Endpoint::Project("demo".parse().unwrap())
+}
 
 /// A call that waits for a client which does not come back gives way to others, and to nobody else: a person may take long.
 #[tokio::test]
@@ -41,7 +49,7 @@ async fn an_abandoned_question_gives_way_to_others() {
         let asked = bert.call("s__form").await;
         assert_eq!(asked.asked.len(), 1, "{asked:?}");
         let told = fake.heard("tools/call")[0]["id"].clone();
-        let answers = crate::mcp::locked(&fake.heard).clone();
+        let answers = locked(&fake.heard).clone();
         let heard = answers
             .iter()
             .find(|message| message["id"] == json!(format!("question {told}")));
@@ -115,7 +123,7 @@ async fn the_lists_of_a_server_that_does_not_tell_are_read_again() {
             let id = &message["id"];
             match (message["method"].as_str(), name) {
                 (Some("tools/list"), _) => {
-                    let tools = crate::mcp::locked(&fake.lists).of(Kind::Tools).clone();
+                    let tools = locked(&fake.lists).of(Kind::Tools).clone();
                     fake.answer(
                         id,
                         &json!({"resultType": "complete", "tools": tools, "ttlMs": 1, "cacheScope": "public"}),
@@ -160,6 +168,103 @@ async fn the_lists_of_a_server_that_does_not_tell_are_read_again() {
     assert!(fakes[2].heard("subscriptions/listen").is_empty());
 }
 
+/// A server over HTTP whose tool wants other headers than it listed refuses a call for that: its tools are read again and the
+/// call goes once more, where it did not run; what is refused all the same is told.
+#[tokio::test]
+async fn a_call_that_was_refused_for_its_headers_goes_once_more() {
+    let heard: Arc<Mutex<Vec<(String, Option<String>)>>> = Arc::default();
+    let wants = Arc::new(Mutex::new("Zone"));
+    let (memory, wanting) = (Arc::clone(&heard), Arc::clone(&wants));
+    let app = axum::Router::new().fallback(move |request: axum::extract::Request| {
+        let (memory, wants) = (Arc::clone(&memory), *locked(&wanting));
+        async move {
+            let (head, body) = request.into_parts();
+            let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+            let message: Value = serde_json::from_slice(&body).unwrap_or_default();
+            let method = message["method"].as_str().unwrap_or_default().to_owned();
+            let header = |name: &str| Some(head.headers.get(name)?.to_str().unwrap().to_owned());
+            let header = header(&format!("mcp-param-{}", wants.to_lowercase()));
+            locked(&memory).push((method.clone(), header.clone()));
+            let can = json!({"tools": {"listChanged": true}});
+            let argument = json!({"type": "string", "x-mcp-header": wants});
+            let schema = json!({"type": "object", "properties": {"zone": argument}});
+            let mismatch = (400, json!({"code": -32020, "message": "Header mismatch"}));
+            let said = match &*method {
+                "server/discover" => Ok(json!({"supportedVersions": ["2026-07-28"], "capabilities": can})),
+                "tools/list" => Ok(json!({"tools": [{"name": "now", "inputSchema": schema}], "ttlMs": 0})),
+                "tools/call" if message["params"]["arguments"]["zone"] == "never" => Err(mismatch),
+                // The tool's own error: it ran.
+                "tools/call" if message["params"]["arguments"]["zone"] == "own" => Err((200, mismatch.1)),
+                "tools/call" if header.is_none() => Err(mismatch),
+                "tools/call" => Ok(json!({"content": [], "zone": header})),
+                _ => Err((404, json!({"code": -32601, "message": "Method not found"}))),
+            };
+            let (status, member, said) = match said {
+                Ok(mut result) => {
+                    result["resultType"] = "complete".into();
+                    (200, "result", result)
+                }
+                Err((status, error)) => (status, "error", error),
+            };
+            let answer = json!({"jsonrpc": "2.0", "id": message["id"], member: said});
+            let response = http::Response::builder()
+                .status(status)
+                .header("content-type", "application/json");
+            response.body(axum::body::Body::from(answer.to_string())).unwrap()
+        }
+    });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/mcp", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    let world = World::new(&["time"]).await;
+    let transport = HttpTransport::Streamable;
+    world.hand("a", Link::Http { url, transport });
+    world.join("a", "time/0", true, None);
+    world.ready("a").await;
+    let client = world.demo().await;
+    let called = |since: usize| {
+        locked(&heard)[since..]
+            .iter()
+            .filter(|(method, _)| method == "tools/call")
+            .count()
+    };
+    let call = async |zone: &str| {
+        let before = locked(&heard).len();
+        let params = json!({"name": "time__now", "arguments": {"zone": zone}});
+        let answer = client.ask(1, "tools/call", params).await;
+        (answer, called(before))
+    };
+    let (answer, times) = call("here").await;
+    assert_eq!((&answer["result"]["zone"], times), (&json!("here"), 1), "{answer}");
+    *locked(&wants) = "Place";
+    let (answer, times) = call("there").await;
+    assert_eq!((&answer["result"]["zone"], times), (&json!("there"), 2), "{answer}");
+    let (answer, times) = call("there").await;
+    assert_eq!(
+        (&answer["result"]["zone"], times),
+        (&json!("there"), 1),
+        "it is known now: {answer}"
+    );
+    for zone in ["never", "own"] {
+        let (answer, times) = call(zone).await;
+        assert_eq!(
+            (&answer["error"]["code"], times),
+            (&json!(-32020), 1),
+            "{zone}: {answer}"
+        );
+    }
+    // What a lock holds back is not called behind its back.
+    let digest = world.gateway.tools(&demo()).unwrap()[0].digest;
+    let mut lock = ToolsLock::default();
+    lock.approve(&"time".parse().unwrap(), "now", digest);
+    world
+        .rules(&["time"], &json!({"tools": {"lock": "strict"}}), lock)
+        .await;
+    *locked(&wants) = "Where";
+    let (answer, times) = call("there").await;
+    assert_eq!((&answer["error"]["code"], times), (&json!(-32602), 1), "{answer}");
+}
+
 /// Where a server leaves a project, those who are there hear no more of its resources, and its subscription is given back;
 /// others hear of it as before.
 #[tokio::test]
@@ -198,7 +303,7 @@ async fn what_left_a_project_is_heard_of_no_more() {
         let given_back = || match &fake.listens {
             None => fake.heard("resources/unsubscribe").len() == 1,
             Some(listens) => {
-                let listens = crate::mcp::locked(listens);
+                let listens = locked(listens);
                 listens.len() == 1 && !listens[0].to_string().contains("x:a")
             }
         };
@@ -213,7 +318,7 @@ async fn what_left_a_project_is_heard_of_no_more() {
         until("the last list", || {
             world
                 .gateway
-                .tools(&crate::gateway::Endpoint::Project("demo".parse().unwrap()))
+                .tools(&demo())
                 .unwrap()
                 .iter()
                 .any(|tool| tool.own == "last")

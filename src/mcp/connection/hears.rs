@@ -50,7 +50,7 @@ impl Calls {
                 .filter(|pending| pending.asides.is_some())
                 .map_or(Hears::Nobody, Hears::To),
             On::Pipe => self.certain(),
-            On::Nothing => Hears::Nobody,
+            On::Rejection | On::Nothing => Hears::Nobody,
         }
     }
 
@@ -76,6 +76,8 @@ pub(in crate::mcp) enum On {
     Call(u64),
     /// On the one pipe or stream that all requests share.
     Pipe,
+    /// In place of the answer to a request that was not taken as such.
+    Rejection,
     /// On a stream that is not open.
     Nothing,
 }

@@ -262,7 +262,11 @@ async fn post(server: &Server, url: Uri, ear: Ear, mut message: Outgoing) -> Pos
                 let status = answer.status();
                 let body = some_of(answer.into_body()).await;
                 if request.is_some_and(|id| is_answer(&body, id)) {
-                    ear.hear(body);
+                    if status == StatusCode::BAD_REQUEST {
+                        ear.hear_rejection(body);
+                    } else {
+                        ear.hear(body);
+                    }
                     return Posted::Done;
                 }
                 let words = status_words(status, &body);

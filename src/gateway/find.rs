@@ -221,9 +221,15 @@ pub async fn find(
                     session.stick(server, life);
                 }
                 let subscribing = match (asked.ask, session) {
-                    (Ask::Subscribe, Some(session)) => {
-                        Some(Subscribing::begin(inner, endpoint, server, life, who, asked, session)?)
-                    }
+                    (Ask::Subscribe, Some(session)) => Some(Subscribing::begin(
+                        inner,
+                        endpoint,
+                        server,
+                        life,
+                        &asked.key,
+                        session,
+                        &who.caller,
+                    )?),
                     _ => None,
                 };
                 if let Some(subscribing) = subscribing.as_ref().filter(|_| connection.era() == Era::Modern) {
@@ -393,14 +399,14 @@ impl Subscribing {
         endpoint: &Endpoint,
         server: &Name,
         life: &Life,
-        asker: &Asker,
-        asked: &Asked,
+        uri: &str,
         session: &Session,
+        caller: &str,
     ) -> Result<Self, Failure> {
-        let (subscriptions, uri) = (&inner.sessions.subscriptions, &asked.key);
+        let subscriptions = &inner.sessions.subscriptions;
         let who = Who {
             session: &session.id,
-            caller: &asker.caller,
+            caller,
             endpoint,
         };
         let new = subscriptions
@@ -415,7 +421,7 @@ impl Subscribing {
             subscriptions: Arc::clone(subscriptions),
             server: server.clone(),
             life: life.clone(),
-            uri: uri.clone(),
+            uri: uri.to_owned(),
             session: Arc::clone(&session.id),
             new: new.into(),
         })

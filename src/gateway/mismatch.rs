@@ -16,7 +16,7 @@ use crate::record::Era;
 use super::asked::{Ask, Asked};
 use super::find::Sent;
 use super::route::{Stage, Way};
-use super::view::View;
+use super::view::{Callable, View};
 use super::{Endpoint, Inner, across};
 
 /// The longest that reading the tools again may take, and that they may take to be what endpoints show.
@@ -50,7 +50,7 @@ pub async fn is_another_call_now(inner: &Inner, endpoint: &Endpoint, asked: &Ask
         return false;
     }
     // What endpoints show is what counts: a rule or a lock may hide what the tool is now.
-    for candidate in seen.server(&sent.server).into_iter().flat_map(|server| server.shared()) {
+    for candidate in seen.server(&sent.server).into_iter().flat_map(Callable::shared) {
         if let Stage::Ready(connection) = &candidate.stage {
             connection.suspect_one(Kind::Tools);
         }

@@ -39,7 +39,7 @@ impl Holder {
         mut changed: watch::Receiver<Each<u64>>,
         tells: &watch::Sender<Each<bool>>,
     ) {
-        let mut last = first;
+        let mut known = first;
         let mut seen = 0;
         // What a session's own instance lists is shown to nobody, and the legacy era has no word for how long a list may be
         // kept.
@@ -51,7 +51,7 @@ impl Holder {
                         return;
                     }
                 }
-                () = sleep(after(last.freshness.ttl_ms)), if grows_old => {
+                () = sleep(after(known.freshness.ttl_ms)), if grows_old => {
                     if *tells.borrow().of(kind) {
                         continue;
                     }
@@ -76,9 +76,9 @@ impl Holder {
             if kind == Kind::Tools && has_headers(connection, opening) {
                 list = self.offered(list);
             }
-            if behind || list != last {
+            if behind || list != known {
                 self.tell(News::List(kind, Arc::clone(&list))).await;
-                last = list;
+                known = list;
             }
         }
     }

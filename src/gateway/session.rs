@@ -414,7 +414,7 @@ impl Sessions {
 
     /// Ends a session with its calls and its stream.
     pub fn end(&self, session: &Session) {
-        locked(&self.all).remove(&*session.id);
+        locked(&self.all).remove(&session.id);
         session.end();
     }
 

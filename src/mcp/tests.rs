@@ -223,11 +223,8 @@ async fn what_is_said_aside_is_bounded_in_bytes() {
     ask("late");
     assert!(answered("late").await, "there is no room");
     let mut heard = 0;
-    let question = loop {
-        match call.heard().await {
-            Heard::Question(question) => break question,
-            other => panic!("{other:?}"),
-        }
+    let Heard::Question(question) = call.heard().await else {
+        panic!("what was said first is heard first")
     };
     while let Ok(Heard::Notice(notice)) = tokio::time::timeout(Duration::from_millis(100), call.heard()).await {
         heard += notice.line.len();

@@ -172,9 +172,9 @@ async fn the_lists_of_a_server_that_does_not_tell_are_read_again() {
 /// call goes once more, where it did not run; what is refused all the same is told.
 #[tokio::test]
 async fn a_call_that_was_refused_for_its_headers_goes_once_more() {
-    let heard: Arc<Mutex<Vec<(String, Option<String>)>>> = Arc::default();
+    let calls: Arc<Mutex<Vec<String>>> = Arc::default();
     let wants = Arc::new(Mutex::new("Zone"));
-    let (memory, wanting) = (Arc::clone(&heard), Arc::clone(&wants));
+    let (memory, wanting) = (Arc::clone(&calls), Arc::clone(&wants));
     let app = axum::Router::new().fallback(move |request: axum::extract::Request| {
         let (memory, wants) = (Arc::clone(&memory), *locked(&wanting));
         async move {
@@ -184,7 +184,7 @@ async fn a_call_that_was_refused_for_its_headers_goes_once_more() {
             let method = message["method"].as_str().unwrap_or_default().to_owned();
             let header = |name: &str| Some(head.headers.get(name)?.to_str().unwrap().to_owned());
             let header = header(&format!("mcp-param-{}", wants.to_lowercase()));
-            locked(&memory).push((method.clone(), header.clone()));
+            locked(&memory).push(method.clone());
             let can = json!({"tools": {"listChanged": true}});
             let argument = json!({"type": "string", "x-mcp-header": wants});
             let schema = json!({"type": "object", "properties": {"zone": argument}});
@@ -223,13 +223,13 @@ async fn a_call_that_was_refused_for_its_headers_goes_once_more() {
     world.ready("a").await;
     let client = world.demo().await;
     let called = |since: usize| {
-        locked(&heard)[since..]
+        locked(&calls)[since..]
             .iter()
-            .filter(|(method, _)| method == "tools/call")
+            .filter(|method| *method == "tools/call")
             .count()
     };
     let call = async |zone: &str| {
-        let before = locked(&heard).len();
+        let before = locked(&calls).len();
         let params = json!({"name": "time__now", "arguments": {"zone": zone}});
         let answer = client.ask(1, "tools/call", params).await;
         (answer, called(before))
@@ -245,14 +245,15 @@ async fn a_call_that_was_refused_for_its_headers_goes_once_more() {
         (&json!("there"), 1),
         "it is known now: {answer}"
     );
-    for zone in ["never", "own"] {
-        let (answer, times) = call(zone).await;
-        assert_eq!(
-            (&answer["error"]["code"], times),
-            (&json!(-32020), 1),
-            "{zone}: {answer}"
-        );
-    }
+    let (answer, times) = call("never").await;
+    assert_eq!((&answer["error"]["code"], times), (&json!(-32020), 1), "{answer}");
+    *locked(&wants) = "Where";
+    let (answer, times) = call("own").await;
+    assert_eq!(
+        (&answer["error"]["code"], times),
+        (&json!(-32020), 1),
+        "it ran: {answer}"
+    );
     // What a lock holds back is not called behind its back.
     let digest = world.gateway.tools(&demo()).unwrap()[0].digest;
     let mut lock = ToolsLock::default();
@@ -260,7 +261,6 @@ async fn a_call_that_was_refused_for_its_headers_goes_once_more() {
     world
         .rules(&["time"], &json!({"tools": {"lock": "strict"}}), lock)
         .await;
-    *locked(&wants) = "Where";
     let (answer, times) = call("there").await;
     assert_eq!((&answer["error"]["code"], times), (&json!(-32602), 1), "{answer}");
 }
@@ -324,7 +324,13 @@ async fn what_left_a_project_is_heard_of_no_more() {
                 .any(|tool| tool.own == "last")
         })
         .await;
-        heard.push_str(&format!("{:?}", peer.ask("tools/list", json!({})).await));
+        heard += &peer
+            .ask("tools/list", json!({}))
+            .await
+            .notifications
+            .iter()
+            .map(Value::to_string)
+            .collect::<String>();
         assert!(!heard.contains("resources/updated"), "{pair} {heard}");
     }
 }
